@@ -1,0 +1,68 @@
+"""The words the rest of the house is written in: an array, parameters, and what a layer, a loss and an optimizer are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+#: An array of any library that follows the Python Array API standard.
+Array = Any
+
+#: Parameters by name: ``{"W1": ..., "b1": ...}``. A network owns one such dict, and nothing else holds a parameter.
+Params = dict[str, Array]
+
+#: Whatever an optimizer keeps between steps: a (nested) dict of arrays, counters included.
+State = dict[str, Any]
+
+
+class Layer(Protocol):
+    """A frozen description with a pure forward and backward; it reads its parameters by name and holds none."""
+
+    @property
+    def label(self) -> str:
+        """What the layer is called in a network, before its number: ``Affine``."""
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of each parameter that the layer reads, by name; empty if it has none."""
+
+    def tagged(self, tag: str) -> Layer:
+        """The same layer with its parameters named for its place in a network: ``W`` becomes ``W1``."""
+
+    def init(self, rng: Any, weight_init: Any) -> Params:
+        """Initial values of the parameters, drawn on the host."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
+        """Return the output and the residuals that ``backward`` needs."""
+
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        """Return the gradient with respect to the input, and those with respect to the parameters by name."""
+
+    def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
+        """Return only the gradients by name: what the first layer of a network is asked for."""
+
+
+class Loss(Protocol):
+    """A pure pair from scores and targets to one number."""
+
+    def forward(self, y: Array, t: Array) -> tuple[Array, Any]:
+        """Return the loss as a 0-d array and the residuals that ``backward`` needs."""
+
+    def backward(self, residuals: Any) -> Array:
+        """Return the gradient of the loss with respect to ``y``."""
+
+    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+        """Raise ``ValueError`` if ``t`` cannot be the target of outputs of this shape; reads values, so it is slow."""
+
+    def hits(self, y: Array, t: Array) -> Array:
+        """Return a boolean array: where the class decided from ``y`` is the one in ``t``."""
+
+
+class Optimizer(Protocol):
+    """A pure update rule. ``step`` consumes what it is given: the caller goes on with what it returns."""
+
+    def init(self, params: Params) -> State:
+        """Return the state before the first step."""
+
+    def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
+        """Return parameters and state after one step."""

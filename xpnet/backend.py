@@ -1,0 +1,166 @@
+"""The one seam between xpnet and the array libraries.
+
+Creation chooses a backend (:func:`get_backend`, :func:`use_backend`); after that execution follows the arrays
+(:func:`namespace`, :func:`device`).
+"""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from types import ModuleType, TracebackType
+from typing import Any
+
+import array_api_compat
+
+from xpnet._typing import Array
+from xpnet.backends import ARRAY_PACKAGES
+from xpnet.backends.base import Backend, BackendUnavailableError, Status, backend_class, describe, dtype_name, name_of
+
+__all__ = [
+    "Backend",
+    "BackendUnavailableError",
+    "backend_names",
+    "backend_status",
+    "check_same_backend",
+    "current_backend",
+    "describe",
+    "device",
+    "dtype_name",
+    "get_backend",
+    "name_of",
+    "namespace",
+    "use_backend",
+]
+
+ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
+
+_selected: ContextVar[Backend | None] = ContextVar("xpnet_backend", default=None)
+_namespaces: dict[type, ModuleType] = {}
+
+
+def namespace(x: Array) -> ModuleType:
+    """The Array API namespace of an array, ``xp`` by custom.
+
+    Raises:
+        TypeError: ``x`` is no array of the standard: a list or a Python number, for example.
+
+    >>> import numpy as np
+    >>> float(namespace(np.asarray([1.0, 4.0])).sum(np.asarray([1.0, 4.0])))
+    5.0
+    """
+    try:
+        return _namespaces[type(x)]  # looking it up each time would cost as much as adding two small arrays
+    except KeyError:
+        pass
+    if isinstance(x, bool | int | float | complex | None):
+        raise TypeError(_no_array(x))
+    try:
+        xp: ModuleType = array_api_compat.array_namespace(x)
+    except TypeError:
+        raise TypeError(_no_array(x)) from None
+    _namespaces[type(x)] = xp
+    return xp
+
+
+def _no_array(x: Any) -> str:
+    return f"expected an array of the Array API standard, got {describe(x)}; make one first: numpy.asarray(...)"
+
+
+def device(x: Array) -> Any:
+    """The device of an array; None while JAX traces, where there is none yet."""
+    return array_api_compat.device(x)
+
+
+def backend_names() -> tuple[str, ...]:
+    """The names that :func:`get_backend` knows, whether they can be used here or not."""
+    return tuple(ARRAY_PACKAGES)
+
+
+def get_backend(name: str | Backend | None = None, device: Any = None) -> Backend:
+    """The backend of this name on this device.
+
+    Args:
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"strict"`` or ``"dask"``; by default the one that
+            :func:`use_backend` selected, else the one in the environment variable ``XPNET_BACKEND``, else NumPy.
+        device: as the library writes it, ``"cuda:0"`` for example; by default the library's own default.
+
+    Raises:
+        ValueError: no such backend or device; the message lists those there are.
+        BackendUnavailableError: its library or driver is missing; the message says which, and what to install.
+
+    >>> get_backend("numpy")
+    <xpnet backend 'numpy' on cpu>
+    """
+    if name is None:
+        return current_backend(device)
+    if isinstance(name, Backend):
+        return name if device is None else type(name)(device)
+    return _known(name, "unknown backend")(device)
+
+
+def _known(name: Any, complaint: str) -> type[Backend]:
+    if name not in ARRAY_PACKAGES:
+        raise ValueError(f"{complaint} {name!r}; known backends: {', '.join(ARRAY_PACKAGES)}")
+    return backend_class(name)
+
+
+def current_backend(device: Any = None) -> Backend:
+    """The backend that a network is made on when it is not told otherwise."""
+    selected = _selected.get()
+    if selected is not None:
+        return selected if device is None else type(selected)(device)
+    name = os.environ.get(ENVIRONMENT_VARIABLE)
+    if name:
+        return _known(name, f"the environment variable {ENVIRONMENT_VARIABLE} names an unknown backend,")(device)
+    return backend_class("numpy")(device)
+
+
+class use_backend:  # noqa: N801  (a function to its users, and a context manager if they want one)
+    """Select the backend that new networks are made on: from here on, or for a ``with`` block.
+
+    Raises at once, and selects nothing, if the backend cannot be used here (see :func:`get_backend`). The selection
+    is held in a context variable: threads and asyncio tasks do not disturb each other.
+
+    >>> with use_backend("numpy") as backend:
+    ...     backend.name
+    'numpy'
+    """
+
+    def __init__(self, name: str | Backend, device: Any = None) -> None:
+        self.backend = get_backend(name, device)
+        self._token = _selected.set(self.backend)
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _selected.reset(self._token)
+
+    def __repr__(self) -> str:
+        return f"use_backend({self.backend!r})"
+
+
+def backend_status(name: str) -> Status:
+    """Whether a backend can be used here: its version, its devices, and what stands in the way."""
+    return _known(name, "unknown backend").status()
+
+
+def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> None:
+    """Raise unless ``x`` is an array of this backend on its device: data is never moved behind the user's back."""
+    found = name_of(x)
+    if found is None and hasattr(x, "__array_namespace__"):
+        return  # a namespace on top of others, such as a recording one, answers for itself
+    if found != backend.name:
+        raise TypeError(
+            f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; "
+            f"move it there with net.backend.asarray({argument})"
+        )
+    where = device(x)
+    if where is not None and where != backend.device:
+        raise ValueError(
+            f"{argument} is on device {where}, but {owner} is on {backend.device}; "
+            f"move it there with net.backend.asarray({argument})"
+        )

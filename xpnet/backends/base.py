@@ -1,0 +1,212 @@
+"""What a backend is: where arrays are made, moved to the host, waited for, and how a training step is run on them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpnet._typing import Array, State
+from xpnet.backends import ARRAY_PACKAGES
+
+#: ``step(state, x, t, rows) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``.
+Step = Callable[[State, Array, Array, Array], tuple[State, Array]]
+
+DTYPES = ("float32", "float64")
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend was asked for that cannot be used here; the message says why and what to install."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What ``xpnet backends`` tells of one backend."""
+
+    name: str
+    version: str | None
+    devices: tuple[str, ...]
+    problem: str | None
+
+
+def name_of(x: Any) -> str | None:
+    """The name of the backend that an array belongs to, or None for anything else."""
+    return _name_of_type(type(x))
+
+
+@functools.cache
+def _name_of_type(kind: type) -> str | None:
+    roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
+    return next((name for name, packages in ARRAY_PACKAGES.items() if roots.intersection(packages)), None)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The plain name of a dtype of any library: ``"float32"`` for ``np.float32``, ``torch.float32``, ``"float32"``."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype).rpartition(".")[2]
+
+
+class Backend:
+    """One array library on one device.
+
+    Attributes:
+        name: how the backend is selected, ``"numpy"`` for example.
+        device: the device that new arrays are put on, as the library itself writes it.
+        xp: the library's namespace of the Array API standard.
+    """
+
+    name: ClassVar[str]
+    namespace_module: ClassVar[str]
+    install: ClassVar[str]
+    #: Whether whole training steps run on it, or forward passes only.
+    trains: ClassVar[bool] = True
+
+    device: Any
+    xp: ModuleType
+
+    def __init__(self, device: Any = None) -> None:
+        self.library()
+        self.device = self.find_device(device)
+        self.xp = importlib.import_module(self.namespace_module)
+
+    @classmethod
+    def library(cls) -> ModuleType:
+        """Import the array library, or raise :class:`BackendUnavailableError` saying what is missing."""
+        package = ARRAY_PACKAGES[cls.name][0]
+        try:
+            library = importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise BackendUnavailableError(
+                f"backend {cls.name!r} needs {error.name}, which is not installed; {cls.install}"
+            ) from error
+        except Exception as error:  # a broken install may raise anything: a missing shared library, a wrong version
+            raise BackendUnavailableError(
+                f"backend {cls.name!r}: importing {package} failed with {type(error).__name__}: {error}; {cls.install}"
+            ) from error
+        if library.__file__ is None:  # any folder of that name on the path is imported as an empty package
+            raise BackendUnavailableError(
+                f"backend {cls.name!r}: {package} is not installed, only a folder of that name was found: "
+                f"{', '.join(library.__path__)}; {cls.install}"
+            )
+        return library
+
+    @classmethod
+    def devices(cls) -> tuple[str, ...]:
+        """The devices that can be used here, the default first; raises :class:`BackendUnavailableError` if none."""
+        raise NotImplementedError  # pragma: no cover
+
+    @classmethod
+    def find_device(cls, device: Any) -> Any:
+        """Turn what a user wrote into the library's device, or raise ``ValueError`` with those that exist."""
+        known = cls.devices()
+        if device is None:
+            return known[0]
+        if str(device) not in known:
+            raise ValueError(cls.no_such_device(device))
+        return str(device)
+
+    @classmethod
+    def no_such_device(cls, device: Any) -> str:
+        return f"backend {cls.name!r} has no device {str(device)!r} here; it has: {', '.join(cls.devices())}"
+
+    @classmethod
+    def status(cls) -> Status:
+        """Say whether the backend can be used here, and if not, why not."""
+        version = None
+        try:
+            version = cls.library().__version__
+            return Status(cls.name, version, cls.devices(), None)
+        except BackendUnavailableError as error:
+            return Status(cls.name, version, (), str(error))
+
+    def dtype(self, dtype: Any) -> Any:
+        """The library's dtype for ``"float32"`` or ``"float64"``; raises ``ValueError`` for any other."""
+        name = dtype_name(dtype)
+        if name not in DTYPES:
+            raise ValueError(f"unknown dtype {name!r}; a network computes in one of: {', '.join(DTYPES)}")
+        return getattr(self.xp, name)
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
+        """Put an array of any backend, a list or a number on this backend's device.
+
+        This is the call that moves data: nothing else in xpnet moves an array from one library or device to another.
+
+        Args:
+            x: array of any installed backend, nested sequence or scalar.
+            dtype: the name of a dtype, ``"float32"`` for example; by default that of ``x``.
+            copy: True for memory of its own; by default memory is shared with ``x`` where the library can.
+        """
+        other = name_of(x)
+        if other not in (None, "numpy", self.name):
+            x = backend_class(other).to_host(x)
+        dtype = None if dtype is None else getattr(self.xp, dtype_name(dtype))
+        return self._asarray(x, dtype, copy)
+
+    def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
+        return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    @staticmethod
+    def to_host(x: Array) -> np.ndarray:
+        """Copy an array of this library from whatever device it is on to a NumPy array."""
+        return np.asarray(x)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """The values of ``x`` as a NumPy array, which may share memory with it and may be read-only."""
+        if name_of(x) != self.name:
+            raise TypeError(f"to_numpy of backend {self.name!r} was given {describe(x)}")
+        return self.to_host(x)
+
+    def synchronize(self) -> None:
+        """Wait until everything asked of the device is done; at once where calls return finished work."""
+
+    def compile(self, step: Step) -> Step:
+        """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned."""
+        return step
+
+    def run(self, step: Step, state: State, x: Array, t: Array, block: np.ndarray) -> tuple[State, np.ndarray]:
+        """Take one step for each row of ``block``, and read the losses back together.
+
+        Args:
+            step: what :meth:`compile` returned.
+            state: consumed.
+            x, t: all samples and their targets, on this backend.
+            block: integers (K, B) on the host: the samples of each of K minibatches.
+
+        Returns:
+            The state after K steps, and K losses as a NumPy array.
+        """
+        losses = []
+        rows = self.asarray(block)  # one transfer a block
+        for i in range(block.shape[0]):
+            state, loss = step(state, x, t, rows[i, ...])
+            losses.append(loss)
+        return state, self.to_numpy(self.xp.stack(losses))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backend) and (self.name, self.device) == (other.name, other.device)
+
+    def __hash__(self) -> int:
+        return hash((self.name, str(self.device)))
+
+    def __repr__(self) -> str:
+        return f"<xpnet backend {self.name!r} on {self.device}>"
+
+
+def describe(x: Any) -> str:
+    """How messages speak of a value: ``a torch array``, ``a list``."""
+    name = name_of(x)
+    return f"a {name} array" if name else f"a {type(x).__name__}"
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend by its name, from the one file that is allowed to know its library."""
+    module = importlib.import_module(f"xpnet.backends.{name}")
+    cls: type[Backend] = module.BACKEND
+    return cls

@@ -1,0 +1,33 @@
+"""array-api-strict: NumPy underneath, and an error for whatever the standard does not promise. For tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array
+from xpnet.backends.base import Backend
+
+
+class StrictBackend(Backend):
+    name = "strict"
+    namespace_module = "array_api_strict"
+    install = 'pip install "xpnet[test]"'
+
+    @classmethod
+    def devices(cls) -> tuple[str, ...]:
+        """The library's make-believe devices: mixing two of them is an error, as it is on real ones."""
+        return ("CPU_DEVICE", "device1", "device2")
+
+    @classmethod
+    def find_device(cls, device: Any) -> Any:
+        named = getattr(device, "_device", device)  # its own Device prints as a call, not as a name
+        return cls.library().Device(super().find_device(named))
+
+    @staticmethod
+    def to_host(x: Array) -> np.ndarray:
+        return np.asarray(x.to_device(StrictBackend.library().Device("CPU_DEVICE")))
+
+
+BACKEND = StrictBackend

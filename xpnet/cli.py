@@ -1,0 +1,221 @@
+"""The command ``xpnet``: train on MNIST, and see which backends can be used here."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+import xpnet
+from xpnet import plotting, storage
+from xpnet.backend import backend_names, backend_status, get_backend
+from xpnet.backends.base import DTYPES
+from xpnet.datasets import mnist
+from xpnet.history import Evaluation, History
+from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.training import DivergedError, Trainer
+
+WEIGHTS, HISTORY, PLOT = "weights.safetensors", "history.json", "training.png"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(xpnet.__version__, prog_name="xpnet")
+def main() -> None:
+    """Neural networks on any array: NumPy, CuPy, PyTorch, JAX."""
+
+
+class Sizes(click.ParamType):
+    """One or several numbers of units: 50, or 100,50."""
+
+    name = "sizes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            sizes = tuple(int(size) for size in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a number of units, nor several with commas between: 50, or 100,50", param, ctx)
+        if min(sizes) < 1:
+            self.fail(f"{value!r}: a layer has 1 unit or more", param, ctx)
+        return sizes
+
+
+@main.command()
+@click.option("--backend", type=click.Choice(backend_names()), help="Array library. [default: $XPNET_BACKEND, or numpy]")
+@click.option("--device", help="Its device, cuda for example. [default: the library's own]")
+@click.option("--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units: 50; 100,50 for two layers.")
+@click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on. [default: 10000]")
+@click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule.")
+@click.option("--lr", type=float, default=0.1, show_default=True, help="Learning rate.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and minibatches.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
+@click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
+@click.option("--quiet", is_flag=True, help="Print only the last line.")
+def train(**options: Any) -> None:
+    """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
+
+    One hidden layer starts from N(0, 0.01²) as in the book, several from He's initializer.
+    """
+    with _errors_in_one_line():
+        if options["epochs"] is None and options["iterations"] is None:
+            options["iterations"] = 10_000
+        elif options["epochs"] is not None and options["iterations"] is not None:
+            raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+        rng = np.random.default_rng(options["seed"])
+        net = _network(options, rng)
+        optimizer = OPTIMIZERS[options["optimizer"]](lr=options["lr"])
+        trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng)
+        (x, t), (x_test, t_test) = mnist()
+        data = [net.backend.asarray(a, options["dtype"] if a is x or a is x_test else None) for a in (x, t, x_test, t_test)]
+        folder = _output_folder(options["out"], options["overwrite"])
+    status = _train(trainer, data, options)
+    with _errors_in_one_line():
+        made = _save(net, trainer.history, folder, options)
+    _report(trainer.history, made, options)
+    if status:
+        raise SystemExit(status)
+
+
+@main.command()
+def backends() -> None:
+    """Show every backend: its version, its devices, and why it cannot be used here."""
+    from tabulate import tabulate
+
+    rows = []
+    for name in backend_names():
+        s = backend_status(name)
+        rows.append([name, s.version or "not installed", "\n".join(s.devices) or "-", s.problem or "yes"])
+    headers = ["backend", "version", "devices", "can be used here"]
+    click.echo(tabulate(rows, headers, tablefmt="simple", maxcolwidths=[None, None, None, 64], disable_numparse=True))
+
+
+def _network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
+    where = {"seed": rng, "dtype": options["dtype"], "backend": get_backend(options["backend"], options["device"])}
+    sizes = options["hidden"]
+    if len(sizes) == 1:
+        return TwoLayerNet(784, sizes[0], 10, **where)
+    return MultiLayerNet(784, sizes, 10, **where)
+
+
+def _output_folder(out: Path | None, overwrite: bool) -> Path:
+    """Make the folder, and see that it can be written, before an hour of training goes into it."""
+    folder = out or Path("xpnet-runs") / time.strftime("%Y%m%d-%H%M%S")
+    n = 1
+    while out is None and folder.exists():
+        n += 1
+        folder = folder.with_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{n}")
+    there = [name for name in (WEIGHTS, HISTORY, PLOT) if (folder / name).exists()]
+    if there and not overwrite:
+        raise click.ClickException(f"{folder} holds {', '.join(there)} already; give another --out, or --overwrite")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise click.ClickException(f"{folder} cannot be written: {error.strerror}; give another --out") from None
+    return folder
+
+
+def _train(trainer: Trainer, data: list[Any], options: dict[str, Any]) -> int:
+    """Train, and say how it went; returns the exit status."""
+    x, t, x_test, t_test = data
+    net, quiet = trainer.net, options["quiet"]
+    sizes = "-".join(map(str, [784, *options["hidden"], 10]))
+    length = f"{options['iterations']} iterations" if options["iterations"] else f"{options['epochs']} epochs"
+    if not quiet:
+        click.echo(
+            f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device}), {options['dtype']}, "
+            f"{trainer.optimizer}, batch {trainer.batch_size}, {length}, seed {options['seed']}"
+        )
+    limit = {"iterations": options["iterations"], "epochs": options["epochs"]}
+    per_epoch = -(-x.shape[0] // trainer.batch_size)
+    progress = _Progress(options["iterations"] or options["epochs"] * per_epoch, trainer, quiet)
+    try:
+        with progress:
+            trainer.fit(
+                x, t, validation=(x_test, t_test), on_block=progress.block, on_evaluation=progress.evaluation, **limit
+            )
+    except DivergedError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted after iteration {trainer.history.iterations}; saving what there is.", err=True)
+        return 130
+    return 0
+
+
+class _Progress:
+    """A bar with loss and samples/s on a terminal, and a line an evaluation wherever the output goes."""
+
+    def __init__(self, iterations: int, trainer: Trainer, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.quiet, self.history, self.seen = quiet, trainer.history, 0
+        # disable=None: no bar where the output is no terminal, a log file for example
+        self.bar = tqdm(total=iterations, unit="it", disable=True if quiet else None, dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def block(self, history: History) -> None:
+        loss, rate = history.losses[-1], history.samples_per_second
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:,.0f} samples/s", refresh=False)
+        self.bar.update(history.iterations - self.bar.n)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        if self.quiet:
+            return
+        new = self.history.losses[self.seen :]
+        self.seen = len(self.history.losses)
+        tail = f"  mean loss {sum(new) / len(new):.4f}  {self.history.samples_per_second:,.0f} samples/s" if new else ""
+        self.bar.write(f"{evaluation}{tail}")
+
+
+def _save(net: Sequential, history: History, folder: Path, options: dict[str, Any]) -> list[str]:
+    """Write weights, history and picture; returns a line for each."""
+    settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet")}
+    settings |= {"backend": net.backend.name, "device": str(net.backend.device), "xpnet": xpnet.__version__}
+    net.save(folder / WEIGHTS)
+    history.save(folder / HISTORY, settings=settings)
+    made = [f"weights  {folder / WEIGHTS}", f"history  {folder / HISTORY}"]
+    if options["no_plot"]:
+        return made
+    try:
+        storage.write_bytes(folder / PLOT, plotting.png(plotting.training_curves(history)))
+    except plotting.PlottingUnavailableError as error:
+        return [*made, f"no plot: {error}"]
+    return [*made, f"plot     {folder / PLOT}"]
+
+
+def _report(history: History, made: list[str], options: dict[str, Any]) -> None:
+    last = history.evaluations[-1]
+    click.echo(
+        f"test accuracy {last.test:.2%} after {last.iteration} iterations "
+        f"({history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s)"
+    )
+    if not options["quiet"]:
+        click.echo("\n".join(made))
+
+
+@contextmanager
+def _errors_in_one_line() -> Iterator[None]:
+    """What a user can mend is said without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, xpnet.BackendUnavailableError) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,62 @@
+"""MNIST, 60,000 digits to train on and 10,000 to test on, with the options of the book's loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.datasets.idx import load_idx
+
+#: The four files, inside the package. Source and licence: README.md beside them.
+FOLDER = Path(__file__).parent / "data"
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def mnist(
+    normalize: bool = True, flatten: bool = True, one_hot_label: bool = False, *, folder: str | Path | None = None
+) -> tuple[Split, Split]:
+    """Return ``(x_train, t_train), (x_test, t_test)`` as NumPy arrays; shipped with the package, nothing is downloaded.
+
+    Yann LeCun and Corinna Cortes hold the copyright of MNIST, which derives from NIST's Special Databases 1 and 3;
+    it is under the Creative Commons licence Attribution-ShareAlike 3.0.
+
+    Args:
+        normalize: pixels as float32 from 0 to 1; otherwise as they are, uint8 from 0 to 255.
+        flatten: images as rows (N, 784); otherwise as (N, 1, 28, 28).
+        one_hot_label: labels as float32 rows (N, 10); otherwise uint8 (N,).
+        folder: where to read the four files instead, plain, ``.gz`` or ``.xz``: Fashion-MNIST, for example.
+
+    Raises:
+        FileNotFoundError: a file is not in ``folder``.
+        ValueError: a file is damaged, or images and labels are not equally many.
+
+    >>> (x_train, t_train), (x_test, t_test) = mnist()
+    >>> x_train.shape, x_train.dtype, t_train.shape, t_train.dtype
+    ((60000, 784), dtype('float32'), (60000,), dtype('uint8'))
+    >>> t_test[:8]
+    array([7, 2, 1, 0, 4, 1, 4, 9], dtype=uint8)
+    """
+    where = FOLDER if folder is None else Path(folder)
+    train, test = (_split(where, part, normalize, flatten, one_hot_label) for part in ("train", "t10k"))
+    return train, test
+
+
+def _split(folder: Path, part: str, normalize: bool, flatten: bool, one_hot_label: bool) -> Split:
+    x = load_idx(_find(folder, f"{part}-images-idx3-ubyte"))
+    t = load_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
+    if x.ndim != 3 or t.ndim != 1 or x.shape[0] != t.shape[0]:
+        raise ValueError(f"{folder}: {part} images have shape {x.shape} and labels {t.shape}; expected (N, H, W), (N,)")
+    if normalize:
+        x = x.astype(np.float32)
+        x /= 255
+    x = x.reshape(x.shape[0], -1) if flatten else x[:, None, :, :]
+    return x, (np.eye(int(t.max()) + 1, dtype=np.float32)[t] if one_hot_label else t)
+
+
+def _find(folder: Path, name: str) -> Path:
+    for suffix in ("", ".gz", ".xz"):
+        if (path := folder / (name + suffix)).exists():
+            return path
+    raise FileNotFoundError(f"{folder} has no {name}, nor one ending in .gz or .xz")

@@ -1,0 +1,139 @@
+"""The functions a network is made of, as the tutorials define them, for arrays of any library; dtype in, dtype out."""
+
+from __future__ import annotations
+
+from xpnet._typing import Array
+from xpnet.backend import device, namespace
+
+
+def step(x: Array) -> Array:
+    """1 where x > 0, else 0; any shape, in the dtype of x.
+
+    >>> import numpy as np
+    >>> step(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 1.])
+    """
+    return namespace(x).astype(x > 0, x.dtype)
+
+
+def identity(x: Array) -> Array:
+    """x itself: what the last layer does in regression."""
+    namespace(x)
+    return x
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0); any shape.
+
+    >>> import numpy as np
+    >>> relu(np.asarray([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    xp = namespace(x)
+    return xp.maximum(x, xp.zeros_like(x))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)); any shape, and no overflow however negative x is.
+
+    It is computed as (1 + tanh(x / 2)) / 2, which is the same function.
+
+    >>> import numpy as np
+    >>> sigmoid(np.asarray([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    xp = namespace(x)
+    _floating(x, "sigmoid")
+    return 0.5 * (1 + xp.tanh(0.5 * x))
+
+
+def softmax(x: Array) -> Array:
+    """exp(x_k) / sum_j exp(x_j) over the last axis: x is one sample (C,) or a batch (N, C).
+
+    The maximum is taken off first, which leaves the result as it is and keeps exp from overflowing.
+
+    >>> import numpy as np
+    >>> softmax(np.asarray([0.3, 2.9, 4.0])).round(8)
+    array([0.01821127, 0.24519181, 0.73659691])
+    >>> softmax(np.asarray([[1010.0, 1000.0, 990.0]])).round(8)
+    array([[9.9995460e-01, 4.5400000e-05, 0.0000000e+00]])
+    """
+    xp = namespace(x)
+    _floating(x, "softmax")
+    e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def sum_squared_error(y: Array, t: Array) -> Array:
+    """Half the sum of (y - t)^2 over all elements, as a 0-d array; y and t have the same shape.
+
+    >>> import numpy as np
+    >>> y = np.asarray([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+    >>> float(sum_squared_error(y, np.eye(10)[2]).round(4))
+    0.0975
+    """
+    xp = namespace(y)
+    _floating(y, "sum_squared_error")
+    d = y - match(t, y)
+    return 0.5 * xp.sum(d * d)
+
+
+def cross_entropy_error(y: Array, t: Array | int) -> Array:
+    """-sum_k t_k log(y_k + 1e-7), the mean of it over a batch, as a 0-d array.
+
+    The 1e-7 is the book's: log never sees a zero, so the result is finite even where a probability is 0.
+
+    Args:
+        y: probabilities, one sample (C,) or a batch (N, C), as ``softmax`` gives them.
+        t: labels, an int or (N,) integers; or one-hot, in the shape of y.
+
+    >>> import numpy as np
+    >>> y = np.asarray([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+    >>> float(cross_entropy_error(y, 2).round(12)), float(cross_entropy_error(y, 7).round(12))
+    (0.510825457099, 2.302584092994)
+    """
+    xp = namespace(y)
+    _floating(y, "cross_entropy_error")
+    samples = y.shape[0] if y.ndim > 1 else 1
+    return -xp.sum(one_hot(t, y) * xp.log(y + 1e-7)) / samples
+
+
+def one_hot(t: Array | int, y: Array) -> Array:
+    """Targets as one-hot rows in the shape and dtype of y, whether they came as labels or one-hot already.
+
+    Args:
+        t: labels with one axis less than y (an int for one sample), or one-hot in the shape of y.
+        y: the array (C,) or (N, C) that t is the target of.
+
+    Raises:
+        ValueError: t fits neither form.
+
+    >>> import numpy as np
+    >>> one_hot(np.asarray([2, 0]), np.zeros((2, 3)))
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+    xp = namespace(y)
+    classes = xp.arange(y.shape[-1], device=device(y))
+    if isinstance(t, int):
+        return xp.astype(classes == t, y.dtype)
+    if t.ndim == y.ndim:
+        return match(t, y)
+    if t.shape != y.shape[:-1]:
+        raise ValueError(f"t has shape {t.shape}, expected labels {y.shape[:-1]} or one-hot {y.shape}")
+    if xp.isdtype(t.dtype, "real floating"):
+        raise ValueError(f"t has dtype {t.dtype}, expected integers for labels; xp.astype(t, xp.int64) makes them")
+    # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
+    return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
+
+
+def match(t: Array, y: Array) -> Array:
+    """t in the dtype of y, if it has the shape of y; a ``ValueError`` if not."""
+    if t.shape != y.shape:
+        raise ValueError(f"t has shape {t.shape}, expected {y.shape}, the shape of y")
+    return t if t.dtype == y.dtype else namespace(y).astype(t, y.dtype)
+
+
+def _floating(x: Array, function: str) -> None:
+    if not namespace(x).isdtype(x.dtype, "real floating"):
+        raise TypeError(f"{function} is for floating-point arrays, got {x.dtype}; xp.astype(x, xp.float64) makes one")

@@ -1,0 +1,139 @@
+"""Activations: layers without parameters, applied to each element (softmax: to each row)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import pi, sqrt
+from typing import Any, Self
+
+from xpnet._typing import Array, Params
+from xpnet.backend import namespace
+from xpnet.functions import relu, sigmoid, softmax
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A layer that reads no parameter: ``forward`` and ``gradient`` say it all."""
+
+    @property
+    def label(self) -> str:
+        return {"ReLU": "Relu", "LeakyReLU": "LeakyRelu", "GELU": "Gelu"}.get(type(self).__name__, type(self).__name__)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {}
+
+    def tagged(self, tag: str) -> Self:
+        return self
+
+    def init(self, rng: Any, weight_init: Any) -> Params:
+        return {}
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
+        raise NotImplementedError  # pragma: no cover
+
+    def gradient(self, residuals: Any, dy: Array) -> Array:
+        """The gradient with respect to the input."""
+        raise NotImplementedError  # pragma: no cover
+
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        return self.gradient(residuals, dy), {}
+
+    def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
+        return {}
+
+
+@dataclass(frozen=True)
+class Identity(Activation):
+    """y = x."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, None]:
+        return x, None
+
+    def gradient(self, residuals: None, dy: Array) -> Array:
+        return dy
+
+
+@dataclass(frozen=True)
+class ReLU(Activation):
+    """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        y = relu(x)
+        return y, y
+
+    def gradient(self, y: Array, dy: Array) -> Array:
+        return dy * namespace(dy).astype(y > 0, dy.dtype)
+
+
+@dataclass(frozen=True)
+class LeakyReLU(Activation):
+    """y = x where x > 0, else slope x; dx = dy or slope dy.
+
+    Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
+    """
+
+    slope: float = 0.01
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        return namespace(x).where(x > 0, x, self.slope * x), x
+
+    def gradient(self, x: Array, dy: Array) -> Array:
+        return namespace(dy).where(x > 0, dy, self.slope * dy)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        y = sigmoid(x)
+        return y, y
+
+    def gradient(self, y: Array, dy: Array) -> Array:
+        return dy * y * (1 - y)
+
+
+@dataclass(frozen=True)
+class Tanh(Activation):
+    """y = tanh(x); dx = dy (1 - y²)."""
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        y = namespace(x).tanh(x)
+        return y, y
+
+    def gradient(self, y: Array, dy: Array) -> Array:
+        return dy * (1 - y * y)
+
+
+@dataclass(frozen=True)
+class GELU(Activation):
+    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
+
+    dx = dy ((1 + tanh u) / 2 + x (1 - tanh² u) u' / 2). Hendrycks, Gimpel, "Gaussian error linear units" (2016).
+    """
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
+        th = namespace(x).tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+        return 0.5 * x * (1 + th), (x, th)
+
+    def gradient(self, residuals: tuple[Array, Array], dy: Array) -> Array:
+        x, th = residuals
+        du = sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
+        return dy * (0.5 * (1 + th) + 0.5 * x * (1 - th * th) * du)
+
+
+@dataclass(frozen=True)
+class Softmax(Activation):
+    """y_k = exp(x_k) / Σ_j exp(x_j) over the last axis; dx = y (dy - Σ_j dy_j y_j).
+
+    To train a classifier, end it with its scores and the loss ``SoftmaxWithLoss`` instead: exact, and cheaper.
+    """
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
+        y = softmax(x)
+        return y, y
+
+    def gradient(self, y: Array, dy: Array) -> Array:
+        return y * (dy - namespace(dy).sum(dy * y, axis=-1, keepdims=True))

@@ -1,0 +1,165 @@
+"""Losses: pure pairs from a network's outputs and their targets to one number.
+
+``forward(y, t)`` returns a 0-d array, so that the host is not asked in the middle of a step; ``backward`` returns the
+gradient with respect to ``y``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet._typing import Array
+from xpnet.backend import namespace
+from xpnet.functions import match, one_hot, sigmoid
+
+
+@dataclass(frozen=True)
+class SoftmaxWithLoss:
+    """Mean over a batch of -Σ_k t_k log softmax(y)_k: scores y (N, C), t labels (N,) or one-hot (N, C).
+
+    dy = (softmax(y) - t) / N. The logarithm is taken before the exponential is, so no score is too large.
+    """
+
+    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        xp = namespace(y)
+        z = y - xp.max(y, axis=-1, keepdims=True)
+        e = xp.exp(z)
+        s = xp.sum(e, axis=-1, keepdims=True)
+        t = one_hot(t, y)
+        return xp.sum(t * (z - xp.log(s))) / -y.shape[0], (e, s, t)
+
+    def backward(self, residuals: tuple[Array, Array, Array]) -> Array:
+        e, s, t = residuals
+        return (e / s - t) / t.shape[0]
+
+    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+        n, classes = y_shape
+        if t.ndim == 1:
+            _check_labels(t, classes)
+        elif t.shape != y_shape:
+            raise ValueError(
+                f"t has shape {t.shape}, expected labels ({n},) or one-hot ({n}, {classes}): "
+                f"the network has {classes} outputs"
+            )
+        else:
+            _check_one_hot(t)
+
+    def hits(self, y: Array, t: Array) -> Array:
+        return _same_class(y, t)
+
+
+@dataclass(frozen=True)
+class SigmoidWithLoss:
+    """Mean over all elements of -t log s - (1 - t) log(1 - s), s = sigmoid(y): scores y, t in [0, 1], of one shape.
+
+    For yes-or-no outputs, any number of them. Computed as max(y, 0) - t y + log(1 + exp(-|y|)), which is the same and
+    stays finite; dy = (s - t) / number of elements.
+    """
+
+    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
+        xp = namespace(y)
+        t = match(t, y)
+        return xp.mean(xp.maximum(y, 0) - t * y + xp.log1p(xp.exp(-xp.abs(y)))), (y, t)
+
+    def backward(self, residuals: tuple[Array, Array]) -> Array:
+        y, t = residuals
+        return (sigmoid(y) - t) / _size(y)
+
+    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+        _check_targets(y_shape, t)
+        t = namespace(t).astype(t, namespace(t).float32)
+        if not _all(t, (t >= 0) & (t <= 1)):
+            raise ValueError("t has targets outside of 0 to 1, which is what SigmoidWithLoss expects")
+
+    def hits(self, y: Array, t: Array) -> Array:
+        return (y > 0) == (match(t, y) > 0.5)
+
+
+@dataclass(frozen=True)
+class SumSquaredError:
+    """Half the sum over all elements of (y - t)²: y and t of one shape; dy = y - t. The book's, not divided by N."""
+
+    def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
+        d = y - match(t, y)
+        return 0.5 * namespace(y).sum(d * d), d
+
+    def backward(self, difference: Array) -> Array:
+        return difference
+
+    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+        _check_targets(y_shape, t)
+
+    def hits(self, y: Array, t: Array) -> Array:
+        return _same_class(y, t)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """Mean over all elements of (y - t)²: y and t of one shape; dy = 2 (y - t) / number of elements."""
+
+    def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
+        d = y - match(t, y)
+        return namespace(y).mean(d * d), d
+
+    def backward(self, difference: Array) -> Array:
+        return difference * (2 / _size(difference))
+
+    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+        _check_targets(y_shape, t)
+
+    def hits(self, y: Array, t: Array) -> Array:
+        return _same_class(y, t)
+
+
+def _size(x: Array) -> int:
+    n = 1
+    for length in x.shape:
+        n *= length
+    return n
+
+
+def _all(t: Array, condition: Array) -> bool:
+    return bool(namespace(t).all(condition))
+
+
+def _same_class(y: Array, t: Array) -> Array:
+    """Where the largest output is that of the target's class."""
+    xp = namespace(y)
+    if y.shape[-1] == 1:
+        raise ValueError("accuracy compares classes, and a network with one output has none; look at its loss")
+    found = xp.argmax(y, axis=-1)
+    return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
+
+
+def _check_labels(t: Array, classes: int) -> None:
+    xp = namespace(t)
+    if not xp.isdtype(t.dtype, "integral"):
+        kind = "fractional labels" if xp.isdtype(t.dtype, "real floating") and not _all(t, t == xp.floor(t)) else "labels"
+        raise ValueError(f"t has {kind} of dtype {t.dtype}; expected integers from 0 to {classes - 1}")
+    t = xp.astype(t, xp.arange(0).dtype)  # not every library finds the minimum of every kind of integer
+    low, high = int(xp.min(t)), int(xp.max(t))
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"t has labels from {low} to {high}; the network has {classes} outputs, so labels go from 0 to {classes - 1}"
+        )
+
+
+def _check_targets(y_shape: tuple[int, ...], t: Array) -> None:
+    if t.shape != y_shape:
+        raise ValueError(f"t has shape {t.shape}, expected {y_shape}, the shape of the network's outputs")
+    _check_finite(t)
+
+
+def _check_one_hot(t: Array) -> None:
+    xp = namespace(t)
+    _check_finite(t)
+    t = xp.astype(t, xp.float32)
+    if not _all(t, t >= 0) or not _all(t, xp.abs(xp.sum(t, axis=-1) - 1) < 1e-3):
+        raise ValueError("t is not one-hot: each row should hold one 1 (or probabilities that add up to 1)")
+
+
+def _check_finite(t: Any) -> None:
+    xp = namespace(t)
+    if xp.isdtype(t.dtype, "real floating") and not _all(t, xp.isfinite(t)):
+        raise ValueError("t has NaN or infinity in it")

@@ -1,0 +1,266 @@
+"""Networks: where parameters live. ``net.params`` owns each of them; layers read it by name."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from xpnet import storage
+from xpnet._typing import Array, Layer, Loss, Params
+from xpnet.backend import Backend, dtype_name, get_backend, namespace
+from xpnet.initializers import Initializer, get_initializer, normal
+from xpnet.layers import ACTIVATIONS, Affine, ReLU
+from xpnet.losses import SoftmaxWithLoss
+from xpnet.validation import check_input, check_samples
+
+#: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
+CHUNK = 10_000
+
+
+class Sequential:
+    """Layers one after another, and a loss at the end.
+
+    Args:
+        layers: at least one of them with parameters. Each is named by its kind and how many of it came before
+            (``Affine1``, ``Relu1``, ``Affine2``), and its parameters by how many layers with parameters came before
+            (``W1``, ``b1``, ``W2``, ``b2``).
+        loss: by default softmax with cross-entropy.
+        weight_init: the name of an initializer, a standard deviation, or an initializer.
+        seed: an int, None for a fresh one each time, or a ``numpy.random.Generator`` to go on drawing from.
+        dtype: ``"float32"`` or ``"float64"``.
+        backend, device: see :func:`xpnet.get_backend`.
+
+    Attributes:
+        params: every parameter by name, arrays of ``backend``.
+        layers: every layer by name, in order.
+        loss_layer: the loss.
+        backend: where the arrays are; it also moves data there: ``net.backend.asarray(x)``.
+
+    >>> from xpnet.layers import Affine, Tanh
+    >>> net = Sequential([Affine(784, 30), Tanh(), Affine(30, 10)], seed=0)
+    >>> list(net.layers), list(net.params)
+    (['Affine1', 'Tanh1', 'Affine2'], ['W1', 'b1', 'W2', 'b2'])
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: Loss | None = None,
+        *,
+        weight_init: str | float | Initializer = "he",
+        seed: int | np.random.Generator | None = None,
+        dtype: Any = "float32",
+        backend: str | Backend | None = None,
+        device: Any = None,
+    ) -> None:
+        self.layers = _named(layers)
+        self._first = next(i for i, layer in enumerate(self.layers.values()) if layer.shapes)
+        self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
+        self.backend = get_backend(backend, device)
+        self.dtype = self.backend.dtype(dtype)
+        draw, rng = get_initializer(weight_init), np.random.default_rng(seed)
+        drawn = {k: v for layer in self.layers.values() for k, v in layer.init(rng, draw).items()}
+        self.params: Params = self._moved(drawn)
+
+    def forward(self, params: Params, x: Array) -> Array:
+        """Scores of x, as a pure function of the parameters; nothing is checked."""
+        for layer in self.layers.values():
+            x, _ = layer.forward(params, x)
+        return x
+
+    def value_and_grad(self, params: Params, x: Array, t: Array) -> tuple[Array, Params]:
+        """The loss of a batch and its gradients by name, as a pure function; nothing is checked, nothing is read back.
+
+        This is what a training step calls, what ``jax.jit`` may compile and what a gradient check checks.
+        """
+        tape = []
+        for layer in self.layers.values():
+            x, residuals = layer.forward(params, x)
+            tape.append((layer, residuals))
+        loss, residuals = self.loss_layer.forward(x, t)
+        dy = self.loss_layer.backward(residuals)
+        grads: Params = {}
+        for layer, residuals in reversed(tape[self._first + 1 :]):
+            dy, found = layer.backward(params, residuals, dy)
+            grads |= found
+        # nobody asks for the gradient of the input, and where arrays are eager it would be a third of the work
+        layer, residuals = tape[self._first]
+        grads |= layer.parameter_gradients(params, residuals, dy)
+        return loss, {name: grads[name] for name in self.params}
+
+    def predict(self, x: Array) -> Array:
+        """Scores (N, outputs) of samples x (N, ...), or (outputs,) of one sample (inputs,).
+
+        Scores are what comes before softmax; ``xpnet.functions.softmax`` makes probabilities of them. A NaN in x
+        comes out as NaN: values are not looked at, so that the device need not be waited for.
+
+        Raises:
+            TypeError: x is of another backend or dtype.
+            ValueError: x is on another device, is empty or has another number of columns.
+        """
+        check_input(x, self.backend, self.dtype)
+        if x.ndim == 1:
+            return self.forward(self.params, x[None, :])[0, ...]
+        return self.forward(self.params, x)
+
+    def loss(self, x: Array, t: Array) -> Array:
+        """The loss of a batch as a 0-d array; x and t as :meth:`gradient` takes them."""
+        x, t = self._checked(x, t)
+        return self.loss_layer.forward(self.forward(self.params, x), t)[0]
+
+    def accuracy(self, x: Array, t: Array) -> float:
+        """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`."""
+        x, t = self._checked(x, t)
+        return self.hit_rate(self.params, x, t)
+
+    def hit_rate(self, params: Params, x: Array, t: Array) -> float:
+        """:meth:`accuracy` with these parameters and without the checks, in chunks."""
+        xp = namespace(x)
+        right = seen = 0
+        for start in range(0, x.shape[0], CHUNK):
+            part = slice(start, start + CHUNK)
+            hits = self.loss_layer.hits(self.forward(params, x[part, ...]), t[part, ...])
+            right += int(xp.sum(xp.astype(hits, xp.int32)))
+            seen += prod(hits.shape)
+        return right / seen
+
+    def gradient(self, x: Array, t: Array) -> Params:
+        """The gradients of the loss by name, by backpropagation.
+
+        Args:
+            x: samples (N, ...), or one sample (inputs,), finite, of the network's backend, device and dtype.
+            t: labels (N,) of any integer dtype, or one-hot (N, outputs); for losses other than softmax, targets in
+                the shape of the outputs.
+
+        Raises:
+            TypeError: another backend or dtype.
+            ValueError: another device, an empty batch, a wrong number of columns, NaN or infinity, labels that the
+                network has no output for, fractional labels, one-hot rows of another width.
+        """
+        x, t = self._checked(x, t)
+        return self.value_and_grad(self.params, x, t)[1]
+
+    def to(self, backend: str | Backend, device: Any = None) -> Self:
+        """The same network on another backend or device, with parameters of its own."""
+        other = copy.copy(self)
+        host = {name: self.backend.to_numpy(p) for name, p in self.params.items()}
+        other.backend = get_backend(backend, device)
+        other.dtype = other.backend.dtype(dtype_name(self.dtype))
+        other.params = other._moved(host)
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write the parameters as safetensors; the file is there whole or not at all."""
+        arrays = {name: self.backend.to_numpy(p) for name, p in self.params.items()}
+        storage.write_arrays(path, arrays, {"network": repr(self)})
+
+    def load(self, path: str | Path) -> None:
+        """Take the parameters from a file that :meth:`save` wrote: all of them, or none and an error.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: it is no safetensors file, or its names, shapes or dtypes are not those of this network.
+        """
+        arrays = storage.read_arrays(path)
+        theirs = {k: (v.shape, v.dtype.name) for k, v in arrays.items()}
+        ours = {k: (tuple(p.shape), dtype_name(p.dtype)) for k, p in self.params.items()}
+        if theirs != ours:
+            raise ValueError(f"{path} holds other parameters: {theirs}; this network has {ours}")
+        self.params = self._moved({name: arrays[name] for name in ours})
+
+    def __repr__(self) -> str:
+        inside = ", ".join(repr(layer) for layer in self.layers.values())
+        return f"{type(self).__name__}([{inside}], {self.loss_layer!r}) on {self.backend.name}"
+
+    @property
+    def outputs(self) -> int:
+        """How many scores a sample gets."""
+        return next(int(p.shape[0]) for p in reversed(self.params.values()) if p.ndim == 1)
+
+    def _moved(self, host: dict[str, np.ndarray]) -> Params:
+        # NumPy rounds to the dtype, so that every backend starts from the same bits
+        dtype = dtype_name(self.dtype)
+        return {name: self.backend.asarray(np.asarray(p, dtype), copy=True) for name, p in host.items()}
+
+    def _checked(self, x: Array, t: Array) -> tuple[Array, Array]:
+        """x and t as a batch."""
+        if getattr(x, "ndim", None) == 1 and hasattr(t, "ndim"):
+            x, t = x[None, :], t[None, ...]
+        check_samples(x, t, backend=self.backend, dtype=self.dtype, outputs=self.outputs, loss=self.loss_layer)
+        return x, t
+
+
+class TwoLayerNet(Sequential):
+    """The book's network: Affine, ReLU, Affine, and softmax with cross-entropy; N(0, std²) weights, zero biases.
+
+    Args:
+        input_size, hidden_size, output_size: how many inputs, hidden units and classes.
+        weight_init_std: the standard deviation of the initial weights.
+        seed, dtype, backend, device: see :class:`Sequential`.
+
+    >>> net = TwoLayerNet(784, 50, 10, seed=0)
+    >>> {name: p.shape for name, p in net.params.items()}
+    {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
+    >>> net.layers["Relu1"]
+    ReLU()
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, output_size: int, weight_init_std: float = 0.01, **options: Any
+    ) -> None:
+        layers = [Affine(input_size, hidden_size), ReLU(), Affine(hidden_size, output_size)]
+        super().__init__(layers, weight_init=normal(weight_init_std), **options)
+
+
+class MultiLayerNet(Sequential):
+    """Affine and an activation for each hidden size, then Affine, and softmax with cross-entropy.
+
+    Args:
+        input_size, output_size: how many inputs and classes.
+        hidden_sizes: how many units in each hidden layer.
+        activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
+        weight_init: ``"he"`` (for ReLU and its kin), ``"xavier"`` (for sigmoid and tanh), ``"normal"``, ``"zeros"``,
+            a standard deviation, or an initializer.
+        seed, dtype, backend, device: see :class:`Sequential`.
+
+    >>> list(MultiLayerNet(784, [100, 50], 10, activation="tanh", weight_init="xavier").layers)
+    ['Affine1', 'Tanh1', 'Affine2', 'Tanh2', 'Affine3']
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        activation: str = "relu",
+        weight_init: str | float | Initializer = "he",
+        **options: Any,
+    ) -> None:
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
+        sizes = [input_size, *hidden_sizes]
+        layers: list[Layer] = []
+        for n_in, n_out in pairwise(sizes):
+            layers += [Affine(n_in, n_out), ACTIVATIONS[activation]()]
+        super().__init__([*layers, Affine(sizes[-1], output_size)], weight_init=weight_init, **options)
+
+
+def _named(layers: Sequence[Layer]) -> dict[str, Layer]:
+    """Layers by name, their parameters tagged by their place."""
+    named: dict[str, Layer] = {}
+    kinds: Counter[str] = Counter()
+    tag = 0
+    for layer in layers:
+        kinds[layer.label] += 1
+        tag += bool(layer.shapes)
+        named[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(tag)) if layer.shapes else layer
+    if not tag:
+        raise ValueError("a network needs at least one layer with parameters, Affine(784, 10) for example")
+    return named

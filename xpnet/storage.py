@@ -1,0 +1,57 @@
+"""Files that are there whole or not at all: written beside their place, synced, and renamed into it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file; a crash at any moment leaves the old one or the new one."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes a file that only its owner can read
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write arrays by name as safetensors, with texts by name beside them."""
+    from safetensors.numpy import save
+
+    # the format's library writes the memory of an array as it lies, so it has to lie in order
+    write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata))
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read what :func:`write_arrays` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no safetensors file, or a damaged one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = Path(path).read_bytes()
+    try:
+        arrays: dict[str, np.ndarray] = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+    return arrays
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

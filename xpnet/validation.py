@@ -1,0 +1,70 @@
+"""What a network is given by its user, looked at once and refused with a reason; nothing of this runs in a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpnet._typing import Array, Loss
+from xpnet.backend import Backend, check_same_backend, dtype_name, namespace
+
+
+def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
+    """Raise unless ``x`` is a non-empty floating-point array of this backend, device and dtype; reads no values.
+
+    Raises:
+        TypeError: another backend, no array at all, integers, or another dtype.
+        ValueError: another device, or no samples.
+    """
+    check_same_backend(x, name, backend, "the network")
+    if x.dtype != dtype:
+        wanted = dtype_name(dtype)
+        if not namespace(x).isdtype(x.dtype, "real floating"):
+            raise TypeError(
+                f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; scale images to 0..1 first, "
+                f"xp.astype({name}, xp.{wanted}) / 255, as xpnet.datasets.mnist(normalize=True) does"
+            )
+        raise TypeError(
+            f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; convert it with "
+            f"xp.astype({name}, xp.{wanted}), or make the network with dtype={dtype_name(x.dtype)!r}"
+        )
+    if x.ndim == 0 or x.shape[0] == 0:
+        raise ValueError(f"{name} has shape {x.shape}: there are no samples in it")
+
+
+def check_samples(
+    x: Any, t: Any, *, backend: Backend, dtype: Any, outputs: int, loss: Loss, names: tuple[str, str] = ("x", "t")
+) -> None:
+    """Raise unless ``x`` and ``t`` can be trained on: what :func:`check_input` says, finite, and targets that fit.
+
+    It reads the values, so it waits for the device. Labels are looked at here and nowhere else: some libraries wrap
+    an index that is out of range instead of refusing it.
+    """
+    x_name, t_name = names
+    check_input(x, backend, dtype, x_name)
+    check_same_backend(t, t_name, backend, "the network")
+    if t.ndim == 0 or t.shape[0] != x.shape[0]:
+        count = t.shape[0] if t.ndim else 1
+        raise ValueError(f"{x_name} has {x.shape[0]} samples and {t_name} has {count}; expected as many")
+    check_finite(x, x_name)
+    try:
+        loss.check((x.shape[0], outputs), t)
+    except ValueError as error:
+        raise ValueError(str(error).replace("t ", f"{t_name} ", 1) if t_name != "t" else str(error)) from None
+
+
+def check_finite(x: Array, name: str = "x") -> None:
+    """Raise ``ValueError`` if there is a NaN or an infinity in ``x``, with how many and the first sample with one."""
+    xp = namespace(x)
+    finite = xp.isfinite(x)
+    if bool(xp.all(finite)):
+        return
+    bad = xp.reshape(xp.astype(~finite, xp.int32), (x.shape[0], -1))
+    first = int(xp.argmax(xp.max(bad, axis=1)))
+    raise ValueError(f"{name} has {int(xp.sum(bad))} values that are NaN or infinite, the first in sample {first}")
+
+
+def check_count(value: Any, name: str, least: int = 1) -> int:
+    """A whole number of at least ``least``, or ``ValueError``."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+        raise ValueError(f"{name} is {value!r}, expected a whole number, {least} or more")
+    return int(value.__index__())
