@@ -145,7 +145,9 @@ def describe(times: dict[str, list[float]], device: str | None) -> dict:
         },
         "machine": {"processor": processor(), "system": platform.system(), "python": platform.python_version()},
         "device": device or "cpu",
-        "versions": {d.name: d.version for d in metadata.distributions() if d.name in ("numpy", "torch", "jax", "cupy")},
+        "versions": {
+            d.name: d.version for d in metadata.distributions() if d.name in ("numpy", "torch", "jax", "cupy")
+        },
     }
 
 
@@ -156,7 +158,10 @@ def processor() -> str:
 
 
 def table(result: dict) -> str:
-    lines = [f"{result['job']}; {result['threads']} thread(s)", f"{'':18}{'median':>9}{'min':>9}{'max':>9}   of torch.nn"]
+    lines = [
+        f"{result['job']}; {result['threads']} thread(s)",
+        f"{'':18}{'median':>9}{'min':>9}{'max':>9}   of torch.nn",
+    ]
     for name, row in result["contenders"].items():
         lines.append(f"{name:18}{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}{row['ratio']:13.2f}")
     return "\n".join(lines)

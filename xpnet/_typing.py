@@ -1,4 +1,4 @@
-"""The words the rest of the house is written in: an array, parameters, and what a layer, a loss and an optimizer are."""
+"""What the rest is written in: an array, parameters, and what a layer, a loss and an optimizer are."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Loss(Protocol):
     def backward(self, residuals: Any) -> Array:
         """Return the gradient of the loss with respect to ``y``."""
 
-    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
-        """Raise ``ValueError`` if ``t`` cannot be the target of outputs of this shape; reads values, so it is slow."""
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        """Raise ``ValueError``, calling ``t`` by that name, if outputs of this shape cannot have it as target; slow."""
 
     def hits(self, y: Array, t: Array) -> Array:
         """Return a boolean array: where the class decided from ``y`` is the one in ``t``."""

@@ -150,6 +150,7 @@ class SoftmaxWithLoss(_Remembering):
         self.t: Array = None
 
     def forward(self, x: Array, t: Array) -> Array:
+        self._layer.check(x.shape, t)
         self.loss, residuals = self._layer.forward(x, t)
         self._residuals = (residuals,)
         self.y, self.t = softmax(x), t

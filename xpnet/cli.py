@@ -20,7 +20,7 @@ from xpnet.datasets import mnist
 from xpnet.history import Evaluation, History
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
 from xpnet.optimizers import OPTIMIZERS
-from xpnet.training import DivergedError, Trainer
+from xpnet.training import DivergedError, Split, Trainer
 
 WEIGHTS, HISTORY, PLOT = "weights.safetensors", "history.json", "training.png"
 
@@ -31,7 +31,7 @@ def main() -> None:
     """Neural networks on any array: NumPy, CuPy, PyTorch, JAX."""
 
 
-class Sizes(click.ParamType):
+class Sizes(click.ParamType):  # type: ignore[type-arg]
     """One or several numbers of units: 50, or 100,50."""
 
     name = "sizes"
@@ -49,9 +49,13 @@ class Sizes(click.ParamType):
 
 
 @main.command()
-@click.option("--backend", type=click.Choice(backend_names()), help="Array library. [default: $XPNET_BACKEND, or numpy]")
+@click.option(
+    "--backend", type=click.Choice(backend_names()), help="Array library. [default: $XPNET_BACKEND, or numpy]"
+)
 @click.option("--device", help="Its device, cuda for example. [default: the library's own]")
-@click.option("--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units: 50; 100,50 for two layers.")
+@click.option(
+    "--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units: 50; 100,50 for two layers."
+)
 @click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on. [default: 10000]")
 @click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
@@ -77,8 +81,8 @@ def train(**options: Any) -> None:
         net = _network(options, rng)
         optimizer = OPTIMIZERS[options["optimizer"]](lr=options["lr"])
         trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng)
-        (x, t), (x_test, t_test) = mnist()
-        data = [net.backend.asarray(a, options["dtype"] if a is x or a is x_test else None) for a in (x, t, x_test, t_test)]
+        move, dtype = net.backend.asarray, options["dtype"]
+        data = [(move(x, dtype), move(t)) for x, t in mnist()]
         folder = _output_folder(options["out"], options["overwrite"])
     status = _train(trainer, data, options)
     with _errors_in_one_line():
@@ -128,9 +132,9 @@ def _output_folder(out: Path | None, overwrite: bool) -> Path:
     return folder
 
 
-def _train(trainer: Trainer, data: list[Any], options: dict[str, Any]) -> int:
+def _train(trainer: Trainer, data: list[Split], options: dict[str, Any]) -> int:
     """Train, and say how it went; returns the exit status."""
-    x, t, x_test, t_test = data
+    (x, t), test = data
     net, quiet = trainer.net, options["quiet"]
     sizes = "-".join(map(str, [784, *options["hidden"], 10]))
     length = f"{options['iterations']} iterations" if options["iterations"] else f"{options['epochs']} epochs"
@@ -144,9 +148,7 @@ def _train(trainer: Trainer, data: list[Any], options: dict[str, Any]) -> int:
     progress = _Progress(options["iterations"] or options["epochs"] * per_epoch, trainer, quiet)
     try:
         with progress:
-            trainer.fit(
-                x, t, validation=(x_test, t_test), on_block=progress.block, on_evaluation=progress.evaluation, **limit
-            )
+            trainer.fit(x, t, validation=test, on_block=progress.block, on_evaluation=progress.evaluation, **limit)
     except DivergedError as error:
         click.echo(f"Error: {error}", err=True)
         return 1

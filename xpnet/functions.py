@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xpnet._typing import Array
-from xpnet.backend import device, namespace
+from xpnet.backend import describe, device, name_of, namespace
 
 
 def step(x: Array) -> Array:
@@ -56,7 +56,7 @@ def softmax(x: Array) -> Array:
     >>> softmax(np.asarray([0.3, 2.9, 4.0])).round(8)
     array([0.01821127, 0.24519181, 0.73659691])
     >>> softmax(np.asarray([[1010.0, 1000.0, 990.0]])).round(8)
-    array([[9.9995460e-01, 4.5400000e-05, 0.0000000e+00]])
+    array([[9.999546e-01, 4.540000e-05, 0.000000e+00]])
     """
     xp = namespace(x)
     _floating(x, "softmax")
@@ -87,13 +87,19 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
         y: probabilities, one sample (C,) or a batch (N, C), as ``softmax`` gives them.
         t: labels, an int or (N,) integers; or one-hot, in the shape of y.
 
+    Raises:
+        TypeError: y is not floating-point, or t is of another library.
+        ValueError: t has another shape, or labels that are not integers from 0 to C - 1.
+
     >>> import numpy as np
     >>> y = np.asarray([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
     >>> float(cross_entropy_error(y, 2).round(12)), float(cross_entropy_error(y, 7).round(12))
-    (0.510825457099, 2.302584092994)
+    (0.510825457099, 2.302584092995)
     """
     xp = namespace(y)
     _floating(y, "cross_entropy_error")
+    if isinstance(t, int) or (t.ndim < y.ndim and device(t) is not None):  # while a library traces there are no values
+        check_labels(t, y.shape[-1])
     samples = y.shape[0] if y.ndim > 1 else 1
     return -xp.sum(one_hot(t, y) * xp.log(y + 1e-7)) / samples
 
@@ -119,19 +125,49 @@ def one_hot(t: Array | int, y: Array) -> Array:
         return xp.astype(classes == t, y.dtype)
     if t.ndim == y.ndim:
         return match(t, y)
+    _same_library(t, y)
     if t.shape != y.shape[:-1]:
         raise ValueError(f"t has shape {t.shape}, expected labels {y.shape[:-1]} or one-hot {y.shape}")
-    if xp.isdtype(t.dtype, "real floating"):
-        raise ValueError(f"t has dtype {t.dtype}, expected integers for labels; xp.astype(t, xp.int64) makes them")
     # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
     return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
 
 
 def match(t: Array, y: Array) -> Array:
-    """t in the dtype of y, if it has the shape of y; a ``ValueError`` if not."""
+    """Give t the dtype of y; a ``ValueError`` if it has another shape than y, a ``TypeError`` if another library."""
+    _same_library(t, y)
     if t.shape != y.shape:
         raise ValueError(f"t has shape {t.shape}, expected {y.shape}, the shape of y")
     return t if t.dtype == y.dtype else namespace(y).astype(t, y.dtype)
+
+
+def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
+    """Raise ``ValueError`` unless these are integers from 0 to ``classes`` - 1; reads the values."""
+    if isinstance(t, int):
+        low = high = t
+    else:
+        xp = namespace(t)
+        if not xp.isdtype(t.dtype, "integral"):
+            raise ValueError(
+                f"{name} has labels of dtype {t.dtype}{_fraction(t)}; expected integers 0 to {classes - 1}"
+            )
+        t = xp.astype(t, xp.arange(0).dtype)  # not every library finds the minimum of every kind of integer
+        low, high = int(xp.min(t)), int(xp.max(t))
+    if low < 0 or high >= classes:
+        found = f"label {low}" if low == high else f"labels from {low} to {high}"
+        raise ValueError(f"{name} has {found}; there are {classes} classes, so labels go from 0 to {classes - 1}")
+
+
+def _fraction(t: Array) -> str:
+    xp = namespace(t)
+    fractional = xp.isdtype(t.dtype, "real floating") and not bool(xp.all(t == xp.floor(t)))
+    return ", some of them fractional" if fractional else ""
+
+
+def _same_library(t: Array, y: Array) -> None:
+    if type(t) is not type(y):
+        theirs, ours = name_of(t), name_of(y)
+        if theirs != ours and ours is not None:
+            raise TypeError(f"t is {describe(t)} and y is {describe(y)}; both have to be of one library")
 
 
 def _floating(x: Array, function: str) -> None:

@@ -7,11 +7,11 @@ gradient with respect to ``y``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from math import prod
 
 from xpnet._typing import Array
 from xpnet.backend import namespace
-from xpnet.functions import match, one_hot, sigmoid
+from xpnet.functions import check_labels, match, one_hot, sigmoid
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class SoftmaxWithLoss:
 
     def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         xp = namespace(y)
+        if y.ndim != 2:
+            raise ValueError(f"SoftmaxWithLoss: y has shape {y.shape}, expected (N, C); one sample is y[None, :]")
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
@@ -33,17 +35,14 @@ class SoftmaxWithLoss:
         e, s, t = residuals
         return (e / s - t) / t.shape[0]
 
-    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         n, classes = y_shape
-        if t.ndim == 1:
-            _check_labels(t, classes)
-        elif t.shape != y_shape:
-            raise ValueError(
-                f"t has shape {t.shape}, expected labels ({n},) or one-hot ({n}, {classes}): "
-                f"the network has {classes} outputs"
-            )
+        if t.shape == y_shape:
+            _check_one_hot(t, name)
+        elif t.shape == (n,):
+            check_labels(t, classes, name)
         else:
-            _check_one_hot(t)
+            raise ValueError(f"{name} has shape {t.shape}, expected labels ({n},) or one-hot ({n}, {classes})")
 
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
@@ -64,13 +63,13 @@ class SigmoidWithLoss:
 
     def backward(self, residuals: tuple[Array, Array]) -> Array:
         y, t = residuals
-        return (sigmoid(y) - t) / _size(y)
+        return (sigmoid(y) - t) / prod(y.shape)
 
-    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
-        _check_targets(y_shape, t)
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        _check_targets(y_shape, t, name)
         t = namespace(t).astype(t, namespace(t).float32)
         if not _all(t, (t >= 0) & (t <= 1)):
-            raise ValueError("t has targets outside of 0 to 1, which is what SigmoidWithLoss expects")
+            raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
 
     def hits(self, y: Array, t: Array) -> Array:
         return (y > 0) == (match(t, y) > 0.5)
@@ -87,8 +86,8 @@ class SumSquaredError:
     def backward(self, difference: Array) -> Array:
         return difference
 
-    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
-        _check_targets(y_shape, t)
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        _check_targets(y_shape, t, name)
 
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
@@ -103,20 +102,13 @@ class MeanSquaredError:
         return namespace(y).mean(d * d), d
 
     def backward(self, difference: Array) -> Array:
-        return difference * (2 / _size(difference))
+        return difference * (2 / prod(difference.shape))
 
-    def check(self, y_shape: tuple[int, ...], t: Array) -> None:
-        _check_targets(y_shape, t)
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        _check_targets(y_shape, t, name)
 
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
-
-
-def _size(x: Array) -> int:
-    n = 1
-    for length in x.shape:
-        n *= length
-    return n
 
 
 def _all(t: Array, condition: Array) -> bool:
@@ -132,34 +124,15 @@ def _same_class(y: Array, t: Array) -> Array:
     return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
 
 
-def _check_labels(t: Array, classes: int) -> None:
-    xp = namespace(t)
-    if not xp.isdtype(t.dtype, "integral"):
-        kind = "fractional labels" if xp.isdtype(t.dtype, "real floating") and not _all(t, t == xp.floor(t)) else "labels"
-        raise ValueError(f"t has {kind} of dtype {t.dtype}; expected integers from 0 to {classes - 1}")
-    t = xp.astype(t, xp.arange(0).dtype)  # not every library finds the minimum of every kind of integer
-    low, high = int(xp.min(t)), int(xp.max(t))
-    if low < 0 or high >= classes:
-        raise ValueError(
-            f"t has labels from {low} to {high}; the network has {classes} outputs, so labels go from 0 to {classes - 1}"
-        )
-
-
-def _check_targets(y_shape: tuple[int, ...], t: Array) -> None:
+def _check_targets(y_shape: tuple[int, ...], t: Array, name: str) -> None:
     if t.shape != y_shape:
-        raise ValueError(f"t has shape {t.shape}, expected {y_shape}, the shape of the network's outputs")
-    _check_finite(t)
+        raise ValueError(f"{name} has shape {t.shape}, expected {y_shape}, the shape of the network's outputs")
+    if namespace(t).isdtype(t.dtype, "real floating") and not _all(t, namespace(t).isfinite(t)):
+        raise ValueError(f"{name} has NaN or infinity in it")
 
 
-def _check_one_hot(t: Array) -> None:
+def _check_one_hot(t: Array, name: str) -> None:
     xp = namespace(t)
-    _check_finite(t)
     t = xp.astype(t, xp.float32)
     if not _all(t, t >= 0) or not _all(t, xp.abs(xp.sum(t, axis=-1) - 1) < 1e-3):
-        raise ValueError("t is not one-hot: each row should hold one 1 (or probabilities that add up to 1)")
-
-
-def _check_finite(t: Any) -> None:
-    xp = namespace(t)
-    if xp.isdtype(t.dtype, "real floating") and not _all(t, xp.isfinite(t)):
-        raise ValueError("t has NaN or infinity in it")
+        raise ValueError(f"{name} is not one-hot: each row holds one 1, or probabilities that add up to 1")

@@ -215,7 +215,7 @@ class TwoLayerNet(Sequential):
     def __init__(
         self, input_size: int, hidden_size: int, output_size: int, weight_init_std: float = 0.01, **options: Any
     ) -> None:
-        layers = [Affine(input_size, hidden_size), ReLU(), Affine(hidden_size, output_size)]
+        layers: list[Layer] = [Affine(input_size, hidden_size), ReLU(), Affine(hidden_size, output_size)]
         super().__init__(layers, weight_init=normal(weight_init_std), **options)
 
 

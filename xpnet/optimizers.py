@@ -1,4 +1,4 @@
-"""Optimizers, in order of rising complexity: ``init(params) -> state``, ``step(params, grads, state) -> (params, state)``.
+"""Optimizers, in rising complexity: ``init(params) -> state``, ``step(params, grads, state) -> (params, state)``.
 
 A step consumes what it is given: dict entries are updated in place where arrays allow it and rebound where not, so
 one line serves eager and compiled code; the caller goes on with what is returned.

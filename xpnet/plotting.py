@@ -62,8 +62,9 @@ def accuracy_curve(history: History, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     epochs = [e.epoch for e in history.evaluations]
     ax.plot(epochs, [e.train for e in history.evaluations], marker="o", markersize=3, label="train")
-    if all(e.test is not None for e in history.evaluations):
-        ax.plot(epochs, [e.test for e in history.evaluations], marker="s", markersize=3, ls="--", label="test")
+    tests = [e.test for e in history.evaluations if e.test is not None]
+    if len(tests) == len(epochs):
+        ax.plot(epochs, tests, marker="s", markersize=3, ls="--", label="test")
     ax.set(xlabel="epoch", ylabel="accuracy", title="Accuracy", ylim=(0, 1.02))
     ax.legend(loc="lower right")
     ax.grid(alpha=0.3)

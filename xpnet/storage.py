@@ -13,15 +13,16 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file; a crash at any moment leaves the old one or the new one."""
     path = Path(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    written = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes a file that only its owner can read
-        os.replace(name, path)
+        written.chmod(0o666 & ~_umask())  # mkstemp makes a file that only its owner can read
+        written.replace(path)
     except BaseException:
-        os.unlink(name)
+        written.unlink()
         raise
 
 

@@ -7,14 +7,10 @@ the state that it made before, and takes the good steps again.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -22,6 +18,8 @@ from xpnet._typing import Array, Optimizer, State
 from xpnet.backend import namespace
 from xpnet.backends.base import Step
 from xpnet.history import Evaluation, History
+from xpnet.interrupt import deferred_interrupt
+from xpnet.minibatches import Minibatches
 from xpnet.models import Sequential
 from xpnet.validation import check_count, check_samples
 
@@ -65,28 +63,6 @@ def make_step(net: Sequential, optimizer: Optimizer) -> Step:
     return step
 
 
-class Minibatches:
-    """Shuffled epochs without end: every sample once, then again in another order; the last batch may be shorter."""
-
-    def __init__(self, n: int, batch_size: int, rng: np.random.Generator) -> None:
-        self.n, self.batch_size, self.rng = n, batch_size, rng
-        self.order, self.position = np.arange(0), 0
-
-    def block(self, most: int) -> np.ndarray:
-        """The samples of the next minibatches, integers (K, B): at most so many, of one size, of one epoch."""
-        if self.position == self.order.size:
-            self.order, self.position = self.rng.permutation(self.n), 0
-        rest = self.order[self.position :]
-        whole = min(most, rest.size // self.batch_size)
-        rows = rest[: whole * self.batch_size].reshape(whole, -1) if whole else rest[None, :]
-        self.position += rows.size
-        return rows
-
-    @property
-    def epoch_ended(self) -> bool:
-        return self.position == self.order.size
-
-
 class Trainer:
     """Trains a network by minibatches.
 
@@ -117,7 +93,9 @@ class Trainer:
         seed: int | np.random.Generator | None = None,
     ) -> None:
         if not net.backend.trains:
-            raise ValueError(f"backend {net.backend.name!r} is for forward passes only; train on another and net.to() it")
+            raise ValueError(
+                f"backend {net.backend.name!r} is for forward passes only; train on another and net.to() it"
+            )
         self.net, self.optimizer = net, optimizer
         self.batch_size = check_count(batch_size, "batch_size")
         self.rng = np.random.default_rng(seed)
@@ -155,9 +133,9 @@ class Trainer:
         """
         self._check(x, t, validation)
         batches = Minibatches(x.shape[0], self.batch_size, self.rng)
-        total = _total(epochs, iterations, -(-x.shape[0] // self.batch_size))
+        total = _total(epochs, iterations, batches.per_epoch)
         loop = _Loop(self, x, t, validation, on_evaluation)
-        with _deferred_interrupt() as interrupted:
+        with deferred_interrupt() as interrupted:
             try:
                 loop.evaluate()
                 size = 1
@@ -168,6 +146,8 @@ class Trainer:
                         on_block(self.history)
                     if batches.epoch_ended or loop.taken == total:
                         loop.evaluate()
+                if interrupted():
+                    loop.evaluate()
             finally:
                 self.net.params, self._memory = loop.state["params"], loop.state["optimizer"]
         return self.history
@@ -179,73 +159,97 @@ class Trainer:
             pairs.append((*validation, ("validation x", "validation t")))
         for some_x, some_t, names in pairs:
             check_samples(
-                some_x, some_t, backend=net.backend, dtype=net.dtype, outputs=net.outputs, loss=net.loss_layer, names=names
+                some_x,
+                some_t,
+                backend=net.backend,
+                dtype=net.dtype,
+                outputs=net.outputs,
+                loss=net.loss_layer,
+                names=names,
             )
             net.forward(net.params, some_x[:1, ...])  # a wrong number of columns shows in the first layer
         if self.batch_size > x.shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {x.shape[0]} samples")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Snapshot:
+    """The state after so many steps, and the minibatches of the steps that were taken from it."""
+
+    iteration: int
     state: State
     block: np.ndarray
-    iteration: int
 
 
 class _Loop:
-    """The state of one call of ``fit``."""
+    """One call of ``fit``: the state, and the ways to go on with it or back."""
 
     def __init__(
-        self, trainer: Trainer, x: Array, t: Array, validation: Split | None, report: Callable[[Evaluation], None] | None
+        self,
+        trainer: Trainer,
+        x: Array,
+        t: Array,
+        validation: Split | None,
+        report: Callable[[Evaluation], None] | None,
     ) -> None:
         self.net, self.history, self.optimizer = trainer.net, trainer.history, trainer.optimizer
         self.x, self.t, self.validation, self.report = x, t, validation, report
+        self.per_epoch = -(-x.shape[0] // trainer.batch_size)
         self.backend = self.net.backend
         self.step = self.backend.compile(make_step(self.net, self.optimizer))
-        params = _copied(self.net.params)
+        params = _copied(self.net.params)  # a step consumes its state, and the user may hold on to these
         memory = self.optimizer.init(params) if trainer._memory is None else _copied(trainer._memory)
         self.state: State = {"params": params, "optimizer": memory}
-        self.per_epoch = -(-x.shape[0] // trainer.batch_size)
         self.taken = 0
         self.snapshots: list[_Snapshot] = []
 
     def take(self, block: np.ndarray) -> float:
         """Take a block of steps; returns the seconds it took."""
-        self.snapshots = [*self.snapshots[-1:], _Snapshot(_copied(self.state), block, self.history.iterations)]
+        # two of them: the first loss of this block may show that the last step of the one before was too much
+        self.snapshots = [*self.snapshots[-1:], _Snapshot(self.history.iterations, _copied(self.state), block)]
         start = time.perf_counter()
-        self.state, losses = self.backend.run(self.step, self.state, self.x, self.t, block)
+        try:
+            self.state, losses = self.backend.run(self.step, self.state, self.x, self.t, block)
+        except BaseException:  # the state is consumed, and this may have happened in the middle of a step
+            self.state = self.snapshots[-1].state
+            raise
         seconds = time.perf_counter() - start
-        if not np.isfinite(losses).all():
-            self._rewind(losses)
+        finite = np.isfinite(losses)
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            iteration = self.history.iterations + bad
+            self.history.losses += losses[: bad + 1].tolist()
+            self._rewind(iteration, float(losses[bad]))
         self.taken += len(block)
         self.history.losses += losses.tolist()
         self.history.samples += block.size
         self.history.seconds += seconds
         return seconds
 
-    def _rewind(self, losses: np.ndarray) -> None:
-        """Go back to the last weights whose loss was finite, and raise."""
-        bad = int(np.argmin(np.isfinite(losses)))
-        iteration = self.history.iterations + bad
-        self.history.losses += losses[: bad + 1].tolist()
-        # the step from the last good weights was taken in this block, or was the last of the one before
-        from_ = self.snapshots[-1 if bad else 0]
-        again = max(iteration - 1 - from_.iteration, 0)
-        self.state = from_.state
-        if again:
-            self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, from_.block[:again])
-        raise DivergedError(iteration, float(losses[bad]), getattr(self.optimizer, "lr", "this"))
-
     def evaluate(self) -> None:
-        """Add accuracies to the history, and report them."""
+        """Add accuracies to the history and report them, once for the same weights."""
         params, iteration = self.state["params"], self.history.iterations
-        test = None if self.validation is None else self.net.hit_rate(params, *self.validation)
+        if not all(bool(namespace(p).all(namespace(p).isfinite(p))) for p in params.values()):
+            self._rewind(iteration, float("nan"))
+        if self.history.evaluations and self.history.evaluations[-1].iteration == iteration:
+            return
         train = self.net.hit_rate(params, self.x, self.t)
+        test = None if self.validation is None else self.net.hit_rate(params, *self.validation)
         evaluation = Evaluation(iteration / self.per_epoch, iteration, train, test)
         self.history.evaluations.append(evaluation)
         if self.report is not None:
             self.report(evaluation)
+
+    def _rewind(self, iteration: int, loss: float) -> NoReturn:
+        """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
+        good = max(iteration - 1, 0)
+        origin = next((s for s in reversed(self.snapshots) if s.iteration <= good), None)
+        if origin is not None:
+            self.state = origin.state
+            if good > origin.iteration:
+                again = origin.block[: good - origin.iteration]
+                self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, again)
+        raise DivergedError(iteration, loss, getattr(self.optimizer, "lr", "this one"))
 
 
 def _total(epochs: int | None, iterations: int | None, per_epoch: int) -> int:
@@ -264,35 +268,4 @@ def _next_size(size: int, seconds: float) -> int:
 
 def _copied(tree: State) -> State:
     """The same dicts with copies of the arrays in them."""
-    return {
-        k: _copied(v) if isinstance(v, dict) else namespace(v).asarray(v, copy=True) for k, v in tree.items()
-    }
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of a step; a second Ctrl-C does not wait. Raises KeyboardInterrupt at the end.
-
-    Only the main thread receives signals; elsewhere, and where someone handles Ctrl-C already, nothing is changed.
-    """
-    received = False
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not ours:
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield lambda: received
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if received:
-        raise KeyboardInterrupt
+    return {k: _copied(v) if isinstance(v, dict) else namespace(v).asarray(v, copy=True) for k, v in tree.items()}

@@ -46,10 +46,7 @@ def check_samples(
         count = t.shape[0] if t.ndim else 1
         raise ValueError(f"{x_name} has {x.shape[0]} samples and {t_name} has {count}; expected as many")
     check_finite(x, x_name)
-    try:
-        loss.check((x.shape[0], outputs), t)
-    except ValueError as error:
-        raise ValueError(str(error).replace("t ", f"{t_name} ", 1) if t_name != "t" else str(error)) from None
+    loss.check((x.shape[0], outputs), t, t_name)
 
 
 def check_finite(x: Array, name: str = "x") -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -40,15 +40,15 @@ def name_of(x: Any) -> str | None:
 
 
 @functools.cache
-def _name_of_type(kind: type) -> str | None:
-    roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
+def _name_of_type(kind: Hashable) -> str | None:
+    roots = {cls.__module__.partition(".")[0] for cls in cast(type, kind).__mro__}
     return next((name for name, packages in ARRAY_PACKAGES.items() if roots.intersection(packages)), None)
 
 
 def dtype_name(dtype: Any) -> str:
     """The plain name of a dtype of any library: ``"float32"`` for ``np.float32``, ``torch.float32``, ``"float32"``."""
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return str(dtype).rpartition(".")[2]
 

@@ -10,6 +10,7 @@ from typing import Any
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
 from xpnet.initializers import zeros
+from xpnet.validation import check_count
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,8 @@ class Affine:
     tag: str = ""
 
     def __post_init__(self) -> None:
-        for field, n in (("n_in", self.n_in), ("n_out", self.n_out)):
-            if n != int(n) or n < 1:
-                raise ValueError(f"Affine{self.tag}: {field} is {n}, expected a whole number, 1 or more")
+        check_count(self.n_in, f"Affine{self.tag}: n_in")
+        check_count(self.n_out, f"Affine{self.tag}: n_out")
 
     @property
     def label(self) -> str:

@@ -1,0 +1,104 @@
+"""``pytest --backend numpy,strict``: each test that takes ``backend`` runs once on every backend named."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from xpnet.backend import BackendUnavailableError, backend_names, get_backend
+from xpnet.datasets import mnist
+
+#: NumPy whose arrays are locked: it finds whatever writes into what it was given.
+READONLY = "readonly"
+DEFAULT = "numpy,readonly,strict"
+
+
+def pytest_addoption(parser):
+    known = ", ".join((READONLY, *backend_names()))
+    parser.addoption("--backend", default=DEFAULT, help=f"comma-separated: {known}; or all (default {DEFAULT})")
+    parser.addoption("--device", default=None, help="the device of the backends named, cuda for example")
+
+
+def pytest_configure(config):
+    names = selected(config)
+    unknown = [name for name in names if name not in (READONLY, *backend_names())]
+    if unknown:
+        known = ", ".join((READONLY, *backend_names()))
+        raise pytest.UsageError(f"--backend: unknown {', '.join(unknown)}; known: {known}, all")
+    if "jax" in names:
+        os.environ.setdefault("JAX_ENABLE_X64", "1")  # before it is imported; the oracles are in float64
+
+
+def selected(config) -> list[str]:
+    value = config.getoption("--backend")
+    return ["numpy", READONLY, *backend_names()[1:]] if value == "all" else value.split(",")
+
+
+def pytest_report_header(config):
+    return f"xpnet backends: {', '.join(selected(config))}; device: {config.getoption('--device') or 'default'}"
+
+
+def pytest_generate_tests(metafunc):
+    if "backend_name" in metafunc.fixturenames:
+        metafunc.parametrize("backend_name", selected(metafunc.config), scope="session")
+
+
+@pytest.fixture(scope="session")
+def backend(backend_name, pytestconfig):
+    """The backend of this run of the test; where it cannot be had, the test is skipped and the summary says why."""
+    device = pytestconfig.getoption("--device")
+    name = "numpy" if backend_name == READONLY else backend_name
+    if name == "strict":
+        device = "device1"  # not the one that arrays are on when nobody says where
+    elif name in ("numpy", "dask"):
+        device = None
+    try:
+        return get_backend(name, device)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def training_backend(backend):
+    if not backend.trains:
+        pytest.skip(f"{backend.name} runs forward passes only")
+    return backend
+
+
+@pytest.fixture
+def array(backend, backend_name):
+    """``array(values, dtype)``: an array of the backend, locked where it can be."""
+
+    def make(values, dtype=None):
+        host = np.array(values, dtype=dtype)
+        if backend_name == READONLY:
+            host.setflags(write=False)
+            return host
+        return backend.asarray(host, copy=True)
+
+    return make
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20160924)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """MNIST as the tutorials load it."""
+    return mnist()
+
+
+def central_difference(f, x, h=1e-6):
+    """df/dx entry by entry, for NumPy arrays in float64."""
+    grad = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        moved = x.copy()
+        moved[i] = x[i] + h
+        above = float(f(moved))
+        moved[i] = x[i] - h
+        grad[i] = (above - float(f(moved))) / (2 * h)
+    return grad
