@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from xpnet.backend import BackendUnavailableError, backend_names, get_backend
+from xpnet.backend import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.datasets import mnist
 
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
@@ -17,27 +17,42 @@ DEFAULT = "numpy,readonly,strict"
 
 def pytest_addoption(parser):
     known = ", ".join((READONLY, *backend_names()))
-    parser.addoption("--backend", default=DEFAULT, help=f"comma-separated: {known}; or all (default {DEFAULT})")
+    parser.addoption(
+        "--backend", default=DEFAULT, help=f"comma-separated: {known}; or all that can be used here (default {DEFAULT})"
+    )
     parser.addoption("--device", default=None, help="the device of the backends named, cuda for example")
 
 
 def pytest_configure(config):
+    os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: the oracles are in float64
     names = selected(config)
     unknown = [name for name in names if name not in (READONLY, *backend_names())]
     if unknown:
         known = ", ".join((READONLY, *backend_names()))
         raise pytest.UsageError(f"--backend: unknown {', '.join(unknown)}; known: {known}, all")
-    if "jax" in names:
-        os.environ.setdefault("JAX_ENABLE_X64", "1")  # before it is imported; the oracles are in float64
 
 
 def selected(config) -> list[str]:
+    """The names to test: those given, or for ``all`` every backend that can be used here."""
     value = config.getoption("--backend")
-    return ["numpy", READONLY, *backend_names()[1:]] if value == "all" else value.split(",")
+    if value != "all":
+        return value.split(",")
+    return ["numpy", READONLY, *(name for name in backend_names()[1:] if name not in absent(config))]
+
+
+def absent(config) -> dict[str, str]:
+    """Why ``all`` leaves backends out, by name."""
+    statuses = [backend_status(name) for name in backend_names()] if config.getoption("--backend") == "all" else []
+    return {status.name: status.problem for status in statuses if status.problem}
 
 
 def pytest_report_header(config):
     return f"xpnet backends: {', '.join(selected(config))}; device: {config.getoption('--device') or 'default'}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name, problem in absent(config).items():
+        terminalreporter.write_line(f"NOT TESTED on {name}: {problem}", yellow=True)
 
 
 def pytest_generate_tests(metafunc):
@@ -90,15 +105,3 @@ def rng():
 def digits():
     """MNIST as the tutorials load it."""
     return mnist()
-
-
-def central_difference(f, x, h=1e-6):
-    """df/dx entry by entry, for NumPy arrays in float64."""
-    grad = np.zeros_like(x)
-    for i in np.ndindex(x.shape):
-        moved = x.copy()
-        moved[i] = x[i] + h
-        above = float(f(moved))
-        moved[i] = x[i] - h
-        grad[i] = (above - float(f(moved))) / (2 * h)
-    return grad

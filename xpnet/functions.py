@@ -127,7 +127,9 @@ def one_hot(t: Array | int, y: Array) -> Array:
         return match(t, y)
     _same_library(t, y)
     if t.shape != y.shape[:-1]:
-        raise ValueError(f"t has shape {t.shape}, expected labels {y.shape[:-1]} or one-hot {y.shape}")
+        raise ValueError(
+            f"t has shape {tuple(t.shape)}, expected labels {tuple(y.shape[:-1])} or one-hot {tuple(y.shape)}"
+        )
     # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
     return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
 
@@ -136,7 +138,7 @@ def match(t: Array, y: Array) -> Array:
     """Give t the dtype of y; a ``ValueError`` if it has another shape than y, a ``TypeError`` if another library."""
     _same_library(t, y)
     if t.shape != y.shape:
-        raise ValueError(f"t has shape {t.shape}, expected {y.shape}, the shape of y")
+        raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(y.shape)}, the shape of y")
     return t if t.dtype == y.dtype else namespace(y).astype(t, y.dtype)
 
 

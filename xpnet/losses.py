@@ -24,7 +24,9 @@ class SoftmaxWithLoss:
     def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         xp = namespace(y)
         if y.ndim != 2:
-            raise ValueError(f"SoftmaxWithLoss: y has shape {y.shape}, expected (N, C); one sample is y[None, :]")
+            raise ValueError(
+                f"SoftmaxWithLoss: y has shape {tuple(y.shape)}, expected (N, C); one sample is y[None, :]"
+            )
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
@@ -42,7 +44,7 @@ class SoftmaxWithLoss:
         elif t.shape == (n,):
             check_labels(t, classes, name)
         else:
-            raise ValueError(f"{name} has shape {t.shape}, expected labels ({n},) or one-hot ({n}, {classes})")
+            raise ValueError(f"{name} has shape {tuple(t.shape)}, expected labels ({n},) or one-hot ({n}, {classes})")
 
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
@@ -126,7 +128,7 @@ def _same_class(y: Array, t: Array) -> Array:
 
 def _check_targets(y_shape: tuple[int, ...], t: Array, name: str) -> None:
     if t.shape != y_shape:
-        raise ValueError(f"{name} has shape {t.shape}, expected {y_shape}, the shape of the network's outputs")
+        raise ValueError(f"{name} has shape {tuple(t.shape)}, expected {y_shape}, the shape of the network's outputs")
     if namespace(t).isdtype(t.dtype, "real floating") and not _all(t, namespace(t).isfinite(t)):
         raise ValueError(f"{name} has NaN or infinity in it")
 

@@ -123,9 +123,9 @@ class Sequential:
     def hit_rate(self, params: Params, x: Array, t: Array) -> float:
         """:meth:`accuracy` with these parameters and without the checks, in chunks."""
         xp = namespace(x)
-        right = seen = 0
-        for start in range(0, x.shape[0], CHUNK):
-            part = slice(start, start + CHUNK)
+        right, seen, n = 0, 0, x.shape[0]
+        for start in range(0, n, CHUNK):
+            part = slice(start, min(start + CHUNK, n))
             hits = self.loss_layer.hits(self.forward(params, x[part, ...]), t[part, ...])
             right += int(xp.sum(xp.astype(hits, xp.int32)))
             seen += prod(hits.shape)

@@ -135,7 +135,8 @@ class Trainer:
         batches = Minibatches(x.shape[0], self.batch_size, self.rng)
         total = _total(epochs, iterations, batches.per_epoch)
         loop = _Loop(self, x, t, validation, on_evaluation)
-        with deferred_interrupt() as interrupted:
+        # losses and weights are looked at below, so the libraries' own warnings would say it twice
+        with np.errstate(over="ignore", invalid="ignore"), deferred_interrupt() as interrupted:
             try:
                 loop.evaluate()
                 size = 1

@@ -28,7 +28,7 @@ def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
             f"xp.astype({name}, xp.{wanted}), or make the network with dtype={dtype_name(x.dtype)!r}"
         )
     if x.ndim == 0 or x.shape[0] == 0:
-        raise ValueError(f"{name} has shape {x.shape}: there are no samples in it")
+        raise ValueError(f"{name} has shape {tuple(x.shape)}: there are no samples in it")
 
 
 def check_samples(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,12 +36,12 @@ class Status:
 
 def name_of(x: Any) -> str | None:
     """The name of the backend that an array belongs to, or None for anything else."""
-    return _name_of_type(type(x))
+    return _name_of_type(type(x))  # type: ignore[arg-type]  # a type is hashable
 
 
 @functools.cache
-def _name_of_type(kind: Hashable) -> str | None:
-    roots = {cls.__module__.partition(".")[0] for cls in cast(type, kind).__mro__}
+def _name_of_type(kind: type) -> str | None:
+    roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
     return next((name for name, packages in ARRAY_PACKAGES.items() if roots.intersection(packages)), None)
 
 

@@ -67,7 +67,7 @@ class Affine:
     def _misfit(self, x: Array) -> str:
         name, n = f"Affine{self.tag}", self.n_in
         if x.ndim < 2:
-            return f"{name}: x has shape {x.shape}, expected (N, {n}); one sample is a batch of one: x.reshape(1, -1)"
+            return f"{name}: x has shape {tuple(x.shape)}, expected (N, {n}); one sample is x.reshape(1, -1)"
         advice = "; flatten one sample with x.reshape(1, -1)" if prod(x.shape) == n else ""
-        columns = f"{x.shape[1]} columns" if x.ndim == 2 else f"{x.shape[1:]} elements a sample"
+        columns = f"{x.shape[1]} columns" if x.ndim == 2 else f"{tuple(x.shape[1:])} elements a sample"
         return f"{name}: x has {columns}, W{self.tag} expects {n}{advice}"

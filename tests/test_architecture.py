@@ -1,0 +1,102 @@
+"""The house: imports run one way, the written-once parts name no library, and no room is large."""
+
+from __future__ import annotations
+
+import ast
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import xpnet
+
+PACKAGE = Path(xpnet.__file__).parent
+CHECKOUT = Path(__file__).parent.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+#: From the ground up: a module imports only from floors below its own, or from within its own folder.
+FLOORS = [
+    {"_typing", "storage", "datasets"},
+    {"backends"},
+    {"backend"},
+    {"initializers", "functions", "optimizers", "validation", "interrupt", "minibatches", "history"},
+    {"layers", "losses"},
+    {"models", "plotting"},
+    {"training", "book"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+]
+#: What is written once, for every library.
+WRITTEN_ONCE = ("functions", "layers", "losses", "optimizers", "gradient")
+LIBRARIES = {"numpy", "np", "cupy", "cp", "torch", "jax", "jnp", "dask", "array_api_strict", "array_api_compat"}
+
+
+def room(path):
+    """The name by which a file stands on a floor: its own, or its folder's."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path):
+    """The rooms that a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            top, _, rest = name.partition(".")
+            if top == "xpnet":
+                part = rest.partition(".")[0]
+                yield part if any(part in floor for floor in FLOORS) else "__init__"
+
+
+def floor_of(name):
+    return next(i for i, floor in enumerate(FLOORS) if name in floor)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    here = room(path)
+    assert any(here in floor for floor in FLOORS), f"{here} stands on no floor of this test"
+    for other in imported(path):
+        same_folder = other == here and path.parent != PACKAGE
+        assert same_folder or floor_of(other) < floor_of(here), f"{here} imports {other}"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room(p) in WRITTEN_ONCE], ids=lambda p: p.name)
+def test_no_library_is_named_where_code_is_written_once(path):
+    with path.open("rb") as file:
+        for token in tokenize.tokenize(file.readline):
+            if token.type == tokenize.NAME:
+                assert token.string not in LIBRARIES, f"{path.name}:{token.start[0]}"
+            elif token.type in (tokenize.STRING, tokenize.COMMENT) and ">>>" not in token.string:
+                assert not LIBRARIES & set(token.string.replace(".", " ").split()), f"{path.name}:{token.start[0]}"
+
+
+def test_a_library_is_imported_only_behind_the_seam():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                top = name.partition(".")[0]
+                assert top not in LIBRARIES - {"numpy", "array_api_compat"}, f"{path.name} imports {name}"
+                assert top != "array_api_compat" or room(path) == "backend", f"{path.name} imports {name}"
+
+
+def test_no_file_is_long():
+    folders = [CHECKOUT / name for name in ("xpnet", "tests", "benchmarks", "examples")]
+    paths = [p for folder in folders for p in folder.rglob("*.py")]
+    assert len(paths) > 30
+    long = {str(p.relative_to(CHECKOUT)): n for p in paths if (n := len(p.read_text("utf-8").splitlines())) > 300}
+    assert not long
+
+
+def test_public_names_exist_and_say_what_they_are():
+    for name in xpnet.__all__:
+        assert getattr(xpnet, name).__doc__, name
+    assert sorted(xpnet.__all__) == sorted(n for n in vars(xpnet) if n in xpnet.__all__)

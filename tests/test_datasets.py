@@ -1,0 +1,253 @@
+"""MNIST as shipped, the IDX reader against files that are right, damaged and hostile, and no network anywhere."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import lzma
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.datasets import load_idx, mnist
+from xpnet.datasets.mnist import FOLDER
+
+#: Of the four files as their authors published them, decompressed.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
+CODES = {0x08: "uint8", 0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+LARGEST = 2**32 - 1
+
+
+def header(code, *sizes):
+    return struct.pack(f">BBBB{len(sizes)}I", 0, 0, code, len(sizes), *sizes)
+
+
+def idx(array, code=0x08):
+    return header(code, *array.shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+WHOLE = idx(np.arange(12, dtype="uint8").reshape(3, 4))
+
+
+@pytest.fixture
+def file(tmp_path):
+    """``file(name, content)``: the path of such a file."""
+
+    def write(name, content):
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """``folder(suffix)``: four files in the layout of MNIST; two classes in test, ten in train."""
+
+    def write(suffix="", n_labels=30):
+        images = np.arange(30 * 6, dtype="uint8").reshape(30, 2, 3)
+        labels = np.arange(30, dtype="uint8") % 10
+        contents = images, labels[:n_labels], images[:4], labels[:4] % 2
+        for name, content in zip(SHA256, contents, strict=True):
+            (tmp_path / (name + suffix)).write_bytes(PACKERS[suffix](idx(content)))
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_files_are_the_published_ones_byte_for_byte(name):
+    data = lzma.decompress((FOLDER / f"{name}.xz").read_bytes())
+    assert hashlib.sha256(data).hexdigest() == SHA256[name]
+    assert f"| {name} | {len(data)} | {SHA256[name]} |" in (FOLDER / "README.md").read_text().splitlines()
+
+
+def test_mnist_is_mnist(digits):
+    (x_train, t_train), (x_test, t_test) = digits
+    assert t_test[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert t_train[0] == 5
+    assert np.bincount(t_train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert float(x_train.astype("float64").mean()) == pytest.approx(0.1307, abs=5e-5)  # known from every tutorial
+    assert float(x_test.std()) == pytest.approx(0.3105, abs=5e-4)
+
+
+@pytest.mark.parametrize("one_hot_label", [False, True])
+@pytest.mark.parametrize("flatten", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_mnist_options(normalize, flatten, one_hot_label, digits):
+    splits = mnist(normalize=normalize, flatten=flatten, one_hot_label=one_hot_label)
+    for n, (x, t), (default_x, default_t) in zip((60_000, 10_000), splits, digits, strict=True):
+        assert x.shape == ((n, 784) if flatten else (n, 1, 28, 28))
+        assert x.dtype == ("float32" if normalize else "uint8")
+        assert (x.min(), x.max()) == (0, 1 if normalize else 255)
+        scaled = x if normalize else x / np.float32(255)
+        np.testing.assert_array_equal(scaled.reshape(n, 784), default_x)
+        assert t.shape == ((n, 10) if one_hot_label else (n,))
+        assert t.dtype == ("float32" if one_hot_label else "uint8")
+        expected = np.arange(10) == default_t[:, None] if one_hot_label else default_t
+        np.testing.assert_array_equal(t, expected)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_mnist_from_a_folder(suffix, folder):
+    (x_train, t_train), (x_test, t_test) = mnist(normalize=False, folder=str(folder(suffix)))
+    assert x_train.tolist() == np.arange(180).reshape(30, 6).tolist()
+    assert t_train.tolist() == [*range(10)] * 3
+    assert x_test.shape == (4, 6)
+    assert t_test.tolist() == [0, 1, 0, 1]
+
+
+def test_one_hot_labels_of_both_splits_have_the_same_classes(folder):
+    (_, t_train), (_, t_test) = mnist(one_hot_label=True, folder=folder())
+    assert t_train.shape == (30, 10)
+    assert t_test.shape == (4, 10)
+
+
+@pytest.mark.parametrize("name", SHA256)
+def test_mnist_names_the_missing_file(name, folder):
+    where = folder(".gz")
+    (where / f"{name}.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=name) as raised:
+        mnist(folder=where)
+    assert str(where) in str(raised.value)
+
+
+def test_mnist_refuses_fewer_labels_than_images(folder):
+    where = folder(n_labels=29)
+    with pytest.raises(ValueError, match=r"train images have shape \(30, 2, 3\) and labels \(29,\)") as raised:
+        mnist(folder=where)
+    assert str(where) in str(raised.value)
+
+
+def test_mnist_refuses_images_in_place_of_labels(folder):
+    where = folder()
+    (where / "t10k-labels-idx1-ubyte").write_bytes((where / "t10k-images-idx3-ubyte").read_bytes())
+    with pytest.raises(ValueError, match="t10k images have shape"):
+        mnist(folder=where)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (2, 1, 3, 2), (0,), (0, 4)])
+@pytest.mark.parametrize("code", CODES)
+def test_load_idx(code, shape, suffix, file, rng):
+    kind = np.dtype(CODES[code])
+    limits = (-1e3, 1e3) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    expected = rng.uniform(*limits, size=shape).astype(kind)
+    found = load_idx(str(file(f"data{suffix}", PACKERS[suffix](idx(expected, code)))))
+    assert found.dtype == kind
+    assert found.dtype.isnative
+    assert found.flags.writeable
+    assert found.shape == shape
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"", "magic number"),
+        (WHOLE[:3], "magic number"),
+        (b"\0\1" + WHOLE[2:], "magic number"),
+        (b"\x89PNG\r\n", "magic number"),
+        (header(0x0A, 1) + b"x", "data type: 0x0a"),
+        (header(0x00, 1) + b"x", "data type: 0x00"),
+        (header(0x08) + b"x", "dimensions: 0"),
+        (WHOLE[:4], "sizes"),
+        (WHOLE[:11], "sizes"),
+        (WHOLE[:12], "data"),
+        (WHOLE[:-1], "data"),
+        (WHOLE + b"\0", "data"),
+        (idx(np.zeros(2, "float64"), 0x0E)[:-1], "data"),
+        (header(0x08, LARGEST, LARGEST) + b"x" * 100, "data"),
+        (header(0x0E, *[LARGEST] * 255), "data"),
+        (header(0x08, *[1] * 65) + b"x", "dimensions"),  # NumPy stops at 64
+        (header(0x08, 0, LARGEST, LARGEST), ""),  # of no elements, and yet too large for NumPy
+    ],
+)
+def test_load_idx_names_the_file_and_the_wrong_field(content, field, suffix, file):
+    path = file(f"data{suffix}", PACKERS[suffix](content))
+    with pytest.raises(ValueError, match=field) as raised:
+        load_idx(path)
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("content", [header(0x08, LARGEST, LARGEST) + b"x", header(0x08, 1) + bytes(1 << 26)])
+def test_load_idx_allocates_neither_what_sizes_claim_nor_what_follows_the_data(content, suffix, file):
+    path = file(f"data{suffix}", PACKERS[suffix](content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="data: sizes"):
+            load_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_load_idx_goes_by_the_name(kind, file):
+    packed = PACKERS[f".{kind}"](WHOLE)
+    plain = file("plain", packed)
+    with pytest.raises(ValueError, match=f"magic number.*this is {kind}: name it .{kind}") as raised:
+        load_idx(plain)
+    assert str(plain) in str(raised.value)
+    for content in (WHOLE, PACKERS[".xz" if kind == "gz" else ".gz"](WHOLE)):
+        mislabelled = file(f"mislabelled.{kind}", content)
+        with pytest.raises(ValueError, match=f"its name says {kind}") as raised:
+            load_idx(mislabelled)
+        assert str(mislabelled) in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_load_idx_refuses_a_compressed_file_cut_off_anywhere(kind, file):
+    packed = PACKERS[f".{kind}"](WHOLE)
+    for length in range(len(packed)):
+        path = file(f"cut.{kind}", packed[:length])
+        with pytest.raises(ValueError, match="cut") as raised:
+            load_idx(path)
+        assert str(path) in str(raised.value)
+
+
+def test_load_idx_says_that_there_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing-here"):
+        load_idx(tmp_path / "nothing-here.gz")
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_load_idx_gives_an_array_or_a_value_error_whatever_the_file(suffix, file, rng):
+    whole, refused = PACKERS[suffix](WHOLE), 0
+    for _ in range(300):
+        mutated = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(len(mutated)))
+            new = rng.bytes(int(rng.integers(3)))
+            mutated[at : at + int(rng.integers(3))] = new
+        path = file(f"mutated{suffix}", bytes(mutated))
+        try:
+            assert isinstance(load_idx(path), np.ndarray)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error)  # noqa: PT017  (an array is as good)
+    assert refused > 100
+
+
+def test_nothing_in_the_package_can_reach_a_network():
+    networking = {"aiohttp", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "ssl", "urllib", "urllib3"}
+    sources = list(Path(xpnet.__file__).parent.rglob("*.py"))
+    assert len(sources) > 20
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not networking.intersection(m.partition(".")[0] for m in modules), f"{source}: {modules}"

@@ -1,0 +1,122 @@
+"""Losses: values by closed form, gradients against the oracles, and targets that do not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracles import assert_close, gradients
+
+from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
+
+LABELS = np.asarray([2, 0, 1, 2])
+
+
+def log_softmax(y):
+    return y - np.log(np.exp(y).sum(axis=1, keepdims=True))
+
+
+LOSSES = {
+    "softmax, labels": (SoftmaxWithLoss(), LABELS, lambda y, t: -log_softmax(y)[np.arange(4), t].mean()),
+    "softmax, uint8 labels": (
+        SoftmaxWithLoss(),
+        LABELS.astype("uint8"),
+        lambda y, t: -log_softmax(y)[np.arange(4), t].mean(),
+    ),
+    "softmax, one-hot": (SoftmaxWithLoss(), np.eye(3)[LABELS], lambda y, t: -(t * log_softmax(y)).sum(axis=1).mean()),
+    "sigmoid": (
+        SigmoidWithLoss(),
+        np.asarray([[0.0, 1, 1], [1, 0, 0], [0, 0, 1], [0.25, 1, 0]]),
+        lambda y, t: -(t * np.log(1 / (1 + np.exp(-y))) + (1 - t) * np.log(1 / (1 + np.exp(y)))).mean(),
+    ),
+    "sum of squares": (SumSquaredError(), np.eye(3)[LABELS], lambda y, t: ((y - t) ** 2).sum() / 2),
+    "mean of squares": (MeanSquaredError(), np.eye(3)[LABELS], lambda y, t: ((y - t) ** 2).mean()),
+}
+
+
+@pytest.fixture(params=LOSSES)
+def row(request, rng):
+    loss, t, expected = LOSSES[request.param]
+    return loss, rng.normal(size=(4, 3)), t, expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_value(row, dtype, backend, array):
+    loss, y, t, expected = row
+    given = array(y, dtype)
+    value, residuals = loss.forward(given, array(t))
+    assert value.shape == ()
+    assert value.dtype == backend.dtype(dtype)
+    assert loss.backward(residuals).dtype == backend.dtype(dtype)
+    assert float(value) == pytest.approx(expected(y, t), rel=1e-5 if dtype == "float32" else 1e-12)
+    np.testing.assert_array_equal(backend.to_numpy(given), y.astype(dtype))
+
+
+def test_gradient(row, training_backend, array):
+    loss, y, t, _ = row
+    moved = training_backend.asarray(t)
+    (expected,), tolerance = gradients(training_backend, lambda y: loss.forward(y, moved)[0], y)
+    _, residuals = loss.forward(array(y), array(t))
+    assert_close(training_backend.to_numpy(loss.backward(residuals)), expected, tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finite_at_ten_thousand(dtype, backend, array):
+    y = array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]], dtype)
+    value, residuals = SoftmaxWithLoss().forward(y, array([1, 1]))
+    assert float(value) == pytest.approx(1e4)
+    np.testing.assert_allclose(backend.to_numpy(SoftmaxWithLoss().backward(residuals)), [[0.5, -0.5, 0], [0, 0, 0]])
+    value, residuals = SigmoidWithLoss().forward(y, array([[0.0, 1, 0], [0, 1, 1]], dtype))
+    assert float(value) == pytest.approx((2e4 + 2 * np.log(2)) / 6)
+    assert np.isfinite(backend.to_numpy(SigmoidWithLoss().backward(residuals))).all()
+
+
+def test_hits(backend, array):
+    y = array([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
+    for loss in (SoftmaxWithLoss(), SumSquaredError(), MeanSquaredError()):
+        assert backend.to_numpy(loss.hits(y, array([1, 1]))).tolist() == [True, False]
+        assert backend.to_numpy(loss.hits(y, array(np.eye(3)[[1, 1]]))).tolist() == [True, False]
+    found = SigmoidWithLoss().hits(array([[1.0], [-1.0], [2.0]]), array([[1.0], [1.0], [0.0]]))
+    assert backend.to_numpy(found).tolist() == [[True], [False], [False]]
+
+
+@pytest.mark.parametrize(
+    ("loss", "t", "message"),
+    [
+        (SoftmaxWithLoss(), [0, 3], "labels from 0 to 3; there are 3 classes, so labels go from 0 to 2"),
+        (SoftmaxWithLoss(), [-1, 0], "labels from -1 to 0"),
+        (SoftmaxWithLoss(), [0.5, 1.0], "some of them fractional; expected integers 0 to 2"),
+        (SoftmaxWithLoss(), [0.0, 1.0], "labels of dtype .*float64; expected integers 0 to 2"),
+        (SoftmaxWithLoss(), [0, 1, 2], r"shape \(3,\), expected labels \(2,\) or one-hot \(2, 3\)"),
+        (SoftmaxWithLoss(), [[0.0, 1.0], [1.0, 0.0]], r"shape \(2, 2\), expected labels \(2,\) or one-hot \(2, 3\)"),
+        (SoftmaxWithLoss(), [[0, 1, 1], [1, 0, 0]], "not one-hot"),
+        (SoftmaxWithLoss(), [[0, 2, -1], [1, 0, 0]], "not one-hot"),
+        (SoftmaxWithLoss(), [[0, np.nan, 1], [1, 0, 0]], "not one-hot"),
+        (SigmoidWithLoss(), [[0.0, 1, 2], [0, 0, 0]], "outside of 0 to 1"),
+        (SigmoidWithLoss(), [[0.0], [1.0]], r"shape \(2, 1\), expected \(2, 3\)"),
+        (MeanSquaredError(), [0.0, 1.0], r"shape \(2,\), expected \(2, 3\)"),
+        (SumSquaredError(), [[0.0, np.inf, 1], [0, 0, 0]], "NaN or infinity"),
+    ],
+)
+def test_targets_that_do_not_fit(loss, t, message, array):
+    with pytest.raises(ValueError, match=message):
+        loss.check((2, 3), array(t))
+
+
+def test_scores_of_one_sample_are_no_batch(array):
+    with pytest.raises(ValueError, match=r"y has shape \(3,\), expected \(N, C\)"):
+        SoftmaxWithLoss().forward(array([1.0, 2.0, 3.0]), array(1))
+
+
+def test_losses_of_torch(backend, array, rng):
+    """What torch.nn computes."""
+    if backend.name != "torch":
+        return
+    import torch
+
+    y, t = array(rng.normal(size=(4, 3))), array(rng.uniform(size=(4, 3)))
+    for ours, theirs, target in [
+        (SoftmaxWithLoss(), torch.nn.CrossEntropyLoss(), array(LABELS)),
+        (SigmoidWithLoss(), torch.nn.BCEWithLogitsLoss(), t),
+        (MeanSquaredError(), torch.nn.MSELoss(), t),
+    ]:
+        torch.testing.assert_close(ours.forward(y, target)[0], theirs(y, target), rtol=1e-12, atol=0)
