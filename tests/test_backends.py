@@ -88,11 +88,11 @@ def test_dtypes_by_any_name(dtype, backend):
 def test_unknown_names(monkeypatch):
     for name in ("numppy", "", 3):
         with pytest.raises(
-            ValueError, match="unknown backend .*; known backends: numpy, cupy, torch, jax, strict, dask"
+            ValueError, match=r"unknown backend .*; known backends: numpy, cupy, torch, jax, strict, dask"
         ):
             get_backend(name)
     monkeypatch.setenv("XPNET_BACKEND", "tourch")
-    with pytest.raises(ValueError, match="environment variable XPNET_BACKEND .* 'tourch'; known backends: numpy"):
+    with pytest.raises(ValueError, match=r"environment variable XPNET_BACKEND .* 'tourch'; known backends: numpy"):
         get_backend()
 
 
@@ -124,7 +124,7 @@ def test_a_plain_call_selects_from_here_on():
 
 def test_a_failed_selection_selects_nothing(monkeypatch):
     monkeypatch.delenv("XPNET_BACKEND", raising=False)
-    with pytest.raises(ValueError, match="unknown backend"):
+    with pytest.raises(ValueError, match=r"unknown backend"):
         use_backend("numppy")
     assert get_backend().name == "numpy"
 
@@ -221,21 +221,17 @@ def test_devices_of_cupy(monkeypatch):
     for given, index in ((None, 0), ("cuda", 0), ("cuda:1", 1), (1, 1), (types.SimpleNamespace(id=1), 1)):
         assert cupy.find_device(given) == f"<device {index}>"
     for given in ("cuda:2", 2, "cpu"):
-        with pytest.raises(ValueError, match="has no device .* it has: cuda:0, cuda:1"):
+        with pytest.raises(ValueError, match=r"has no device .* it has: cuda:0, cuda:1"):
             cupy.find_device(given)
 
 
 def test_float64_on_jax_is_asked_for_not_assumed():
-    if get_status("jax").problem:
+    if backend_status("jax").problem:
         return
     code = "import xpnet; xpnet.TwoLayerNet(2, 2, 2, backend='jax', dtype='float64')"
     assert "JAX_ENABLE_X64=1" in python(code, JAX_ENABLE_X64="0")[1]
     code = "import numpy, xpnet; xpnet.get_backend('jax').asarray(numpy.asarray([2**40]))"
     assert "do not fit JAX's 32 bits" in python(code, JAX_ENABLE_X64="0")[1]
-
-
-def get_status(name):
-    return backend_status(name)
 
 
 def test_every_backend_has_a_status():

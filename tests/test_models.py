@@ -179,7 +179,7 @@ def test_bad_creation():
         MultiLayerNet(6, [5], 4, weight_init="hee")
     with pytest.raises(ValueError, match=r"unknown dtype 'int8'; .* float32, float64"):
         TwoLayerNet(6, 5, 4, dtype="int8")
-    with pytest.raises(ValueError, match="unknown backend 'numppy'; known backends: numpy, cupy"):
+    with pytest.raises(ValueError, match=r"unknown backend 'numppy'; known backends: numpy, cupy"):
         TwoLayerNet(6, 5, 4, backend="numppy")
     with pytest.raises(ValueError, match="at least one layer with parameters"):
         Sequential([ReLU()])

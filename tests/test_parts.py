@@ -29,13 +29,8 @@ def test_initializers(initializer, variance):
 
 def test_initializers_by_name():
     rng = np.random.default_rng
-    for name, same in (
-        ("he", he()),
-        ("xavier", xavier()),
-        ("normal", normal(0.01)),
-        (0.5, normal(0.5)),
-        ("zeros", zeros),
-    ):
+    named = {"he": he(), "xavier": xavier(), "normal": normal(0.01), 0.5: normal(0.5), "zeros": zeros}
+    for name, same in named.items():
         np.testing.assert_array_equal(get_initializer(name)(rng(1), (3, 2)), same(rng(1), (3, 2)))
     for std in (-1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="expected a finite number, zero or more"):
@@ -60,7 +55,7 @@ def test_sgd(training_backend, array):
 
 @pytest.mark.parametrize("lr", [0, -0.1, float("nan"), float("inf"), "0.1", None])
 def test_learning_rates_that_are_not(lr):
-    with pytest.raises(ValueError, match="the learning rate is .*, expected a positive number"):
+    with pytest.raises(ValueError, match=r"the learning rate is .*, expected a positive number"):
         SGD(lr=lr)
 
 

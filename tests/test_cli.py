@@ -1,0 +1,281 @@
+"""The command ``xpnet``: what it writes, what it says, what it refuses, and how it stops."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file
+
+import xpnet
+from xpnet import Trainer, TwoLayerNet, backend_names, cli
+from xpnet.optimizers import OPTIMIZERS
+
+FILES = ["history.json", "training.png", "weights.safetensors"]
+PNG = b"\x89PNG\r\n\x1a\n"
+COMMAND = (sys.executable, "-m", "xpnet")
+
+
+@pytest.fixture
+def command(monkeypatch, digits, tmp_path):
+    """``command(*arguments)`` in this process, in an empty folder, with a tenth of MNIST."""
+    (x_train, t_train), (x_test, t_test) = digits
+    monkeypatch.setattr(cli, "mnist", lambda: ((x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])))
+    monkeypatch.delenv("XPNET_BACKEND", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments, **environment):
+        return CliRunner().invoke(cli.main, [str(a) for a in arguments], env=environment)
+
+    return invoke
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Where a command is to fail before it."""
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("it trained"))
+
+
+def environment():
+    """As a user's: output is buffered; and on one core, so that tests side by side do not wait for each other."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONUNBUFFERED", "XPNET_BACKEND")}
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def process(*command):
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def history_in(folder):
+    return json.loads((folder / "history.json").read_text())
+
+
+def weights_in(folder):
+    return load_file(folder / "weights.safetensors")
+
+
+def assert_refused(result, *words):
+    """It failed with a message instead of a traceback."""
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code in (1, 2)
+    assert "Traceback" not in result.output
+    for word in words:
+        assert word in result.output
+
+
+def test_train_writes_weights_history_and_picture(tmp_path, digits):
+    out = tmp_path / "some" / "folder"
+    done = process(*COMMAND, "train", "--iterations", "30", "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names_in(out) == FILES
+    assert all(str(out / name) in done.stdout for name in FILES)
+    assert (out / "training.png").read_bytes().startswith(PNG)
+    history = history_in(out)
+    assert len(history["losses"]) == history["iterations"] == 30
+    assert history["samples"] == 3000
+    assert (history["settings"]["seed"], history["settings"]["backend"]) == (0, "numpy")
+    net = TwoLayerNet(784, 50, 10, backend="numpy")
+    net.load(out / "weights.safetensors")
+    accuracy = net.accuracy(*digits[1])
+    assert history["evaluations"][-1]["test"] == accuracy
+    assert f"test accuracy {accuracy:.2%} after 30 iterations" in done.stdout
+
+
+def test_train_draws_nothing_if_told_so(command, tmp_path):
+    result = command("train", "--iterations", 2, "--no-plot", "--out", "out")
+    assert result.exit_code == 0
+    assert names_in(tmp_path / "out") == ["history.json", "weights.safetensors"]
+    assert "png" not in result.output
+
+
+def test_quiet_is_one_line(command, tmp_path):
+    result = command("train", "--iterations", 2, "--quiet", "--out", "out")
+    assert result.exit_code == 0
+    assert re.fullmatch(r"test accuracy \d+\.\d+% after 2 iterations .*\n", result.output)
+    assert names_in(tmp_path / "out") == FILES
+
+
+def test_without_out_each_run_has_a_folder_of_its_own(command, tmp_path):
+    for _ in range(3):
+        assert command("train", "--iterations", 1, "--no-plot").exit_code == 0
+    folders = list((tmp_path / "xpnet-runs").iterdir())
+    assert [names_in(folder) for folder in folders] == [["history.json", "weights.safetensors"]] * 3
+
+
+@pytest.mark.parametrize(("hidden", "sizes"), [("7", [784, 7, 10]), ("20,10", [784, 20, 10, 10])])
+def test_hidden_sizes(hidden, sizes, command, tmp_path):
+    assert command("train", "--iterations", 1, "--no-plot", "--hidden", hidden, "--out", "out").exit_code == 0
+    layers = range(1, len(sizes))
+    expected = {f"W{i}": (sizes[i - 1], sizes[i]) for i in layers} | {f"b{i}": (sizes[i],) for i in layers}
+    assert {name: p.shape for name, p in weights_in(tmp_path / "out").items()} == expected
+
+
+def test_epochs_are_passes_through_the_data(command, tmp_path):
+    result = command("train", "--epochs", 2, "--batch-size", 128, "--out", "out", "--no-plot")
+    assert result.exit_code == 0
+    history = history_in(tmp_path / "out")
+    assert (history["iterations"], history["samples"]) == (2 * 47, 12_000)  # 46 whole minibatches of 6,000, and a rest
+    assert [e["epoch"] for e in history["evaluations"]] == [0, 1, 2]
+    assert history["evaluations"][-1]["test"] > 0.7
+
+
+def test_a_seed_decides_every_bit(command, tmp_path):
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        assert command("train", "--iterations", 20, "--no-plot", "--seed", seed, "--out", name).exit_code == 0
+    a, b, c = ((tmp_path / name / "weights.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtype_is_that_of_the_weights(dtype, command, tmp_path):
+    assert command("train", "--iterations", 1, "--no-plot", "--dtype", dtype, "--out", "out").exit_code == 0
+    assert {p.dtype.name for p in weights_in(tmp_path / "out").values()} == {dtype}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lr", "0"), ["learning rate", "0.0"]),
+        (("--lr", "-1"), ["learning rate", "-1.0"]),
+        (("--lr", "nan"), ["learning rate", "nan"]),
+        (("--lr", "inf"), ["learning rate", "inf"]),
+        (("--batch-size", "70000"), ["batch_size is 70000", "samples"]),
+        (("--batch-size", "0"), ["--batch-size"]),
+        (("--hidden", "0"), ["--hidden", "1 unit or more"]),
+        (("--hidden", "20,-1"), ["--hidden", "1 unit or more"]),
+        (("--hidden", "abc"), ["--hidden", "'abc'"]),
+        (("--hidden", "20,"), ["--hidden", "'20,'"]),
+        (("--hidden", ""), ["--hidden", "''"]),
+        (("--epochs", "1"), ["--epochs", "--iterations"]),
+        (("--seed", "-1"), ["--seed"]),
+        (("--dtype", "float16"), ["--dtype", "float32", "float64"]),
+        (("--device", "moon"), ["no device 'moon'", "cpu"]),
+        (("--backend", "abacus"), ["--backend", "abacus", *backend_names()]),
+        (("--optimizer", "luck"), ["--optimizer", "luck", *OPTIMIZERS]),
+        (("--backend", "dask"), ["forward passes only" if importlib.util.find_spec("dask") else "pip install"]),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_and_leaves_nothing(options, words, command, tmp_path):
+    assert_refused(command("train", "--iterations", 1, "--out", "out", *options), *words)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("out", ["file", "file/below", "file/far/below"])
+@pytest.mark.usefixtures("no_training")
+def test_a_folder_that_cannot_be_made_is_found_out_before_training(out, command, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    assert_refused(command("train", "--out", out, "--overwrite"), out, "cannot be written")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.usefixtures("no_training")
+def test_results_of_an_earlier_run_are_not_touched(name, command, tmp_path):
+    (tmp_path / name).write_text("earlier")
+    assert_refused(command("train", "--out", "."), name, "--overwrite")
+    assert names_in(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "earlier"
+
+
+@pytest.mark.parametrize("option", [(), ("--no-plot",)])
+def test_overwrite_leaves_nothing_of_the_earlier_run(option, command, tmp_path):
+    for name in [*FILES, "notes.txt"]:
+        (tmp_path / name).write_text("earlier")
+    assert command("train", "--iterations", 1, "--out", ".", "--overwrite", *option).exit_code == 0
+    assert [name for name in names_in(tmp_path) if (tmp_path / name).read_bytes() == b"earlier"] == ["notes.txt"]
+    assert history_in(tmp_path)["iterations"] == 1
+
+
+def test_a_run_that_diverges_keeps_the_last_good_weights(command, tmp_path):
+    result = command("train", "--iterations", 100, "--lr", "1e10", "--out", "out")
+    assert_refused(result, "diverged", "smaller learning rate")
+    assert result.exit_code == 1
+    bad = int(re.search(r"the loss at iteration (\d+) is", result.output)[1])
+    assert history_in(tmp_path / "out")["losses"][bad:] == [None]
+    assert names_in(tmp_path / "out") == FILES
+    assert all(np.isfinite(p).all() for p in weights_in(tmp_path / "out").values())
+    assert bad >= 2
+    assert command("train", "--iterations", bad - 1, "--lr", "1e10", "--out", "good").exit_code == 0
+    stored = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("out", "good")]
+    assert stored[0] == stored[1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process cannot be sent Ctrl-C on its own elsewhere")
+def test_ctrl_c_saves_what_there_is(tmp_path):
+    # where tests run in the background a shell may have had Ctrl-C ignored, and children inherit that
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from xpnet.cli import main; main()"
+    line = [sys.executable, "-c", code, "train", "--epochs", "60", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(line, env=environment(), stdout=-1, stderr=-1, text=True) as running:
+        epochs = (text for text in running.stdout if text.startswith("epoch     1 "))
+        assert next(epochs, "")
+        running.send_signal(signal.SIGINT)
+        output, errors = running.communicate()
+    assert running.returncode == 130, errors
+    assert "Traceback" not in errors
+    done = int(re.search(r"Interrupted after iteration (\d+)", errors)[1])
+    assert 600 <= done < 60 * 600
+    history = history_in(tmp_path / "out")
+    assert len(history["losses"]) == history["evaluations"][-1]["iteration"] == done
+    assert f"after {done} iterations" in output
+    TwoLayerNet(784, 50, 10, backend="numpy").load(tmp_path / "out" / "weights.safetensors")
+    assert (tmp_path / "out" / "training.png").read_bytes().startswith(PNG)
+
+
+def test_ctrl_c_before_the_first_evaluation(command, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", interrupted)
+    result = command("train", "--out", "out")
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 130
+    assert "Interrupted" in result.output
+
+
+def test_without_matplotlib_it_trains_all_the_same(tmp_path):
+    code = "import sys; sys.modules['matplotlib'] = None; from xpnet.cli import main; main()"
+    done = process(sys.executable, "-c", code, "train", "--iterations", "2", "--out", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names_in(tmp_path) == ["history.json", "weights.safetensors"]
+    assert 'pip install "xpnet[plot]"' in done.stdout
+
+
+def test_the_environment_chooses_the_backend(command, tmp_path):
+    result = command("train", "--iterations", 1, "--no-plot", "--out", "out", XPNET_BACKEND="strict")
+    assert result.exit_code == 0
+    assert history_in(tmp_path / "out")["settings"]["backend"] == "strict"
+    result = command("train", "--iterations", 1, "--out", "no", XPNET_BACKEND="abacus")
+    assert_refused(result, "XPNET_BACKEND", "abacus", *backend_names())
+    assert names_in(tmp_path) == ["out"]
+
+
+def test_backends_has_a_row_for_each():
+    done = process(*COMMAND, "backends")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines()[2:] if not line.startswith(" ")]
+    assert tuple(row.split()[0] for row in rows) == backend_names()
+    assert len(rows) == 6
+    assert rows[0].split() == ["numpy", np.__version__, "cpu", "yes"]
+    for row in rows:
+        assert ("not installed" in row) == (
+            importlib.util.find_spec(row.split()[0].replace("strict", "array_api_strict")) is None
+        )
+
+
+def test_version():
+    done = process(*COMMAND, "--version")
+    assert (done.returncode, done.stdout) == (0, f"xpnet, version {xpnet.__version__}\n")
