@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the result as JSON here")
     args = parser.parse_args()
     # before any array library is imported: all of them count the cores they may use when they start
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
+    if hasattr(os, "sched_setaffinity"):  # not everywhere; the variables below then have to do
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     os.environ |= {f"{lib}_NUM_THREADS": str(args.threads) for lib in ("OMP", "OPENBLAS", "MKL")}
     result = compare(args.backends.split(","), args.device, args.steps)
     result["threads"] = args.threads

@@ -67,7 +67,7 @@ def backend(backend_name, pytestconfig):
     name = "numpy" if backend_name == READONLY else backend_name
     if name == "strict":
         device = "device1"  # not the one that arrays are on when nobody says where
-    elif name in ("numpy", "dask"):
+    elif name in ("numpy", "dask"):  # they have one device, the CPU
         device = None
     try:
         return get_backend(name, device)

@@ -9,7 +9,7 @@
 True
 """
 
-from xpnet import functions, initializers, layers, losses, optimizers
+from xpnet import book, datasets, functions, initializers, layers, losses, optimizers, plotting
 from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
 from xpnet.history import Evaluation, History
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
@@ -30,6 +30,8 @@ __all__ = [
     "Trainer",
     "TwoLayerNet",
     "backend_names",
+    "book",
+    "datasets",
     "functions",
     "get_backend",
     "initializers",
@@ -38,5 +40,6 @@ __all__ = [
     "make_step",
     "namespace",
     "optimizers",
+    "plotting",
     "use_backend",
 ]

@@ -83,6 +83,7 @@ def train(**options: Any) -> None:
         trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng)
         move, dtype = net.backend.asarray, options["dtype"]
         data = [(move(x, dtype), move(t)) for x, t in mnist()]
+        trainer.check(*data[0], validation=data[1])
         folder = _output_folder(options["out"], options["overwrite"])
     status = _train(trainer, data, options)
     with _errors_in_one_line():
@@ -185,7 +186,8 @@ class _Progress:
         new = self.history.losses[self.seen :]
         self.seen = len(self.history.losses)
         tail = f"  mean loss {sum(new) / len(new):.4f}  {self.history.samples_per_second:,.0f} samples/s" if new else ""
-        self.bar.write(f"{evaluation}{tail}")
+        with self.bar.external_write_mode():
+            click.echo(f"{evaluation}{tail}")  # echo flushes, so a log file or a pipe has the line at once
 
 
 def _save(net: Sequential, history: History, folder: Path, options: dict[str, Any]) -> list[str]:
@@ -195,6 +197,7 @@ def _save(net: Sequential, history: History, folder: Path, options: dict[str, An
     net.save(folder / WEIGHTS)
     history.save(folder / HISTORY, settings=settings)
     made = [f"weights  {folder / WEIGHTS}", f"history  {folder / HISTORY}"]
+    (folder / PLOT).unlink(missing_ok=True)  # with --overwrite there may be one of another run
     if options["no_plot"]:
         return made
     try:
@@ -205,9 +208,9 @@ def _save(net: Sequential, history: History, folder: Path, options: dict[str, An
 
 
 def _report(history: History, made: list[str], options: dict[str, Any]) -> None:
-    last = history.evaluations[-1]
+    accuracy = f"test accuracy {history.evaluations[-1].test:.2%}" if history.evaluations else "accuracy unknown"
     click.echo(
-        f"test accuracy {last.test:.2%} after {last.iteration} iterations "
+        f"{accuracy} after {history.iterations} iterations "
         f"({history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s)"
     )
     if not options["quiet"]:

@@ -31,7 +31,7 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict
     from safetensors.numpy import save
 
     # the format's library writes the memory of an array as it lies, so it has to lie in order
-    write_bytes(path, save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, metadata))
+    write_bytes(path, save({name: np.asarray(a, order="C") for name, a in arrays.items()}, metadata))
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -47,8 +47,8 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     data = Path(path).read_bytes()
     try:
         arrays: dict[str, np.ndarray] = load(data)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+    except (SafetensorError, KeyError, ValueError) as error:  # damaged; of a dtype or a shape that NumPy lacks
+        raise ValueError(f"{path} cannot be read as safetensors: {type(error).__name__}: {error}") from None
     return arrays
 
 

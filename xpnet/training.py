@@ -131,7 +131,7 @@ class Trainer:
             DivergedError: a loss was not finite.
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
-        self._check(x, t, validation)
+        self.check(x, t, validation)
         batches = Minibatches(x.shape[0], self.batch_size, self.rng)
         total = _total(epochs, iterations, batches.per_epoch)
         loop = _Loop(self, x, t, validation, on_evaluation)
@@ -153,7 +153,8 @@ class Trainer:
                 self.net.params, self._memory = loop.state["params"], loop.state["optimizer"]
         return self.history
 
-    def _check(self, x: Array, t: Array, validation: Split | None) -> None:
+    def check(self, x: Array, t: Array, validation: Split | None = None) -> None:
+        """Raise what :meth:`fit` would raise for this data, and do nothing else."""
         net = self.net
         pairs = [(x, t, ("x", "t"))]
         if validation is not None:

@@ -19,6 +19,9 @@ import numpy as np
 #: The third byte of a file -> the data type, big-endian as everything in the format.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
+#: As many as an array of NumPy can have.
+MOST_DIMENSIONS = 64
+
 _OPENERS: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".xz": lzma.open}  # type: ignore[dict-item]
 _PIECE = 1 << 20
 
@@ -54,14 +57,17 @@ def _read(file: BinaryIO, path: Path) -> np.ndarray:
         known = ", ".join(f"{code:#04x}" for code in DTYPES)
         raise ValueError(f"{path}: data type: {magic[2]:#04x}, expected one of {known}")
     dtype, ndim = np.dtype(DTYPES[magic[2]]), magic[3]
-    if ndim == 0:
-        raise ValueError(f"{path}: number of dimensions: 0, expected 1 or more")
+    if not 1 <= ndim <= MOST_DIMENSIONS:
+        raise ValueError(f"{path}: number of dimensions: {ndim}, expected 1 to {MOST_DIMENSIONS}")
     header = file.read(4 * ndim)
     if len(header) < 4 * ndim:
         raise ValueError(f"{path}: sizes: {ndim} dimensions take {4 * ndim} bytes, the file has {len(header)} of them")
     shape = struct.unpack(f">{ndim}I", header)
     data = _read_exactly(file, prod(shape) * dtype.itemsize, f"{path}: data: sizes {shape} of {dtype.name} take")
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    try:
+        return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # no data at all, for one size is 0, but other sizes are past counting
+        raise ValueError(f"{path}: sizes: {shape}: {error}") from None
 
 
 def _read_exactly(file: BinaryIO, expected: int, complaint: str) -> bytes:

@@ -39,11 +39,14 @@ def mnist(
     array([7, 2, 1, 0, 4, 1, 4, 9], dtype=uint8)
     """
     where = FOLDER if folder is None else Path(folder)
-    train, test = (_split(where, part, normalize, flatten, one_hot_label) for part in ("train", "t10k"))
-    return train, test
+    (x_train, t_train), (x_test, t_test) = (_split(where, part, normalize, flatten) for part in ("train", "t10k"))
+    if one_hot_label:
+        rows = np.eye(int(max(t_train.max(), t_test.max())) + 1, dtype=np.float32)
+        t_train, t_test = rows[t_train], rows[t_test]
+    return (x_train, t_train), (x_test, t_test)
 
 
-def _split(folder: Path, part: str, normalize: bool, flatten: bool, one_hot_label: bool) -> Split:
+def _split(folder: Path, part: str, normalize: bool, flatten: bool) -> Split:
     x = load_idx(_find(folder, f"{part}-images-idx3-ubyte"))
     t = load_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
     if x.ndim != 3 or t.ndim != 1 or x.shape[0] != t.shape[0]:
@@ -51,8 +54,7 @@ def _split(folder: Path, part: str, normalize: bool, flatten: bool, one_hot_labe
     if normalize:
         x = x.astype(np.float32)
         x /= 255
-    x = x.reshape(x.shape[0], -1) if flatten else x[:, None, :, :]
-    return x, (np.eye(int(t.max()) + 1, dtype=np.float32)[t] if one_hot_label else t)
+    return (x.reshape(x.shape[0], -1) if flatten else x[:, None, :, :]), t
 
 
 def _find(folder: Path, name: str) -> Path:
