@@ -8,7 +8,9 @@ import signal
 import numpy as np
 import pytest
 
-from xpnet import SGD, DivergedError, MultiLayerNet, Trainer, TwoLayerNet, get_backend, make_step
+from xpnet import SGD, DivergedError, MultiLayerNet, Sequential, Trainer, TwoLayerNet, get_backend, make_step
+from xpnet.layers import Affine
+from xpnet.losses import MeanSquaredError, SigmoidWithLoss
 from xpnet.minibatches import Minibatches
 from xpnet.training import LONGEST_BLOCK
 
@@ -241,3 +243,27 @@ def test_a_numpy_array_on_another_backend():
     net = TwoLayerNet(6, 5, 4, backend=get_backend("strict"))
     with pytest.raises(TypeError, match=r"x is a numpy array, .*'strict'; .*net\.backend\.asarray\(x\)"):
         Trainer(net, SGD(0.1), batch_size=2).fit(np.zeros((4, 6), "float32"), np.zeros(4, "uint8"), epochs=1)
+
+
+def test_regression_has_a_loss_and_no_accuracy(training_backend, array, rng):
+    """A line through points: y = 2 x - 1, by the mean of squares; there are no classes to count."""
+    x = rng.uniform(-1, 1, size=(200, 1))
+    b = training_backend
+    net = Sequential([Affine(1, 1)], MeanSquaredError(), seed=0, dtype="float64", backend=b)
+    given, wanted = array(x), array(2 * x - 1)
+    history = Trainer(net, SGD(0.2), batch_size=20, seed=0).fit(given, wanted, validation=(given, wanted), epochs=40)
+    assert b.to_numpy(net.params["W1"])[0, 0] == pytest.approx(2, abs=1e-6)
+    assert b.to_numpy(net.params["b1"])[0] == pytest.approx(-1, abs=1e-6)
+    assert [(e.train, e.test) for e in history.evaluations] == [(None, None)] * 41
+    assert "accuracy" not in str(history.evaluations[-1])
+    with pytest.raises(ValueError, match="accuracy compares classes"):
+        net.accuracy(given, wanted)
+
+
+def test_yes_or_no_with_one_output(training_backend, array, rng):
+    x = rng.normal(size=(200, 2))
+    t = (x.sum(axis=1, keepdims=True) > 0).astype(float)
+    net = Sequential([Affine(2, 1)], SigmoidWithLoss(), seed=0, dtype="float64", backend=training_backend)
+    history = Trainer(net, SGD(1.0), batch_size=20, seed=0).fit(array(x), array(t), epochs=10)
+    assert history.evaluations[-1].train > 0.95
+    assert net.accuracy(array(x), array(t)) == history.evaluations[-1].train

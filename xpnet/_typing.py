@@ -54,6 +54,9 @@ class Loss(Protocol):
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         """Raise ``ValueError``, calling ``t`` by that name, if outputs of this shape cannot have it as target; slow."""
 
+    def classifies(self, outputs: int) -> bool:
+        """Whether so many outputs stand for classes, so that there is an accuracy."""
+
     def hits(self, y: Array, t: Array) -> Array:
         """Return a boolean array: where the class decided from ``y`` is the one in ``t``."""
 

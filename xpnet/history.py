@@ -13,16 +13,18 @@ from xpnet import storage
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies, 0 to 1, after so many steps; ``test`` is None where no test data was given."""
+    """Accuracies, 0 to 1, after so many steps; None without test data, or where outputs are no classes."""
 
     epoch: float
     iteration: int
-    train: float
+    train: float | None
     test: float | None
 
     def __str__(self) -> str:
-        test = "" if self.test is None else f"  test {self.test:7.2%}"
-        return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}  accuracy: train {self.train:7.2%}{test}"
+        rates = [
+            f"  {name} {rate:7.2%}" for name, rate in (("train", self.train), ("test", self.test)) if rate is not None
+        ]
+        return "".join([f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}", "  accuracy:" * bool(rates), *rates])
 
 
 @dataclass

@@ -46,6 +46,9 @@ class SoftmaxWithLoss:
         else:
             raise ValueError(f"{name} has shape {tuple(t.shape)}, expected labels ({n},) or one-hot ({n}, {classes})")
 
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
+
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
 
@@ -73,6 +76,9 @@ class SigmoidWithLoss:
         if not _all(t, (t >= 0) & (t <= 1)):
             raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
 
+    def classifies(self, outputs: int) -> bool:
+        return True
+
     def hits(self, y: Array, t: Array) -> Array:
         return (y > 0) == (match(t, y) > 0.5)
 
@@ -90,6 +96,9 @@ class SumSquaredError:
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         _check_targets(y_shape, t, name)
+
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
 
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
@@ -109,6 +118,9 @@ class MeanSquaredError:
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         _check_targets(y_shape, t, name)
 
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
+
     def hits(self, y: Array, t: Array) -> Array:
         return _same_class(y, t)
 
@@ -120,8 +132,6 @@ def _all(t: Array, condition: Array) -> bool:
 def _same_class(y: Array, t: Array) -> Array:
     """Where the largest output is that of the target's class."""
     xp = namespace(y)
-    if y.shape[-1] == 1:
-        raise ValueError("accuracy compares classes, and a network with one output has none; look at its loss")
     found = xp.argmax(y, axis=-1)
     return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
 

@@ -116,8 +116,14 @@ class Sequential:
         return self.loss_layer.forward(self.forward(self.params, x), t)[0]
 
     def accuracy(self, x: Array, t: Array) -> float:
-        """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`."""
+        """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
+
+        With ``SigmoidWithLoss`` it is the share of outputs on the right side of zero. A network with one output and
+        another loss has no classes, and this is a ``ValueError``.
+        """
         x, t = self._checked(x, t)
+        if not self.classifies:
+            raise ValueError("accuracy compares classes, and the one output of this network is none; look at its loss")
         return self.hit_rate(self.params, x, t)
 
     def hit_rate(self, params: Params, x: Array, t: Array) -> float:
@@ -178,6 +184,11 @@ class Sequential:
     def __repr__(self) -> str:
         inside = ", ".join(repr(layer) for layer in self.layers.values())
         return f"{type(self).__name__}([{inside}], {self.loss_layer!r}) on {self.backend.name}"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the outputs stand for classes, so that there is an accuracy."""
+        return self.loss_layer.classifies(self.outputs)
 
     @property
     def outputs(self) -> int:

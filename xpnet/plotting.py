@@ -60,13 +60,13 @@ def loss_curve(history: History, ax: Axes | None = None) -> Axes:
 def accuracy_curve(history: History, ax: Axes | None = None) -> Axes:
     """Train and test accuracy at the start, after each epoch, and at the end."""
     ax = _axes(ax)
-    epochs = [e.epoch for e in history.evaluations]
-    ax.plot(epochs, [e.train for e in history.evaluations], marker="o", markersize=3, label="train")
-    tests = [e.test for e in history.evaluations if e.test is not None]
-    if len(tests) == len(epochs):
-        ax.plot(epochs, tests, marker="s", markersize=3, ls="--", label="test")
+    for name, style in (("train", "o-"), ("test", "s--")):
+        points = [(e.epoch, rate) for e in history.evaluations if (rate := getattr(e, name)) is not None]
+        if points:
+            ax.plot(*zip(*points, strict=True), style, markersize=3, label=name)
     ax.set(xlabel="epoch", ylabel="accuracy", title="Accuracy", ylim=(0, 1.02))
-    ax.legend(loc="lower right")
+    if ax.lines:
+        ax.legend(loc="lower right")
     ax.grid(alpha=0.3)
     return ax
 

@@ -235,9 +235,9 @@ class _Loop:
             self._rewind(iteration, float("nan"))
         if self.history.evaluations and self.history.evaluations[-1].iteration == iteration:
             return
-        train = self.net.hit_rate(params, self.x, self.t)
-        test = None if self.validation is None else self.net.hit_rate(params, *self.validation)
-        evaluation = Evaluation(iteration / self.per_epoch, iteration, train, test)
+        splits = [(self.x, self.t), self.validation]
+        rates = [self.net.hit_rate(params, *s) if s is not None and self.net.classifies else None for s in splits]
+        evaluation = Evaluation(iteration / self.per_epoch, iteration, *rates)
         self.history.evaluations.append(evaluation)
         if self.report is not None:
             self.report(evaluation)
