@@ -248,3 +248,51 @@ def test_backends_has_a_row_for_each():
 def test_version():
     done = python("-m", "xpnet", "--version")
     assert (done.returncode, done.stdout) == (0, f"xpnet, version {xpnet.__version__}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes close in another way elsewhere")
+def test_a_reader_that_goes_away_does_not_cost_the_run(tmp_path):
+    line = [sys.executable, "-m", "xpnet", "train", "--epochs", "2", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(line, env=environment(), stdout=-1, stderr=-1, text=True) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        running.wait()
+    assert names_in(tmp_path / "out") == FILES
+    assert history_in(tmp_path / "out")["iterations"] == 1200
+
+
+def test_ctrl_c_while_saving_waits_for_the_files(command, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    save = TwoLayerNet.save
+
+    def interrupted(self, path):
+        os.kill(os.getpid(), signal.SIGINT)
+        save(self, path)
+
+    monkeypatch.setattr(TwoLayerNet, "save", interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = command("train", "--iterations", 1, "--out", "out")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130
+    assert names_in(tmp_path / "out") == FILES
+
+
+def test_a_full_disk_costs_one_file_and_is_named(command, tmp_path, monkeypatch):
+    def full(self, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(TwoLayerNet, "save", full)
+    result = command("train", "--iterations", 1, "--out", "out")
+    assert_refused(result, "No space left on device", "weights.safetensors")
+    assert names_in(tmp_path / "out") == ["history.json", "training.png"]
+
+
+def test_one_generator_goes_through_weights_and_minibatches(command, tmp_path, digits):
+    assert command("train", "--iterations", 5, "--seed", 7, "--out", "out").exit_code == 0
+    (x, t), _ = digits
+    rng = np.random.default_rng(7)
+    net = TwoLayerNet(784, 50, 10, seed=rng, backend="numpy")
+    trainer = Trainer(net, xpnet.SGD(0.1), seed=rng)
+    assert trainer.fit(x[:6000], t[:6000], iterations=5).losses == history_in(tmp_path / "out")["losses"]

@@ -248,3 +248,14 @@ def test_nothing_in_the_package_can_reach_a_network():
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not networking.intersection(m.partition(".")[0] for m in modules), f"{source}: {modules}"
+
+
+@pytest.mark.parametrize("labels", [np.zeros(3, "i1"), np.zeros(3, ">f4"), np.zeros((3, 1), "u1")])
+def test_labels_that_are_none_are_refused(labels, tmp_path):
+    codes = {"uint8": 0x08, "int8": 0x09, "float32": 0x0D}
+    for part in ("train", "t10k"):
+        for name, values in (("images-idx3", np.zeros((3, 2, 2), "u1")), ("labels-idx1", labels)):
+            head = bytes([0, 0, codes[values.dtype.name], values.ndim]) + np.asarray(values.shape, ">u4").tobytes()
+            (tmp_path / f"{part}-{name}-ubyte").write_bytes(head + values.tobytes())
+    with pytest.raises(ValueError, match=rf"{tmp_path.name}: train .*labels"):
+        mnist(folder=tmp_path)

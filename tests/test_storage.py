@@ -246,3 +246,20 @@ def test_a_history_that_cannot_be_written_as_json_leaves_the_old_file(tmp_path):
         History([1.0]).save(path, settings=float("nan"))
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["history.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and modes are others elsewhere")
+def test_a_link_stays_a_link_and_a_mode_stays_a_mode(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    storage.write_bytes(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(OSError, match="nowhere/weights"):
+        storage.write_bytes(tmp_path / "nowhere" / "weights", b"")

@@ -161,6 +161,6 @@ def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> N
     where = device(x)
     if where is not None and where != backend.device:
         raise ValueError(
-            f"{argument} is on device {where}, but {owner} is on {backend.device}; "
+            f"{argument} is on device {backend.label(where)}, but {owner} is on {backend.device_name}; "
             f"move it there with net.backend.asarray({argument})"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from xpnet.backend import backend_names, backend_status, get_backend
 from xpnet.backends.base import DTYPES
 from xpnet.datasets import mnist
 from xpnet.history import Evaluation, History
+from xpnet.interrupt import deferred_interrupt
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.training import DivergedError, Split, Trainer
@@ -86,9 +87,14 @@ def train(**options: Any) -> None:
         trainer.check(*data[0], validation=data[1])
         folder = _output_folder(options["out"], options["overwrite"])
     status = _train(trainer, data, options)
-    with _errors_in_one_line():
-        made = _save(net, trainer.history, folder, options)
+    try:
+        with deferred_interrupt():
+            made, failed = _save(net, trainer.history, folder, options)
+    except KeyboardInterrupt:  # it waited for the files
+        status = 130
     _report(trainer.history, made, options)
+    if failed:
+        raise click.ClickException("; ".join(failed))
     if status:
         raise SystemExit(status)
 
@@ -141,7 +147,7 @@ def _train(trainer: Trainer, data: list[Split], options: dict[str, Any]) -> int:
     length = f"{options['iterations']} iterations" if options["iterations"] else f"{options['epochs']} epochs"
     if not quiet:
         click.echo(
-            f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device}), {options['dtype']}, "
+            f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name}), {options['dtype']}, "
             f"{trainer.optimizer}, batch {trainer.batch_size}, {length}, seed {options['seed']}"
         )
     limit = {"iterations": options["iterations"], "epochs": options["epochs"]}
@@ -187,32 +193,41 @@ class _Progress:
         self.seen = len(self.history.losses)
         tail = f"  mean loss {sum(new) / len(new):.4f}  {self.history.samples_per_second:,.0f} samples/s" if new else ""
         with self.bar.external_write_mode():
-            click.echo(f"{evaluation}{tail}")  # echo flushes, so a log file or a pipe has the line at once
+            try:
+                click.echo(f"{evaluation}{tail}")  # echo flushes, so a log file or a pipe has the line at once
+            except BrokenPipeError:  # nobody reads on, which is no reason to lose the run
+                self.quiet = True
 
 
-def _save(net: Sequential, history: History, folder: Path, options: dict[str, Any]) -> list[str]:
-    """Write weights, history and picture; returns a line for each."""
+def _save(net: Sequential, history: History, folder: Path, options: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Write weights, history and picture, each even if another fails; returns a line for each, and what failed."""
     settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet")}
-    settings |= {"backend": net.backend.name, "device": str(net.backend.device), "xpnet": xpnet.__version__}
-    net.save(folder / WEIGHTS)
-    history.save(folder / HISTORY, settings=settings)
-    made = [f"weights  {folder / WEIGHTS}", f"history  {folder / HISTORY}"]
+    settings |= {"backend": net.backend.name, "device": net.backend.device_name, "xpnet": xpnet.__version__}
+    writers: dict[str, Callable[[Path], None]] = {
+        WEIGHTS: net.save,
+        HISTORY: lambda path: history.save(path, settings=settings),
+        PLOT: lambda path: storage.write_bytes(path, plotting.png(plotting.training_curves(history))),
+    }
     (folder / PLOT).unlink(missing_ok=True)  # with --overwrite there may be one of another run
     if options["no_plot"]:
-        return made
-    try:
-        storage.write_bytes(folder / PLOT, plotting.png(plotting.training_curves(history)))
-    except plotting.PlottingUnavailableError as error:
-        return [*made, f"no plot: {error}"]
-    return [*made, f"plot     {folder / PLOT}"]
+        del writers[PLOT]
+    made, failed = [], []
+    for name, write in writers.items():
+        try:
+            write(folder / name)
+            made.append(f"{Path(name).stem:8} {folder / name}")
+        except plotting.PlottingUnavailableError as error:
+            made.append(f"no plot: {error}")
+        except OSError as error:
+            failed.append(str(error))
+    return made, failed
 
 
 def _report(history: History, made: list[str], options: dict[str, Any]) -> None:
-    accuracy = f"test accuracy {history.evaluations[-1].test:.2%}" if history.evaluations else "accuracy unknown"
-    click.echo(
-        f"{accuracy} after {history.iterations} iterations "
-        f"({history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s)"
-    )
+    rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
+    last = history.evaluations[-1] if history.evaluations else None
+    done = f"test accuracy {last.test:.2%} after {last.iteration} iterations" if last else "not evaluated"
+    click.echo(f"{done} ({rate})")
     if not options["quiet"]:
         click.echo("\n".join(made))
 
@@ -222,5 +237,5 @@ def _errors_in_one_line() -> Iterator[None]:
     """What a user can mend is said without a traceback."""
     try:
         yield
-    except (ValueError, TypeError, OSError, xpnet.BackendUnavailableError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, xpnet.BackendUnavailableError) as error:
         raise click.ClickException(str(error)) from error

@@ -18,7 +18,7 @@ INSTALL = 'pip install "xpnet[plot]"'
 
 
 class PlottingUnavailableError(ImportError):
-    """matplotlib is not installed."""
+    """matplotlib is not installed, or cannot be imported."""
 
 
 def new_figure(columns: int = 1) -> tuple[Figure, Any]:
@@ -29,8 +29,8 @@ def new_figure(columns: int = 1) -> tuple[Figure, Any]:
     """
     try:
         from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise PlottingUnavailableError(f"drawing needs matplotlib, which is not installed; {INSTALL}") from error
+    except ImportError as error:
+        raise PlottingUnavailableError(f"drawing needs matplotlib ({error}); {INSTALL}") from error
     figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
     return figure, figure.subplots(1, columns)
 

@@ -11,18 +11,27 @@ import numpy as np
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write a file; a crash at any moment leaves the old one or the new one."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    path = Path(path).resolve()  # through a link, so that it goes on being one
+    try:
+        _replace(path, data)
+    except OSError as error:
+        error.filename = str(path)  # and not the name that it would have had for a moment
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".xpnet-")
     written = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        written.chmod(0o666 & ~_umask())  # mkstemp makes a file that only its owner can read
+        written.chmod(mode)  # mkstemp makes a file that only its owner can read
         written.replace(path)
     except BaseException:
-        written.unlink()
+        written.unlink(missing_ok=True)
         raise
 
 

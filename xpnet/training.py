@@ -229,12 +229,16 @@ class _Loop:
         return seconds
 
     def evaluate(self) -> None:
-        """Add accuracies to the history and report them, once for the same weights."""
-        params, iteration = self.state["params"], self.history.iterations
-        if not all(bool(namespace(p).all(namespace(p).isfinite(p))) for p in params.values()):
+        """Add accuracies to the history and report them; go back if the last step left weights that are not finite."""
+        iteration = self.history.iterations
+        if not all(bool(namespace(p).all(namespace(p).isfinite(p))) for p in self.state["params"].values()):
             self._rewind(iteration, float("nan"))
+        self._evaluate(iteration)
+
+    def _evaluate(self, iteration: int) -> None:
+        params = self.state["params"]
         if self.history.evaluations and self.history.evaluations[-1].iteration == iteration:
-            return
+            return  # the same weights
         splits = [(self.x, self.t), self.validation]
         rates = [self.net.hit_rate(params, *s) if s is not None and self.net.classifies else None for s in splits]
         evaluation = Evaluation(iteration / self.per_epoch, iteration, *rates)
@@ -251,6 +255,7 @@ class _Loop:
             if good > origin.iteration:
                 again = origin.block[: good - origin.iteration]
                 self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, again)
+        self._evaluate(good)
         raise DivergedError(iteration, loss, getattr(self.optimizer, "lr", "this one"))
 
 

@@ -126,6 +126,16 @@ class Backend:
         except BackendUnavailableError as error:
             return Status(cls.name, version, (), str(error))
 
+    @staticmethod
+    def label(device: Any) -> str:
+        """How a device is written by :meth:`devices`, and by a user who asks for it."""
+        return str(device)
+
+    @property
+    def device_name(self) -> str:
+        """The device as text that selects it again: ``"cpu"``, ``"cuda:0"``."""
+        return self.label(self.device)
+
     def dtype(self, dtype: Any) -> Any:
         """The library's dtype for ``"float32"`` or ``"float64"``; raises ``ValueError`` for any other."""
         name = dtype_name(dtype)
@@ -193,10 +203,10 @@ class Backend:
         return isinstance(other, Backend) and (self.name, self.device) == (other.name, other.device)
 
     def __hash__(self) -> int:
-        return hash((self.name, str(self.device)))
+        return hash((self.name, self.device_name))
 
     def __repr__(self) -> str:
-        return f"<xpnet backend {self.name!r} on {self.device}>"
+        return f"<xpnet backend {self.name!r} on {self.device_name}>"
 
 
 def describe(x: Any) -> str:

@@ -42,6 +42,10 @@ class CupyBackend(Backend):
         wanted = {None: known[0], "cuda": known[0]}.get(index, f"cuda:{str(index).removeprefix('cuda:')}")
         return cls.library().cuda.Device(known.index(wanted)) if wanted in known else super().find_device(device)
 
+    @staticmethod
+    def label(device: Any) -> str:
+        return f"cuda:{device.id}"
+
     def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
         with self.device:
             return self.xp.asarray(x, dtype=dtype, copy=copy)

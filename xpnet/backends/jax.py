@@ -17,7 +17,7 @@ class JaxBackend(Backend):
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
-        return tuple(_label(d) for d in cls._devices())
+        return tuple(cls.label(d) for d in cls._devices())
 
     @classmethod
     def _devices(cls) -> list[Any]:
@@ -39,9 +39,13 @@ class JaxBackend(Backend):
         kind, _, index = str(device).partition(":")
         wanted = f"{'gpu' if kind == 'cuda' else kind}:{index or 0}"
         for candidate in found:
-            if _label(candidate) == wanted:
+            if cls.label(candidate) == wanted:
                 return candidate
         raise ValueError(cls.no_such_device(device))
+
+    @staticmethod
+    def label(device: Any) -> str:
+        return f"{device.platform}:{device.id}"
 
     def dtype(self, dtype: Any) -> Any:
         if dtype_name(dtype) == "float64" and not self.library().config.jax_enable_x64:
@@ -70,10 +74,6 @@ class JaxBackend(Backend):
             state, loss = step(state, x, t, rows)
             losses.append(loss)
         return state, np.asarray(self.library().device_get(losses))
-
-
-def _label(device: Any) -> str:
-    return f"{device.platform}:{device.id}"
 
 
 def _refuse_to_wrap(x: Any) -> None:

@@ -22,8 +22,12 @@ class StrictBackend(Backend):
 
     @classmethod
     def find_device(cls, device: Any) -> Any:
-        named = getattr(device, "_device", device)  # its own Device prints as a call, not as a name
+        named = device if device is None else cls.label(device)
         return cls.library().Device(super().find_device(named))
+
+    @staticmethod
+    def label(device: Any) -> str:
+        return str(getattr(device, "_device", device))  # its Device prints as a call
 
     @staticmethod
     def to_host(x: Array) -> np.ndarray:

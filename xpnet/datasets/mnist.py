@@ -49,8 +49,10 @@ def mnist(
 def _split(folder: Path, part: str, normalize: bool, flatten: bool) -> Split:
     x = load_idx(_find(folder, f"{part}-images-idx3-ubyte"))
     t = load_idx(_find(folder, f"{part}-labels-idx1-ubyte"))
-    if x.ndim != 3 or t.ndim != 1 or x.shape[0] != t.shape[0]:
+    if x.ndim != 3 or t.shape != x.shape[:1] or not x.size:
         raise ValueError(f"{folder}: {part} images have shape {x.shape} and labels {t.shape}; expected (N, H, W), (N,)")
+    if t.dtype.kind != "u":
+        raise ValueError(f"{folder}: {part} labels are {t.dtype}; expected unsigned bytes, data type 0x08")
     if normalize:
         x = x.astype(np.float32)
         x /= 255
