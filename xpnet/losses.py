@@ -14,11 +14,26 @@ from xpnet.backend import namespace
 from xpnet.functions import check_labels, match, one_hot, sigmoid
 
 
+class BaseLoss:
+    """What most losses have in common: targets in the shape of the outputs, and the largest output names the class."""
+
+    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        _check_targets(y_shape, t, name)
+
+    def classifies(self, outputs: int) -> bool:
+        return outputs > 1
+
+    def hits(self, y: Array, t: Array) -> Array:
+        xp = namespace(y)
+        found = xp.argmax(y, axis=-1)
+        return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
+
+
 @dataclass(frozen=True)
-class SoftmaxWithLoss:
+class SoftmaxWithLoss(BaseLoss):
     """Mean over a batch of -Σ_k t_k log softmax(y)_k: scores y (N, C), t labels (N,) or one-hot (N, C).
 
-    dy = (softmax(y) - t) / N. The logarithm is taken before the exponential is, so no score is too large.
+    dy = (softmax(y) - t) / N. Computed from y - max(y), which gives the same and lets no score be too large.
     """
 
     def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
@@ -46,15 +61,9 @@ class SoftmaxWithLoss:
         else:
             raise ValueError(f"{name} has shape {tuple(t.shape)}, expected labels ({n},) or one-hot ({n}, {classes})")
 
-    def classifies(self, outputs: int) -> bool:
-        return outputs > 1
-
-    def hits(self, y: Array, t: Array) -> Array:
-        return _same_class(y, t)
-
 
 @dataclass(frozen=True)
-class SigmoidWithLoss:
+class SigmoidWithLoss(BaseLoss):
     """Mean over all elements of -t log s - (1 - t) log(1 - s), s = sigmoid(y): scores y, t in [0, 1], of one shape.
 
     For yes-or-no outputs, any number of them. Computed as max(y, 0) - t y + log(1 + exp(-|y|)), which is the same and
@@ -71,7 +80,7 @@ class SigmoidWithLoss:
         return (sigmoid(y) - t) / prod(y.shape)
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
-        _check_targets(y_shape, t, name)
+        super().check(y_shape, t, name)
         t = namespace(t).astype(t, namespace(t).float32)
         if not _all(t, (t >= 0) & (t <= 1)):
             raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
@@ -84,7 +93,7 @@ class SigmoidWithLoss:
 
 
 @dataclass(frozen=True)
-class SumSquaredError:
+class SumSquaredError(BaseLoss):
     """Half the sum over all elements of (y - t)²: y and t of one shape; dy = y - t. The book's, not divided by N."""
 
     def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
@@ -94,18 +103,9 @@ class SumSquaredError:
     def backward(self, difference: Array) -> Array:
         return difference
 
-    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
-        _check_targets(y_shape, t, name)
-
-    def classifies(self, outputs: int) -> bool:
-        return outputs > 1
-
-    def hits(self, y: Array, t: Array) -> Array:
-        return _same_class(y, t)
-
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(BaseLoss):
     """Mean over all elements of (y - t)²: y and t of one shape; dy = 2 (y - t) / number of elements."""
 
     def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
@@ -115,25 +115,9 @@ class MeanSquaredError:
     def backward(self, difference: Array) -> Array:
         return difference * (2 / prod(difference.shape))
 
-    def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
-        _check_targets(y_shape, t, name)
-
-    def classifies(self, outputs: int) -> bool:
-        return outputs > 1
-
-    def hits(self, y: Array, t: Array) -> Array:
-        return _same_class(y, t)
-
 
 def _all(t: Array, condition: Array) -> bool:
     return bool(namespace(t).all(condition))
-
-
-def _same_class(y: Array, t: Array) -> Array:
-    """Where the largest output is that of the target's class."""
-    xp = namespace(y)
-    found = xp.argmax(y, axis=-1)
-    return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
 
 
 def _check_targets(y_shape: tuple[int, ...], t: Array, name: str) -> None:

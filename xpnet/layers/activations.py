@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import pi, sqrt
@@ -13,7 +14,7 @@ from xpnet.functions import relu, sigmoid, softmax
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(ABC):
     """A layer that reads no parameter: ``forward`` and ``gradient`` say it all."""
 
     @property
@@ -30,12 +31,13 @@ class Activation:
     def init(self, rng: Any, weight_init: Any) -> Params:
         return {}
 
+    @abstractmethod
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        raise NotImplementedError  # pragma: no cover
+        """Return the output and what ``gradient`` needs of it."""
 
+    @abstractmethod
     def gradient(self, residuals: Any, dy: Array) -> Array:
-        """The gradient with respect to the input."""
-        raise NotImplementedError  # pragma: no cover
+        """Return the gradient with respect to the input."""
 
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         return self.gradient(residuals, dy), {}
