@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from oracles import assert_close, gradients
@@ -136,7 +139,12 @@ BAD = {
     "infinity": (np.full((2, 6), np.inf), [0, 1], ValueError, "12 values that are NaN or infinite.* sample 0"),
     "empty": (np.zeros((0, 6)), np.zeros(0, "uint8"), ValueError, "no samples"),
     "integers": (np.zeros((2, 6), "uint8"), [0, 1], TypeError, r"x is uint8, .* / 255, .*mnist\(normalize=True\)"),
-    "another float": (np.zeros((2, 6), "float32"), [0, 1], TypeError, r"x is float32.*astype\(x, xp\.float64\)"),
+    "another float": (
+        np.zeros((2, 6), "float32"),
+        [0, 1],
+        TypeError,
+        r"dtype .*float32.*astype\(x, xp\.float64\)",
+    ),
 }
 
 
@@ -151,7 +159,7 @@ def test_bad_input(case, backend, array):
 
 def test_arrays_from_elsewhere(backend, array):
     net = TwoLayerNet(6, 5, 4, seed=0, backend=backend)
-    with pytest.raises(TypeError, match=rf"x is a list, .* backend '{backend.name}'; .*net\.backend\.asarray\(x\)"):
+    with pytest.raises(TypeError, match=rf"x is of type list, .*'{backend.name}'; .*net\.backend\.asarray\(x\)"):
         net.predict([[0.0] * 6])
     if backend.name == "numpy":
         x, name = get_backend("strict").asarray(np.zeros((1, 6), "float32")), "strict"
@@ -183,5 +191,35 @@ def test_bad_creation():
         TwoLayerNet(6, 5, 4, backend="numppy")
     with pytest.raises(ValueError, match="at least one layer with parameters"):
         Sequential([ReLU()])
+    with pytest.raises(TypeError, match=r"hidden_sizes is 5, expected .*: \[5\]"):
+        MultiLayerNet(6, 5, 4)
+    with pytest.raises(TypeError, match=r"ReLU.* is no layer; expected an instance such as ReLU\(\)"):
+        Sequential([Affine(6, 4), ReLU])
+    for loss in ("mse", MeanSquaredError):
+        with pytest.raises(TypeError, match=r"loss is .*, expected an instance"):
+            Sequential([Affine(6, 4)], loss)
     with pytest.raises(ValueError, match="Affine: n_out is 0"):
         TwoLayerNet(6, 0, 4)
+
+
+def test_copies_and_pickles(backend, array, rng):
+    net = TwoLayerNet(6, 5, 4, seed=0, backend=backend)
+    x = array(rng.normal(size=(3, 6)), "float32")
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert other.backend == net.backend
+        np.testing.assert_array_equal(backend.to_numpy(other.predict(x)), backend.to_numpy(net.predict(x)))
+
+
+def test_methods_can_be_compiled(backend, array, rng):
+    """Under jax.jit there are shapes and dtypes to check, and no values."""
+    if backend.name != "jax":
+        return
+    import jax
+
+    net = TwoLayerNet(6, 5, 4, seed=0, backend=backend, dtype="float64")
+    x, t = array(rng.normal(size=(3, 6))), array([0, 1, 2])
+    assert float(jax.jit(net.loss)(x, t)) == pytest.approx(float(net.loss(x, t)), rel=1e-12)
+    np.testing.assert_allclose(jax.jit(net.predict)(x), net.predict(x), rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(net.gradient)(x, t)["W1"], net.gradient(x, t)["W1"], rtol=1e-12)
+    with pytest.raises(ValueError, match="5 columns, W1 expects 6"):
+        jax.jit(net.predict)(x[:, :5])

@@ -51,6 +51,7 @@ def test_sgd(training_backend, array):
     np.testing.assert_allclose(b.to_numpy(params["b"]), [[2.8]])
     assert state == {}
     assert OPTIMIZERS["sgd"](lr=0.1) == sgd
+    assert type(SGD(lr=np.float64(0.1)).lr) is float, "a scalar of NumPy would make float64 of float32"
 
 
 @pytest.mark.parametrize("lr", [0, -0.1, float("nan"), float("inf"), "0.1", None])

@@ -227,6 +227,10 @@ def test_bad_input(digits):
     assert trainer.history.iterations == 0
     for name, p in net.params.items():
         np.testing.assert_array_equal(p, before[name])
+    with pytest.raises(TypeError, match=r"optimizer is 'sgd', expected an instance such as SGD\(lr=0\.1\)"):
+        Trainer(net, "sgd")
+    with pytest.raises(TypeError, match="net is a numpy array, expected a network"):
+        Trainer(x, SGD(0.1))
     for size in (0, -1, 1.5, "100"):
         with pytest.raises(ValueError, match="batch_size is"):
             Trainer(net, SGD(0.1), batch_size=size)

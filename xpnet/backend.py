@@ -30,6 +30,7 @@ __all__ = [
     "get_backend",
     "name_of",
     "namespace",
+    "traced",
     "use_backend",
 ]
 
@@ -64,12 +65,17 @@ def namespace(x: Array) -> ModuleType:
 
 
 def _no_array(x: Any) -> str:
-    return f"expected an array of the Array API standard, got {describe(x)}; make one first: numpy.asarray(...)"
+    return f"expected an array of the Array API standard, but this is {describe(x)}; make one first: numpy.asarray(...)"
 
 
 def device(x: Array) -> Any:
     """The device of an array; None while JAX traces, where there is none yet."""
     return array_api_compat.device(x)
+
+
+def traced(x: Array) -> bool:
+    """Whether a library is tracing, so that x has a shape and a dtype, but no values to look at."""
+    return device(x) is None
 
 
 def backend_names() -> tuple[str, ...]:

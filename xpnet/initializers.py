@@ -25,8 +25,8 @@ def normal(std: float = 0.01) -> Initializer:
     >>> normal(0.01)(np.random.default_rng(0), (2, 3)).shape
     (2, 3)
     """
-    if not (std >= 0 and np.isfinite(std)):
-        raise ValueError(f"std is {std}, expected a finite number, zero or more")
+    if not (isinstance(std, int | float) and 0 <= std < float("inf")):
+        raise ValueError(f"std is {std!r}, expected a finite number, zero or more")
     return lambda rng, shape: rng.normal(0.0, std, shape)
 
 

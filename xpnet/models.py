@@ -60,6 +60,8 @@ class Sequential:
         backend: str | Backend | None = None,
         device: Any = None,
     ) -> None:
+        if loss is not None and (isinstance(loss, type) or not hasattr(loss, "backward")):
+            raise TypeError(f"loss is {loss!r}, expected an instance such as SoftmaxWithLoss()")
         self.layers = _named(layers)
         self._first = next(i for i, layer in enumerate(self.layers.values()) if layer.shapes)
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
@@ -256,6 +258,8 @@ class MultiLayerNet(Sequential):
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
+        if isinstance(hidden_sizes, int):
+            raise TypeError(f"hidden_sizes is {hidden_sizes}, expected a size for each layer: [{hidden_sizes}]")
         sizes = [input_size, *hidden_sizes]
         layers: list[Layer] = []
         for n_in, n_out in pairwise(sizes):
@@ -269,6 +273,8 @@ def _named(layers: Sequence[Layer]) -> dict[str, Layer]:
     kinds: Counter[str] = Counter()
     tag = 0
     for layer in layers:
+        if isinstance(layer, type) or not hasattr(layer, "parameter_gradients"):
+            raise TypeError(f"{layer!r} is no layer; expected an instance such as ReLU() or Affine(784, 10)")
         kinds[layer.label] += 1
         tag += bool(layer.shapes)
         named[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(tag)) if layer.shapes else layer

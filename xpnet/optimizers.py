@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
+from typing import Any
 
 from xpnet._typing import Optimizer, Params, State
 
@@ -33,7 +35,7 @@ class SGD:
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        check_learning_rate(self.lr)
+        object.__setattr__(self, "lr", check_learning_rate(self.lr))
 
     def init(self, params: Params) -> State:
         """Nothing to remember."""
@@ -50,10 +52,11 @@ class SGD:
         self.step(params, grads, {})
 
 
-def check_learning_rate(lr: float) -> None:
-    """Raise ``ValueError`` unless ``lr`` is a positive finite number."""
-    if not (isinstance(lr, int | float) and isfinite(lr) and lr > 0):
+def check_learning_rate(lr: Any) -> float:
+    """A positive finite number as a Python float, which leaves every array its dtype; else ``ValueError``."""
+    if not (isinstance(lr, Real) and isfinite(lr) and float(lr) > 0):
         raise ValueError(f"the learning rate is {lr!r}, expected a positive number, 0.1 for example")
+    return float(lr)
 
 
 #: The optimizers that have a name; each takes its learning rate as ``lr``.

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xpnet._typing import Array, Optimizer, State
-from xpnet.backend import namespace
+from xpnet.backend import describe, namespace
 from xpnet.backends.base import Step
 from xpnet.history import Evaluation, History
 from xpnet.interrupt import deferred_interrupt
@@ -92,6 +92,10 @@ class Trainer:
         batch_size: int = 100,
         seed: int | np.random.Generator | None = None,
     ) -> None:
+        if not isinstance(net, Sequential):
+            raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
+        if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+            raise TypeError(f"optimizer is {optimizer!r}, expected an instance such as SGD(lr=0.1)")
         if not net.backend.trains:
             raise ValueError(
                 f"backend {net.backend.name!r} is for forward passes only; train on another and net.to() it"

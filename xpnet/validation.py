@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet._typing import Array, Loss
-from xpnet.backend import Backend, check_same_backend, dtype_name, namespace
+from xpnet.backend import Backend, check_same_backend, dtype_name, namespace, traced
 
 
 def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
@@ -17,15 +17,15 @@ def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
     """
     check_same_backend(x, name, backend, "the network")
     if x.dtype != dtype:
-        wanted = dtype_name(dtype)
-        if not namespace(x).isdtype(x.dtype, "real floating"):
+        wanted, xp = dtype_name(dtype), namespace(x)
+        if xp.isdtype(x.dtype, ("integral", "bool")):
             raise TypeError(
                 f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; scale images to 0..1 first, "
                 f"xp.astype({name}, xp.{wanted}) / 255, as xpnet.datasets.mnist(normalize=True) does"
             )
         raise TypeError(
-            f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; convert it with "
-            f"xp.astype({name}, xp.{wanted}), or make the network with dtype={dtype_name(x.dtype)!r}"
+            f"{name} has dtype {x.dtype}, the network computes in {wanted} (the dtype it was made with); "
+            f"convert with xp.astype({name}, xp.{wanted})"
         )
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: there are no samples in it")
@@ -45,8 +45,9 @@ def check_samples(
     if t.ndim == 0 or t.shape[0] != x.shape[0]:
         count = t.shape[0] if t.ndim else 1
         raise ValueError(f"{x_name} has {x.shape[0]} samples and {t_name} has {count}; expected as many")
-    check_finite(x, x_name)
-    loss.check((x.shape[0], outputs), t, t_name)
+    if not traced(x):
+        check_finite(x, x_name)
+        loss.check((x.shape[0], outputs), t, t_name)
 
 
 def check_finite(x: Array, name: str = "x") -> None:

@@ -206,14 +206,17 @@ class Backend(ABC):
     def __hash__(self) -> int:
         return hash((self.name, self.device_name))
 
+    def __reduce__(self) -> tuple[type[Backend], tuple[str]]:
+        return type(self), (self.device_name,)  # so that a network can be copied and pickled
+
     def __repr__(self) -> str:
         return f"<xpnet backend {self.name!r} on {self.device_name}>"
 
 
 def describe(x: Any) -> str:
-    """How messages speak of a value: ``a torch array``, ``a list``."""
+    """How messages speak of a value: ``a torch array``, ``of type list``."""
     name = name_of(x)
-    return f"a {name} array" if name else f"a {type(x).__name__}"
+    return f"a {name} array" if name else f"of type {type(x).__name__}"
 
 
 def backend_class(name: str) -> type[Backend]:
