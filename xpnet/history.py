@@ -22,9 +22,10 @@ class Evaluation:
 
     def __str__(self) -> str:
         rates = [
-            f"  {name} {rate:7.2%}" for name, rate in (("train", self.train), ("test", self.test)) if rate is not None
+            f"{name} {rate:7.2%}" for name, rate in (("train", self.train), ("test", self.test)) if rate is not None
         ]
-        return "".join([f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}", "  accuracy:" * bool(rates), *rates])
+        accuracy = "  accuracy: " + "  ".join(rates) if rates else ""
+        return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}{accuracy}"
 
 
 @dataclass
