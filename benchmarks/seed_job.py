@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import random
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from machine import described, limit_threads
 
 ROUNDS = 20
 #: Seconds before each turn: the idle threads of some libraries keep a core busy for a while after their work.
@@ -31,12 +31,8 @@ def main() -> None:
     parser.add_argument("--backends", default="numpy,torch,jax", help="xpnet's backends (default numpy,torch,jax)")
     parser.add_argument("--out", type=Path, help="write the result as JSON here")
     args = parser.parse_args()
-    # before any array library is imported: all of them count the cores they may use when they start
-    if hasattr(os, "sched_setaffinity"):  # not everywhere; the variables below then have to do
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
-    os.environ |= {f"{lib}_NUM_THREADS": str(args.threads) for lib in ("OMP", "OPENBLAS", "MKL")}
-    result = compare(args.backends.split(","), args.device, args.steps)
-    result["threads"] = args.threads
+    limit_threads(args.threads)
+    result = compare(args.backends.split(","), args.device, args.steps) | described(args.threads, args.device)
     print(table(result))
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -72,7 +68,7 @@ def compare(backends: list[str], device: str | None, steps: int) -> dict:
             if round_ == 0:  # rounding grows from step to step, so later on it is the mean that must agree
                 np.testing.assert_allclose(found[:100], expected[:100], rtol=1e-4, err_msg=name)
             np.testing.assert_allclose(found.mean(), expected.mean(), rtol=1e-2, err_msg=name)
-    return describe(times, device)
+    return summary(times)
 
 
 def xpnet_on(net, x, t) -> Callable:
@@ -128,9 +124,7 @@ def torch_eager(start, x, t, device) -> Callable:
     return run
 
 
-def describe(times: dict[str, list[float]], device: str | None) -> dict:
-    import importlib.metadata as metadata
-
+def summary(times: dict[str, list[float]]) -> dict:
     base = times["torch.nn eager"]
     return {
         "job": "784-50-10, batch 100, SGD, float32, gather included; microseconds a step",
@@ -144,18 +138,7 @@ def describe(times: dict[str, list[float]], device: str | None) -> dict:
             }
             for name, found in times.items()
         },
-        "machine": {"processor": processor(), "system": platform.system(), "python": platform.python_version()},
-        "device": device or "cpu",
-        "versions": {
-            d.name: d.version for d in metadata.distributions() if d.name in ("numpy", "torch", "jax", "cupy")
-        },
     }
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 
 
 def table(result: dict) -> str:

@@ -17,10 +17,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: From the ground up: a module imports only from floors below its own, or from within its own folder.
 FLOORS = [
     {"_typing", "storage", "datasets"},
+    {"errors"},
     {"backends"},
     {"backend"},
     {"initializers", "functions", "optimizers", "validation", "interrupt", "minibatches", "history"},
     {"layers", "losses"},
+    {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
     {"__init__"},

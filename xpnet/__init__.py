@@ -9,12 +9,14 @@
 True
 """
 
-from xpnet import book, datasets, functions, initializers, layers, losses, optimizers, plotting
+from xpnet import book, datasets, functions, gradient, initializers, layers, losses, optimizers, plotting
 from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
+from xpnet.errors import DivergedError
+from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.history import Evaluation, History
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
 from xpnet.optimizers import SGD
-from xpnet.training import DivergedError, Trainer, make_step
+from xpnet.training import Trainer, make_step
 
 __version__ = "0.1.0"
 
@@ -31,14 +33,18 @@ __all__ = [
     "TwoLayerNet",
     "backend_names",
     "book",
+    "check_gradient",
     "datasets",
     "functions",
     "get_backend",
+    "gradient",
+    "gradient_descent",
     "initializers",
     "layers",
     "losses",
     "make_step",
     "namespace",
+    "numerical_gradient",
     "optimizers",
     "plotting",
     "use_backend",

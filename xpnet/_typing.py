@@ -16,7 +16,13 @@ State = dict[str, Any]
 
 
 class Layer(Protocol):
-    """A frozen description with a pure forward and backward; it reads its parameters by name and holds none."""
+    """A frozen description with a pure forward and backward; it reads its parameters by name and holds none.
+
+    Two attributes more make its numerical gradient cheap and its gradient check exact; a layer may leave them out:
+    ``reach``, how far an entry of the input reaches in the output: ``"element"`` (only the entry in its place),
+    ``"sample"`` (its sample), or ``"batch"``, which is assumed of a layer that does not say; and ``kink``, the input at
+    which the derivative of an elementwise layer jumps (0.0 for ReLU), or None.
+    """
 
     @property
     def label(self) -> str:
@@ -43,7 +49,11 @@ class Layer(Protocol):
 
 
 class Loss(Protocol):
-    """A pure pair from scores and targets to one number."""
+    """A pure pair from scores and targets to one number.
+
+    A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``averages``
+    (True for the mean), and ``each(y, t)``, the loss (...) of each sample (..., C) by itself.
+    """
 
     def forward(self, y: Array, t: Array) -> tuple[Array, Any]:
         """Return the loss as a 0-d array and the residuals that ``backward`` needs."""

@@ -21,6 +21,7 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "backend_names",
+    "backend_of",
     "backend_status",
     "check_same_backend",
     "current_backend",
@@ -32,6 +33,7 @@ __all__ = [
     "namespace",
     "traced",
     "use_backend",
+    "widest_floating",
 ]
 
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
@@ -71,6 +73,24 @@ def _no_array(x: Any) -> str:
 def device(x: Array) -> Any:
     """The device of an array; None while JAX traces, where there is none yet."""
     return array_api_compat.device(x)
+
+
+def backend_of(x: Array) -> Backend:
+    """The backend that an array belongs to, on the array's device.
+
+    Raises:
+        TypeError: ``x`` is no array of a known library.
+    """
+    name = name_of(x)
+    if name is None:
+        raise TypeError(_no_array(x))
+    return backend_class(name)(device(x))
+
+
+def widest_floating(x: Array) -> Any:
+    """float64 where the library has it on the device of x; else float32 (JAX until told otherwise, PyTorch on MPS)."""
+    found = namespace(x).__array_namespace_info__().dtypes(device=device(x), kind="real floating")
+    return found.get("float64", found["float32"])
 
 
 def traced(x: Array) -> bool:

@@ -1,4 +1,4 @@
-"""The command ``xpnet``: train on MNIST, and see which backends can be used here."""
+"""The command ``xpnet``: train on MNIST, check gradients, and see which backends can be used here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from xpnet import plotting, storage
 from xpnet.backend import backend_names, backend_status, get_backend
 from xpnet.backends.base import DTYPES
 from xpnet.datasets import mnist
+from xpnet.errors import DivergedError
+from xpnet.gradient import MODES, check_gradient
 from xpnet.history import Evaluation, History
 from xpnet.interrupt import deferred_interrupt
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
 from xpnet.optimizers import OPTIMIZERS
-from xpnet.training import DivergedError, Split, Trainer
+from xpnet.training import Split, Trainer
 
 WEIGHTS, HISTORY, PLOT = "weights.safetensors", "history.json", "training.png"
 
@@ -49,20 +51,28 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]
         return sizes
 
 
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which network, and where."""
+    choice = click.Choice(backend_names())
+    for option in (
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random."),
+        click.option(
+            "--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units; 100,50 for two layers."
+        ),
+        click.option("--device", help="Its device, cuda for example. [default: the library's own]"),
+        click.option("--backend", type=choice, help="Array library. [default: $XPNET_BACKEND, or numpy]"),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
-@click.option(
-    "--backend", type=click.Choice(backend_names()), help="Array library. [default: $XPNET_BACKEND, or numpy]"
-)
-@click.option("--device", help="Its device, cuda for example. [default: the library's own]")
-@click.option(
-    "--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units: 50; 100,50 for two layers."
-)
+@network_options
 @click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on. [default: 10000]")
 @click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule.")
 @click.option("--lr", type=float, default=0.1, show_default=True, help="Learning rate.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights and minibatches.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
@@ -100,6 +110,33 @@ def train(**options: Any) -> None:
 
 
 @main.command()
+@network_options
+@click.option("--samples", type=click.IntRange(1, 60_000), default=3, show_default=True, help="Digits to check with.")
+@click.option("--mode", type=click.Choice(MODES), default="full", show_default=True, help="All entries, or directions.")
+@click.option("--h", type=float, help="The step. [default: eps^(1/3) max(1, |w|), 6.1e-6 or more]")
+@click.option("--tolerance", type=float, help="Largest relative difference that passes. [default: 1e-6 in float64]")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights that xpnet train saved. [default: untrained]")
+def check(**options: Any) -> None:
+    """Check backpropagation against the numerical gradient, on digits of MNIST; the exit status is 1 if it fails.
+
+    The network is the one that xpnet train starts from, and every parameter is checked, in float64 where there is one.
+    """
+    with _errors_in_one_line():
+        net = _network(options | {"dtype": "float32"}, np.random.default_rng(options["seed"]))
+        if options["weights"]:
+            net.load(options["weights"])
+        (x, t), _ = mnist()
+        n, move = options["samples"], net.backend.asarray
+        x, t = move(x[:n], "float32"), move(t[:n])
+        click.echo(f"{_title(net, options)}, {n} digits, {options['weights'] or 'seed ' + str(options['seed'])}")
+        start = time.perf_counter()
+        report = check_gradient(net, x, t, mode=options["mode"], h=options["h"], tolerance=options["tolerance"])
+    click.echo(f"{report}\n{time.perf_counter() - start:.2f} s")
+    if not report.passed:
+        raise SystemExit(1)
+
+
+@main.command()
 def backends() -> None:
     """Show every backend: its version, its devices, and why it cannot be used here."""
     from tabulate import tabulate
@@ -118,6 +155,11 @@ def _network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
     if len(sizes) == 1:
         return TwoLayerNet(784, sizes[0], 10, **where)
     return MultiLayerNet(784, sizes, 10, **where)
+
+
+def _title(net: Sequential, options: dict[str, Any]) -> str:
+    sizes = "-".join(map(str, [784, *options["hidden"], 10]))
+    return f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name})"
 
 
 def _output_folder(out: Path | None, overwrite: bool) -> Path:
@@ -143,12 +185,11 @@ def _train(trainer: Trainer, data: list[Split], options: dict[str, Any]) -> int:
     """Train, and say how it went; returns the exit status."""
     (x, t), test = data
     net, quiet = trainer.net, options["quiet"]
-    sizes = "-".join(map(str, [784, *options["hidden"], 10]))
     length = f"{options['iterations']} iterations" if options["iterations"] else f"{options['epochs']} epochs"
     if not quiet:
         click.echo(
-            f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name}), {options['dtype']}, "
-            f"{trainer.optimizer}, batch {trainer.batch_size}, {length}, seed {options['seed']}"
+            f"{_title(net, options)}, {options['dtype']}, {trainer.optimizer}, batch {trainer.batch_size}, {length}, "
+            f"seed {options['seed']}"
         )
     limit = {"iterations": options["iterations"], "epochs": options["epochs"]}
     per_epoch = -(-x.shape[0] // trainer.batch_size)

@@ -1,21 +1,26 @@
 """Losses: pure pairs from a network's outputs and their targets to one number.
 
 ``forward(y, t)`` returns a 0-d array, so that the host is not asked in the middle of a step; ``backward`` returns the
-gradient with respect to ``y``.
+gradient with respect to ``y``. ``each(y, t)`` returns the loss (...) of each sample (..., C) by itself, for any number
+of axes and t one-hot, or targets, in the dtype of y; ``forward`` is their mean or their sum.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 from xpnet._typing import Array
 from xpnet.backend import namespace
-from xpnet.functions import check_labels, match, one_hot, sigmoid
+from xpnet.functions import check_labels, match, one_hot, sigmoid, softmax
 
 
 class BaseLoss:
     """What most losses have in common: targets in the shape of the outputs, and the largest output names the class."""
+
+    #: Whether a batch's loss is the mean of its samples', or their sum.
+    averages: ClassVar[bool] = True
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         _check_targets(y_shape, t, name)
@@ -52,6 +57,23 @@ class SoftmaxWithLoss(BaseLoss):
         e, s, t = residuals
         return (e / s - t) / t.shape[0]
 
+    def each(self, y: Array, t: Array) -> Array:
+        xp = namespace(y)
+        z = y - xp.max(y, axis=-1, keepdims=True)
+        s = xp.log(xp.sum(xp.exp(z), axis=-1)) * xp.sum(t, axis=-1)
+        z *= t  # z is ours
+        return s - xp.sum(z, axis=-1)
+
+    def change(self, y: Array, d: Array, t: Array) -> Array:
+        """``each(y + d, t) - each(y, t)`` (..., K) for K small moves d (..., K, C) from the same y and t (..., 1, C).
+
+        It is log Σ_c softmax(y)_c exp(d_c) - Σ_c t_c d_c: moves share softmax(y), and no digits are lost to each(y, t).
+        """
+        xp = namespace(y)
+        column = xp.matrix_transpose
+        s = xp.log(xp.matmul(xp.exp(d), column(softmax(y)))) * xp.sum(t, axis=-1, keepdims=True)
+        return (s - xp.matmul(d, column(t)))[..., 0]
+
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         n, classes = y_shape
         if t.shape == y_shape:
@@ -71,13 +93,19 @@ class SigmoidWithLoss(BaseLoss):
     """
 
     def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
-        xp = namespace(y)
         t = match(t, y)
-        return xp.mean(xp.maximum(y, 0) - t * y + xp.log1p(xp.exp(-xp.abs(y)))), (y, t)
+        return namespace(y).mean(self._of_elements(y, t)), (y, t)
 
     def backward(self, residuals: tuple[Array, Array]) -> Array:
         y, t = residuals
         return (sigmoid(y) - t) / prod(y.shape)
+
+    def each(self, y: Array, t: Array) -> Array:
+        return namespace(y).mean(self._of_elements(y, t), axis=-1)
+
+    def _of_elements(self, y: Array, t: Array) -> Array:
+        xp = namespace(y)
+        return xp.maximum(y, 0) - t * y + xp.log1p(xp.exp(-xp.abs(y)))
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         super().check(y_shape, t, name)
@@ -96,12 +124,18 @@ class SigmoidWithLoss(BaseLoss):
 class SumSquaredError(BaseLoss):
     """Half the sum over all elements of (y - t)²: y and t of one shape; dy = y - t. The book's, not divided by N."""
 
+    averages = False
+
     def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
         d = y - match(t, y)
         return 0.5 * namespace(y).sum(d * d), d
 
     def backward(self, difference: Array) -> Array:
         return difference
+
+    def each(self, y: Array, t: Array) -> Array:
+        d = y - t
+        return 0.5 * namespace(y).sum(d * d, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -114,6 +148,10 @@ class MeanSquaredError(BaseLoss):
 
     def backward(self, difference: Array) -> Array:
         return difference * (2 / prod(difference.shape))
+
+    def each(self, y: Array, t: Array) -> Array:
+        d = y - t
+        return namespace(y).mean(d * d, axis=-1)
 
 
 def _all(t: Array, condition: Array) -> bool:

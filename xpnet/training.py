@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from xpnet._typing import Array, Optimizer, State
 from xpnet.backend import describe, namespace
 from xpnet.backends.base import Step
+from xpnet.errors import DivergedError
 from xpnet.history import Evaluation, History
 from xpnet.interrupt import deferred_interrupt
 from xpnet.minibatches import Minibatches
@@ -29,22 +30,6 @@ BLOCK_SECONDS = 0.1
 LONGEST_BLOCK = 256
 
 Split = tuple[Array, Array]
-
-
-class DivergedError(ArithmeticError):
-    """A loss was not finite. The network has the last weights whose loss was, the history what came before.
-
-    Attributes:
-        iteration: how many steps had been taken before that loss.
-        loss: what it was, NaN or an infinity.
-    """
-
-    def __init__(self, iteration: int, loss: float, lr: Any) -> None:
-        self.iteration, self.loss = iteration, loss
-        super().__init__(
-            f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
-            f"a finite loss. Try a smaller learning rate than {lr}"
-        )
 
 
 def make_step(net: Sequential, optimizer: Optimizer) -> Step:
@@ -96,10 +81,7 @@ class Trainer:
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
         if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
             raise TypeError(f"optimizer is {optimizer!r}, expected an instance such as SGD(lr=0.1)")
-        if not net.backend.trains:
-            raise ValueError(
-                f"backend {net.backend.name!r} is for forward passes only; train on another and net.to() it"
-            )
+        net.backend.check_trains()
         self.net, self.optimizer = net, optimizer
         self.batch_size = check_count(batch_size, "batch_size")
         self.rng = np.random.default_rng(seed)
@@ -260,7 +242,12 @@ class _Loop:
                 again = origin.block[: good - origin.iteration]
                 self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, again)
         self._evaluate(good)
-        raise DivergedError(iteration, loss, getattr(self.optimizer, "lr", "this one"))
+        raise DivergedError(
+            f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
+            f"a finite loss. Try a smaller learning rate than {getattr(self.optimizer, 'lr', 'this one')}",
+            iteration=iteration,
+            loss=loss,
+        )
 
 
 def _total(epochs: int | None, iterations: int | None, per_epoch: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from xpnet.backends import ARRAY_PACKAGES
 Step = Callable[[State, Array, Array, Array], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class BackendUnavailableError(RuntimeError):
@@ -68,6 +71,8 @@ class Backend(ABC):
     install: ClassVar[str]
     #: Whether whole training steps run on it, or forward passes only.
     trains: ClassVar[bool] = True
+    #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.
+    compiles_shapes: ClassVar[bool] = False
 
     device: Any
     xp: ModuleType
@@ -132,6 +137,11 @@ class Backend(ABC):
         """How a device is written by :meth:`devices`, and by a user who asks for it."""
         return str(device)
 
+    def check_trains(self) -> None:
+        """Raise ``ValueError`` if gradients and training steps do not run on this backend."""
+        if not self.trains:
+            raise ValueError(f"backend {self.name!r} is for forward passes only; use another, and net.to() it")
+
     @property
     def device_name(self) -> str:
         """The device as text that selects it again: ``"cpu"``, ``"cuda:0"``."""
@@ -176,6 +186,36 @@ class Backend(ABC):
 
     def synchronize(self) -> None:  # noqa: B027  (most have nothing to wait for)
         """Wait until everything asked of the device is done; at once where calls return finished work."""
+
+    @property
+    def block_bytes(self) -> int:
+        """How much memory work that can be cut into blocks should take at a time: enough to keep the device busy."""
+        return 2**23 if self.device_name.startswith("cpu") else 2**28
+
+    def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """``function`` of arrays, compiled where that makes many calls with arrays of the same shapes fast."""
+        return function
+
+    @property
+    def workers(self) -> int:
+        """How many calls :meth:`map` has running at a time."""
+        return 1
+
+    @staticmethod
+    def put(x: Array, key: Any, values: Array) -> Array:
+        """x after ``x[key] = values``, where key is made of integers and slices; x is consumed."""
+        x[key] = values
+        return x
+
+    @staticmethod
+    def add_rows(x: Array, index: Array, rows: Array) -> Array:
+        """x after ``x[index, ...] += rows``, where no index comes twice; x is consumed."""
+        x[index, ...] += rows
+        return x
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
+        return map(function, items)
 
     def compile(self, step: Step) -> Step:
         """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
+from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
 
 
 class JaxBackend(Backend):
     name = "jax"
     namespace_module = "jax.numpy"
     install = 'pip install "xpnet[jax]"'
+    compiles_shapes = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -59,6 +61,17 @@ class JaxBackend(Backend):
         if not self.library().config.jax_enable_x64:
             _refuse_to_wrap(x)
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    @property
+    def block_bytes(self) -> int:
+        return 2**28  # XLA cuts the work itself
+
+    @staticmethod
+    def put(x: Array, key: Any, values: Array) -> Array:
+        return x.at[key].set(values)
+
+    def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        return self.library().jit(function)  # type: ignore[no-any-return]
 
     def synchronize(self) -> None:
         """Wait for every array there is: JAX promises no order in which computations end."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from xpnet.backends.base import Backend
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from xpnet.backends.base import Backend, Item, Result
 
 
 class NumpyBackend(Backend):
@@ -13,6 +20,39 @@ class NumpyBackend(Backend):
     @classmethod
     def devices(cls) -> tuple[str, ...]:
         return ("cpu",)
+
+    @property
+    def workers(self) -> int:
+        """One for each core that this process may use: NumPy itself computes on one, and lets others run meanwhile."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        _keep_memory()
+        workers = self.workers
+        if workers == 1:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            running: deque[Future[Result]] = deque()
+            try:
+                for item in items:
+                    running.append(pool.submit(function, item))
+                    if len(running) > workers:  # no more results wait than there are workers
+                        yield running.popleft().result()
+                while running:
+                    yield running.popleft().result()
+            finally:
+                for future in running:
+                    future.cancel()
+
+
+def _keep_memory() -> None:
+    """Have the C library keep the memory of freed arrays.
+
+    Large blocks go back to the system as they are freed, and every new one is paged in again, which can cost as much
+    as what is computed in it. After the first free of a block (of up to 32 MiB), glibc keeps blocks of that size.
+    """
+    np.empty(2**25 - 2**16, np.uint8)
 
 
 BACKEND = NumpyBackend

@@ -30,6 +30,12 @@ class StrictBackend(Backend):
         return str(getattr(device, "_device", device))  # its Device prints as a call
 
     @staticmethod
+    def add_rows(x: Array, index: Array, rows: Array) -> Array:
+        for k in range(index.shape[0]):  # the standard has no assignment to rows by an array of indices
+            x[int(index[k]), ...] += rows[k, ...]
+        return x
+
+    @staticmethod
     def to_host(x: Array) -> np.ndarray:
         return np.asarray(x.to_device(StrictBackend.library().Device("CPU_DEVICE")))
 

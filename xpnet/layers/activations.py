@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
@@ -16,6 +16,9 @@ from xpnet.functions import relu, sigmoid, softmax
 @dataclass(frozen=True)
 class Activation(ABC):
     """A layer that reads no parameter: ``forward`` and ``gradient`` say it all."""
+
+    reach: ClassVar[str] = "element"
+    kink: ClassVar[float | None] = None
 
     @property
     def label(self) -> str:
@@ -61,6 +64,8 @@ class Identity(Activation):
 class ReLU(Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
 
+    kink = 0.0
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = relu(x)
         return y, y
@@ -75,6 +80,8 @@ class LeakyReLU(Activation):
 
     Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
     """
+
+    kink = 0.0
 
     slope: float = 0.01
 
@@ -132,6 +139,8 @@ class Softmax(Activation):
 
     To train a classifier, end it with its scores and the loss ``SoftmaxWithLoss`` instead: exact, and cheaper.
     """
+
+    reach = "sample"
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = softmax(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
@@ -19,6 +19,8 @@ class Affine:
 
     Backward: dx = dy Wᵀ in the shape of x, dW = xᵀ dy, db = Σ_n dy.
     """
+
+    reach: ClassVar[str] = "sample"
 
     n_in: int
     n_out: int

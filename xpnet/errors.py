@@ -1,0 +1,19 @@
+"""Errors that more than one part of the house raises."""
+
+from __future__ import annotations
+
+from xpnet._typing import Array
+
+
+class DivergedError(ArithmeticError):
+    """A descent or a training went where the loss is not finite, or grew out of all proportion.
+
+    Attributes:
+        iteration: how many steps had been taken when this was seen.
+        loss: what the loss, or the function that was descended, was then.
+        path: of a descent, the points (steps + 1, ...) up to there; of a training, None.
+    """
+
+    def __init__(self, message: str, *, iteration: int, loss: float, path: Array = None) -> None:
+        super().__init__(message)
+        self.iteration, self.loss, self.path = iteration, loss, path

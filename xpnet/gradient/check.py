@@ -1,0 +1,259 @@
+"""Is a gradient right? Backpropagation beside the numerical gradient, for a network, a layer or a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any
+
+from xpnet._typing import Array, Layer, Loss, Params
+from xpnet.backend import backend_of, device, dtype_name, namespace, widest_floating
+from xpnet.gradient.network import parameter_gradients, widened
+from xpnet.gradient.numerical import check_point, check_step, default_step, ends, index_of, numerical_gradient
+from xpnet.gradient.report import GradientReport, Row
+from xpnet.gradient.tail import Found, Tail, crosses
+from xpnet.initializers import generator, get_initializer, random_signs
+from xpnet.validation import check_count
+
+MODES = ("full", "directional")
+#: How many more directions are drawn than were asked for, where directions cross kinks.
+ATTEMPTS = 10
+
+
+def check_gradient(
+    subject: Any,
+    x: Array,
+    t: Array = None,
+    *,
+    params: Params | None = None,
+    mode: str = "full",
+    h: float | None = None,
+    tolerance: float | None = None,
+    directions: int = 3,
+    seed: int = 0,
+    progress: bool = True,
+) -> GradientReport:
+    """Compare backpropagation with the numerical gradient; ``print`` the report, or ask whether it ``passed``.
+
+    Both are computed in float64 where the library has it, whatever the dtype of x, as it is formulas that are checked.
+    An entry that takes some unit over a kink (ReLU at 0) when it is moved by h has no derivative to compare; it is
+    counted apart. Where kinks are in the way, a smaller h leaves fewer of them.
+
+    Args:
+        subject: a network; a layer, of which the sum of its outputs, each with a weight drawn at random, is taken; or
+            a loss.
+        x: samples for a network, the input of a layer, the outputs (N, C) that a loss compares with t.
+        t: targets, for a network and a loss.
+        params: parameters of a layer by name; by default drawn from N(0, 1).
+        mode: ``"full"`` moves each entry by itself. ``"directional"`` moves all of them together, along a few random
+            directions: two evaluations of the loss each, so a network of any size is checked at once. It says that
+            something is wrong, and not where.
+        h: the step, by default as in :func:`xpnet.numerical_gradient`; in a directional check the length of the move.
+        tolerance: the largest difference, relative to the gradient's largest entry, that passes; by default 1e-6 in
+            float64 and 1e-2 in float32. Differences within ten times the rounding error of the numerical gradient pass.
+        directions: how many, in a directional check.
+        seed: of the directions and of what is drawn for a layer.
+        progress: whether to show a progress bar once a full check of a network takes longer than a second.
+
+    Raises:
+        TypeError: subject is none of the three, t is missing or not wanted; or as :func:`xpnet.numerical_gradient`.
+        ValueError: another mode, a step or tolerance that is not positive; or as ``net.gradient``.
+
+    >>> import numpy as np
+    >>> from xpnet import TwoLayerNet
+    >>> net = TwoLayerNet(4, 3, 2, weight_init_std=1.0, seed=0, dtype="float64")
+    >>> report = check_gradient(net, np.eye(4), np.asarray([0, 1, 0, 1]))
+    >>> report.passed, [row.name for row in report.rows]
+    (True, ['W1', 'b1', 'W2', 'b2'])
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
+    h = None if h is None else check_step(h)
+    taken = _taken(subject, x, t, params, seed)
+    arrays = taken.arrays.values()
+    wide = next(iter(arrays)).dtype
+    if tolerance is None:
+        tolerance = 1e-6 if dtype_name(wide) == "float64" else 1e-2
+    elif not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance!r}, expected a positive number, 1e-6 for example")
+    for name, a in taken.arrays.items():
+        if taken.gradients[name].shape != a.shape:
+            shapes = tuple(taken.gradients[name].shape), tuple(a.shape)
+            raise ValueError(f"the gradient of {name} has shape {shapes[0]}, and {name} has {shapes[1]}")
+    if mode == "full":
+        rows = _full(taken, h, tolerance, progress)
+    else:
+        rows = _directional(taken, h, tolerance, check_count(directions, "directions"), seed)
+    return GradientReport(tuple(rows), mode, dtype_name(wide), h)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What gradients are taken of: ``value`` of arrays by name, and what backpropagation says of each."""
+
+    arrays: Params
+    value: Callable[[Params], Array]
+    gradients: Params
+    crossed: Callable[[Params, Params], bool]
+    numerical: Callable[[float | None, bool], dict[str, Found]]
+
+
+def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -> _Taken:
+    kind = "nothing" if isinstance(subject, type) else _kind(subject)
+    if kind == "nothing":
+        raise TypeError(
+            f"check_gradient was given {subject!r:.200}; it takes a network, a layer or a loss, an instance"
+        )
+    if (t is None) != (kind == "layer"):
+        raise TypeError(f"a {kind} is checked with {'x alone' if kind == 'layer' else 'x and t'}; t is {t!r:.80}")
+    if params is not None and kind != "layer":
+        raise TypeError(f"params are for a layer; a {kind} is checked with its own")
+    if kind == "network":
+        return _network(subject, x, t)
+    check_point(x)
+    x = namespace(x).astype(x, widest_floating(x))
+    return _loss(subject, x, t) if kind == "loss" else _layer(subject, x, params, seed)
+
+
+def _kind(subject: Any) -> str:
+    marks = {"network": "value_and_grad", "layer": "parameter_gradients", "loss": "hits"}
+    return next((kind for kind, mark in marks.items() if hasattr(subject, mark)), "nothing")
+
+
+def _network(net: Any, x: Array, t: Array) -> _Taken:
+    x, t = net.as_batch(x, t)
+    params, x = widened(net.params, x)
+    tail = Tail(list(net.layers.values()), net.loss_layer, params, x, t)
+
+    def numerical(h: float | None, progress: bool) -> dict[str, Found]:
+        return parameter_gradients(net, params, x, t, h=h, kinks=True, progress=progress)
+
+    return _Taken(params, tail.value, net.value_and_grad(params, x, t)[1], tail.crossed, numerical)
+
+
+def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
+    loss.check(tuple(y.shape), t)
+
+    def value(arrays: Params) -> Array:
+        return loss.forward(arrays["y"], t)[0]
+
+    def crossed(above: Params, below: Params) -> bool:
+        return False
+
+    gradient = loss.backward(loss.forward(y, t)[1])
+    numerical = _each_array({"y": y}, value, {})
+    return _Taken({"y": y}, value, {"y": gradient}, crossed, numerical)
+
+
+def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
+    rng, move, dtype = generator(seed), backend_of(x).asarray, dtype_name(x.dtype)
+    drawn = layer.init(rng, get_initializer("normal")) if params is None else params
+    missing = set(layer.shapes) - set(drawn)
+    if missing:
+        raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(layer.shapes)}")
+    weights = {name: move(drawn[name], dtype) for name in layer.shapes}
+    y, residuals = layer.forward(weights, x)
+    dy = move(rng.standard_normal(tuple(y.shape)), dtype)
+    dx, grads = layer.backward(weights, residuals, dy)
+
+    def value(arrays: Params) -> Array:
+        return namespace(dy).sum(layer.forward(arrays, arrays["x"])[0] * dy)
+
+    def crossed(above: Params, below: Params) -> bool:
+        found = crosses(layer, above["x"], below["x"])
+        return found is not None and bool(namespace(found).any(found))
+
+    arrays = {"x": x, **weights}
+    return _Taken(arrays, value, {"x": dx, **grads}, crossed, _each_array(arrays, value, {"x": layer}))
+
+
+def _each_array(arrays: Params, value: Callable[[Params], Array], kinked: dict[str, Layer]) -> Callable[..., Any]:
+    """Numerical gradients with respect to each array; ``kinked`` are layers that an array goes straight into."""
+
+    def numerical(h: float | None, progress: bool) -> dict[str, Found]:
+        found = {}
+        for name, a in arrays.items():
+
+            def moved_to(moved: Array, name: str = name) -> Array:
+                return value(arrays | {name: moved})
+
+            gradient = numerical_gradient(moved_to, a, h)
+            crossed = None
+            if name in kinked:
+                above, below = ends(namespace(a).reshape(a, (-1,)), h, name, tuple(a.shape))
+                crossed = crosses(kinked[name], above, below)
+                crossed = None if crossed is None else namespace(a).reshape(crossed, a.shape)
+            found[name] = Found(gradient, crossed)
+        return found
+
+    return numerical
+
+
+def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> list[Row]:
+    rows, loss = [], float(taken.value(taken.arrays))
+    for name, found in taken.numerical(h, progress).items():
+        xp, analytical = namespace(found.gradient), taken.gradients[name]
+        error = xp.abs(found.gradient - analytical)
+        smooth = xp.ones_like(error) if found.crossed is None else xp.astype(~found.crossed, error.dtype)
+        error = xp.where(smooth > 0, error, xp.zeros_like(error))
+        compared = int(xp.sum(smooth))
+        at = int(xp.argmax(xp.reshape(error, (-1,))))
+        rows.append(
+            Row(
+                name,
+                tuple(error.shape),
+                largest=float(xp.max(smooth * xp.maximum(xp.abs(analytical), xp.abs(found.gradient)))),
+                max_error=float(xp.max(error)),
+                mean_error=float(xp.sum(error)) / max(compared, 1),
+                worst=index_of(at, tuple(error.shape)),
+                kinks=prod(error.shape) - compared,
+                compared=compared,
+                noise=_noise(error, loss, h),
+                tolerance=tolerance,
+            )
+        )
+    return rows
+
+
+def _directional(taken: _Taken, h: float | None, tolerance: float, directions: int, seed: int) -> list[Row]:
+    """A row for each direction; directions are ±1 for each entry, divided by their length."""
+    rows: list[Row] = []
+    first = next(iter(taken.arrays.values()))
+    xp, rng, entries = namespace(first), generator(seed), sum(prod(a.shape) for a in taken.arrays.values())
+    length = default_step(first) if h is None else h
+    noise = _noise(first, float(taken.value(taken.arrays)), h)
+    steepest = sqrt(sum(float(xp.sum(g * g)) for g in taken.gradients.values()))
+    crossed = 0
+    for number in range(1, directions + 1):
+        slope = None
+        while slope is None and crossed < ATTEMPTS * directions:
+            slope = _slopes(taken, rng, length, sqrt(entries))
+            crossed += slope is None
+        error = abs(slope[0] - slope[1]) if slope else 0.0
+        typical, compared = steepest / sqrt(entries), int(slope is not None)
+        kinks = crossed if number == directions else 0
+        rows.append(
+            Row(f"direction {number}", (entries,), typical, error, error, (), kinks, compared, noise, tolerance)
+        )
+    return rows
+
+
+def _slopes(taken: _Taken, rng: Any, length: float, root: float) -> tuple[float, float] | None:
+    """The slope along a random direction, numerically and by backpropagation; None if it crosses a kink."""
+    above, below, analytical = {}, {}, 0.0
+    for name, a in taken.arrays.items():
+        xp = namespace(a)
+        up = backend_of(a).asarray(random_signs(rng, tuple(a.shape))) > 0
+        step = xp.where(up, xp.full(a.shape, length / root, dtype=a.dtype, device=device(a)), -length / root)
+        above[name], below[name] = a + step, a - step
+        analytical += float(xp.sum(taken.gradients[name] * step)) / length
+    if taken.crossed(above, below):
+        return None
+    return (float(taken.value(above)) - float(taken.value(below))) / (2 * length), analytical
+
+
+def _noise(like: Array, loss: float, h: float | None) -> float:
+    """The rounding error of a central difference."""
+    eps = float(namespace(like).finfo(like.dtype).eps)
+    return eps * abs(loss) / (default_step(like) if h is None else h)

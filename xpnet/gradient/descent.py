@@ -1,0 +1,108 @@
+"""Gradient descent on a function of one array, with the whole path."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, NamedTuple
+
+from xpnet._typing import Array, Optimizer
+from xpnet.backend import namespace
+from xpnet.errors import DivergedError
+from xpnet.gradient.numerical import check_point, numerical_gradient
+from xpnet.optimizers import SGD
+from xpnet.validation import check_count
+
+#: A descent whose f has grown by this factor (of what it was, or of 1) does not come back.
+RUNAWAY = 1e6
+#: A descent that moved by less than this, relative to where it started, has hardly moved.
+HARDLY = 1e-6
+
+
+class Descent(NamedTuple):
+    """What a descent found: the last point, all points on the way (steps + 1, ...), and f at each of them."""
+
+    x: Array
+    path: Array
+    values: list[float]
+
+
+def gradient_descent(
+    f: Callable[[Array], Any],
+    x0: Array,
+    lr: float = 0.01,
+    steps: int = 100,
+    *,
+    gradient: Callable[[Array], Array] | None = None,
+    optimizer: Optimizer | None = None,
+) -> Descent:
+    """Go downhill from x0: x ← x - lr df/dx, so many times.
+
+    Args:
+        f: takes an array in the shape of x0 and returns one number.
+        x0: where to start, a floating-point array of any shape; it is not written to.
+        lr: the learning rate, positive.
+        steps: how many steps to take, 1 or more.
+        gradient: the gradient of f at a point; by default :func:`xpnet.numerical_gradient`.
+        optimizer: an update rule other than plain descent, ``Momentum(lr=0.1)`` for example; ``lr`` is then not used.
+
+    Returns:
+        ``(x, path, values)``: the last point, the points (steps + 1, ...) with x0 first, and f at each.
+
+    Raises:
+        DivergedError: f is not finite any more, or has grown a million times: the learning rate is too large. It has
+            the path up to there.
+        TypeError, ValueError: as :func:`xpnet.numerical_gradient`; or lr or steps are not positive.
+
+    Warns:
+        UserWarning: x hardly moved although the gradient is not zero: the learning rate is too small.
+
+    >>> import numpy as np
+    >>> x, path, values = gradient_descent(lambda x: x[0] ** 2 + x[1] ** 2, np.asarray([-3.0, 4.0]), lr=0.1)
+    >>> bool(abs(x).max() < 1e-9), path.shape
+    (True, (101, 2))
+    """
+    check_point(x0, "x0")
+    xp, steps = namespace(x0), check_count(steps, "steps")
+    optimizer = SGD(lr=lr) if optimizer is None else optimizer
+    rate = getattr(optimizer, "lr", lr)
+    params = {"x": xp.asarray(x0, copy=True)}
+    state = optimizer.init(params)
+    path, values = [xp.asarray(x0, copy=True)], [_value(f, x0)]
+    for step in range(1, steps + 1):
+        slope = numerical_gradient(f, path[-1]) if gradient is None else gradient(path[-1])
+        params, state = optimizer.step(params, {"x": slope}, state)
+        path.append(xp.asarray(params["x"], copy=True))  # the next step may write into params["x"]
+        values.append(_value(f, path[-1]))
+        if not (isfinite(values[-1]) and values[-1] <= RUNAWAY * max(1.0, abs(values[0]))):
+            raise DivergedError(
+                f"the descent diverged: f was {values[0]:.6g} at the start and is {values[-1]:.6g} after {step} of "
+                f"{steps} steps. Try a smaller learning rate than {rate}",
+                iteration=step,
+                loss=values[-1],
+                path=xp.stack(path),
+            )
+    _complain_if_stuck(path, slope, rate)
+    return Descent(path[-1], xp.stack(path), values)
+
+
+def _value(f: Callable[[Array], Any], x: Array) -> float:
+    value = f(namespace(x).asarray(x, copy=True))
+    if getattr(value, "shape", ()) != ():
+        raise ValueError(
+            f"f returned an array of shape {tuple(value.shape)}, expected one number; xp.sum(...) makes one"
+        )
+    return float(value)
+
+
+def _complain_if_stuck(path: list[Array], slope: Array, rate: Any) -> None:
+    xp = namespace(slope)
+    size = max(1.0, float(xp.max(xp.abs(path[0]))))
+    moved, steepest = (float(xp.max(xp.abs(a))) for a in (path[-1] - path[0], slope))
+    if moved < HARDLY * size and steepest > HARDLY:
+        warnings.warn(
+            f"the descent hardly moved: by {moved:.3g} in {len(path) - 1} steps, while the slope is {steepest:.3g}. "
+            f"Try a larger learning rate than {rate}",
+            stacklevel=3,
+        )

@@ -1,0 +1,125 @@
+"""What a gradient check found, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpnet.gradient.numerical import written
+
+
+@dataclass(frozen=True)
+class Row:
+    """One array whose gradient was compared (or, in a directional check, one direction).
+
+    Attributes:
+        name, shape: of the parameter, or the number of the direction.
+        largest: the largest entry of the gradient, without sign; what errors are relative to. In a directional check,
+            the typical size of a slope, which is the length of the gradient over √(number of entries).
+        max_error, mean_error: the largest and the mean difference, numerical to analytical.
+        worst: the index of the largest difference.
+        kinks: how many entries took a unit over a kink, where there is no derivative to compare; they are left out.
+        compared: how many entries were compared.
+        noise: the rounding error to be expected of the numerical gradient, eps |f| / h.
+        tolerance: how large ``relative`` may be.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    largest: float
+    max_error: float
+    mean_error: float
+    worst: tuple[int, ...]
+    kinks: int
+    compared: int
+    noise: float
+    tolerance: float
+
+    @property
+    def relative(self) -> float:
+        """The largest difference, relative to the largest entry of the gradient."""
+        return _ratio(self.max_error, self.largest)
+
+    @property
+    def mean_relative(self) -> float:
+        """The mean difference, relative to the largest entry of the gradient."""
+        return _ratio(self.mean_error, self.largest)
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was compared, and agrees within the tolerance or the rounding error."""
+        return self.compared > 0 and self.max_error <= max(self.tolerance * self.largest, 10 * self.noise)
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The result of :func:`xpnet.check_gradient`; ``print(report)`` shows it as a table.
+
+    Attributes:
+        rows: one for each array, or for each direction.
+        mode: ``"full"`` or ``"directional"``.
+        dtype: what was computed in, ``"float64"``.
+        h: the step that was given, or None for the default.
+    """
+
+    rows: tuple[Row, ...]
+    mode: str
+    dtype: str
+    h: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row did."""
+        return all(row.passed for row in self.rows)
+
+    @property
+    def kinks(self) -> int:
+        """How many entries (or directions) were left out because they took a unit over a kink."""
+        return sum(row.kinks for row in self.rows)
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        headers = [
+            "gradient",
+            "shape",
+            "largest",
+            "max error",
+            "relative",
+            "mean error",
+            "relative",
+            "worst at",
+            "kinks",
+            "",
+        ]
+        lines = [
+            [
+                row.name,
+                "×".join(map(str, row.shape)) or "1",
+                *(f"{v:.2g}" for v in (row.largest, row.max_error, row.relative, row.mean_error, row.mean_relative)),
+                written(row.worst) if row.compared and row.worst else "-",
+                row.kinks or "",
+                _verdict(row),
+            ]
+            for row in self.rows
+        ]
+        table = tabulate(lines, headers, tablefmt="simple", disable_numparse=True)
+        step = "the default step" if self.h is None else f"h = {self.h:g}"
+        end = f"{'passed' if self.passed else 'FAILED'}: {self.mode}, {self.dtype}, {step}"
+        if self.kinks:
+            end += (
+                f"; {self.kinks} that crossed a kink (ReLU at 0, for example) have no derivative to compare and were "
+                "left out"
+            )
+        if self.dtype == "float32":
+            end += "; float32 leaves 3 to 4 digits to compare (JAX has float64 after JAX_ENABLE_X64=1)"
+        return f"{table}\n{end}"
+
+
+def _verdict(row: Row) -> str:
+    if not row.compared:
+        return "nothing to compare: FAILED"
+    return "passed" if row.passed else "FAILED"
+
+
+def _ratio(error: float, largest: float) -> float:
+    return error / largest if largest else (0.0 if error == 0 else float("inf"))
