@@ -1,6 +1,6 @@
 """TwoLayerNet on MNIST, with its curves / 2層ネットワークでMNISTを学習する.
 
-python examples/train_mnist.py --backend torch --iterations 10000 --out training.png
+python examples/train_mnist.py --backend torch --iterations 10000
 """
 
 import argparse
@@ -8,13 +8,12 @@ import argparse
 from xpnet import SGD, Trainer, TwoLayerNet, backend_names
 from xpnet.datasets import mnist
 from xpnet.functions import softmax
-from xpnet.plotting import png, training_curves
-from xpnet.storage import write_bytes
+from xpnet.plotting import digits, save, training_curves
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--iterations", type=int, default=10_000)
-parser.add_argument("--out", default="training.png")
+parser.add_argument("--out", default="pictures", help="folder for the pictures (default pictures)")
 args = parser.parse_args()
 
 net = TwoLayerNet(784, 50, 10, seed=0, backend=args.backend)
@@ -32,5 +31,7 @@ print(f"{history.samples_per_second:,.0f} samples/s")
 p = net.backend.to_numpy(softmax(net.predict(x_test[:1, ...])))[0]
 print(f"the first test image is a {p.argmax()}, with probability {p.max():.4f}; its label is {int(t_test[0])}")
 
-write_bytes(args.out, png(training_curves(history)))
-print(f"wrote {args.out}")
+# The curves, and test images with those that the network gets wrong first.
+print(f"wrote {save(training_curves(history), f'{args.out}/training.png')}")
+predicted = net.backend.xp.argmax(net.predict(x_test[:1000, ...]), axis=1)
+print(f"wrote {save(digits(x_test[:1000, ...], t_test[:1000, ...], predicted), f'{args.out}/digits.png')}")

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn, on which Axes, and that neither a screen nor pyplot is needed."""
+"""Pictures of trainings and of networks: what is drawn, on which Axes, and that no screen or pyplot is needed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from xpnet import Evaluation, History, plotting
+from xpnet import Evaluation, History, MultiLayerNet, plotting
 
 CURVES = [plotting.loss_curve, plotting.accuracy_curve]
+SQUARES = np.arange(6 * 16).reshape(6, 16) / 95
+LABELS = np.array([3, 1, 4, 1, 5, 9])
+PREDICTED = np.array([3, 1, 9, 1, 5, 8])
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -32,6 +36,10 @@ def without_validation(history):
 
 def named_lines(ax):
     return {line.get_label(): line for line in ax.lines}
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
 
 
 def legend(ax):
@@ -142,3 +150,92 @@ def test_without_matplotlib_the_error_names_the_extra(function, history, monkeyp
     with pytest.raises(plotting.PlottingUnavailableError, match=r'pip install "xpnet\[plot\]"') as raised:
         function(history)
     assert isinstance(raised.value, ImportError)
+
+
+@pytest.mark.parametrize("shape", [(6, 16), (6, 4, 4)])
+def test_digits_that_are_misclassified_come_first_and_in_another_colour(shape, array):
+    ax = plotting.digits(array(SQUARES.reshape(shape)), array(LABELS), array(PREDICTED), count=5)
+    assert texts(ax) == ["4 → 9", "9 → 8", "3", "1", "1"]
+    for image, i in zip(ax.images, [2, 5, 0, 1, 3], strict=True):
+        np.testing.assert_array_equal(image.get_array(), SQUARES[i].reshape(4, 4))
+    colours = [to_rgba(text.get_color()) for text in ax.texts]
+    assert len(set(colours[:2])) == len(set(colours[2:])) == 1
+    assert colours[0] != colours[2]
+    assert ax.get_title() == "2 of 6 misclassified"
+
+
+def test_digits_without_predictions_stay_in_order():
+    ax = plotting.digits(SQUARES, LABELS)
+    assert texts(ax) == ["3", "1", "4", "1", "5", "9"]
+    assert {image.get_clim() for image in ax.images} == {(0, 1)}
+
+
+@pytest.mark.parametrize("count", [1, 7, 25, 100])
+@pytest.mark.parametrize("given", [False, True])
+def test_labels_of_digits_overlap_nothing(count, given):
+    t = np.full(100, 8)
+    ax = plotting.digits(np.zeros((100, 4)), t, t - 1, plotting.new_figure(2)[1][0] if given else None, count=count)
+    ax.figure.draw_without_rendering()
+    boxes = [artist.get_window_extent() for artist in (*ax.texts, *ax.images, ax.title)]
+    assert len(boxes) == 2 * count + 1
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((SQUARES[:, :15], LABELS), r"images has shape \(6, 15\), expected \(N, 784\)"),
+        ((SQUARES[0], LABELS), r"images has shape \(16,\)"),
+        ((SQUARES[:0], LABELS[:0]), "N at least 1"),
+        ((SQUARES, LABELS[:5]), r"t has shape \(5,\), expected the label of each of 6 images"),
+        ((SQUARES, LABELS, np.eye(6)), r"predicted has shape \(6, 6\).*argmax"),
+        ((SQUARES, LABELS / 2), "t has labels of dtype float64, expected integers"),
+    ],
+)
+def test_digits_of_another_shape_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.digits(*arguments)
+
+
+def test_activations_are_the_outputs_of_each_layer(backend, rng):
+    net = MultiLayerNet(4, [3], 2, seed=0, dtype="float64", backend=backend)
+    x = rng.normal(size=(5, 4))
+    found = plotting.activations(net, backend.asarray(x))
+    assert list(found) == list(net.layers) == ["Affine1", "Relu1", "Affine2"]
+    W1, b1, W2, b2 = (backend.to_numpy(net.params[name]) for name in ("W1", "b1", "W2", "b2"))
+    hidden = x @ W1 + b1
+    outputs = [hidden, np.maximum(hidden, 0), np.maximum(hidden, 0) @ W2 + b2]
+    for y, expected in zip(found.values(), outputs, strict=True):
+        np.testing.assert_allclose(backend.to_numpy(y), expected, rtol=1e-10)
+    (row,) = backend.to_numpy(plotting.activations(net, backend.asarray(x[0]))["Affine2"])
+    np.testing.assert_allclose(row, outputs[-1][0], rtol=1e-10)
+    with pytest.raises(TypeError, match="float32"):
+        plotting.activations(net, backend.asarray(x, "float32"))
+    with pytest.raises(TypeError, match=r"expected a network: activations\(net, x\)"):
+        plotting.activations({}, x)
+
+
+def test_histograms_count_as_numpy_does(array, rng):
+    values = {"Affine1": rng.normal(size=(20, 3)), "Relu1": rng.uniform(size=7), "Affine2": np.zeros((2, 2, 2))}
+    ax = plotting.activation_histograms({name: array(v) for name, v in values.items()}, bins=10)
+    assert [panel.get_title() for panel in ax.child_axes] == list(values)
+    assert len({panel.get_ylim() for panel in ax.child_axes}) == 1
+    assert ax.child_axes[0].get_ylim()[1] > 8
+    for panel, v in zip(ax.child_axes, values.values(), strict=True):
+        counts, edges = np.histogram(v, 10)
+        data = panel.patches[0].get_data()
+        np.testing.assert_array_equal(data.values, counts)
+        np.testing.assert_allclose(data.edges, edges)
+        assert panel.get_xlabel()
+
+
+def test_histograms_leave_out_what_is_not_finite_and_say_so():
+    ax = plotting.activation_histograms({"Affine1": np.array([1.0, np.nan, 2.0, np.inf])}, bins=[0, 1.5, 3])
+    assert list(ax.child_axes[0].patches[0].get_data().values) == [1, 1]
+    assert ax.child_axes[0].get_title() == "Affine1\n(2 not finite)"
+    with pytest.raises(ValueError, match="Affine1 has 2 values and none of them is finite"):
+        plotting.activation_histograms({"Affine1": np.array([np.nan, np.inf])})
+    with pytest.raises(ValueError, match="activations is empty"):
+        plotting.activation_histograms({})
+    with pytest.raises(TypeError, match=r"make one with activations\(net, x\)"):
+        plotting.activation_histograms(MultiLayerNet(4, [3], 2))

@@ -29,6 +29,8 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert here["net"].backend.name == "strict"
     assert here["net"].to("numpy").accuracy(here["x_test"], here["t_test"]) > 0.88
     assert (tmp_path / "weights.safetensors").exists()
+    assert here["x"].tolist() == pytest.approx([1 - 0.8**20, 2 - 2 * 0.8**20], abs=1e-8)
+    assert here["report"].passed
 
 
 def test_both_languages_show_the_same_code():

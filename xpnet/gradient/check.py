@@ -8,11 +8,11 @@ from math import prod, sqrt
 from typing import Any
 
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import backend_of, device, dtype_name, namespace, widest_floating
+from xpnet.backend import backend_of, dtype_name, namespace, widest_floating
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.gradient.numerical import check_point, check_step, default_step, ends, index_of, numerical_gradient
 from xpnet.gradient.report import GradientReport, Row
-from xpnet.gradient.tail import Found, Tail, crosses
+from xpnet.gradient.tail import Found, Sides, Tail, differ, side_of
 from xpnet.initializers import generator, get_initializer, random_signs
 from xpnet.validation import check_count
 
@@ -30,7 +30,7 @@ def check_gradient(
     mode: str = "full",
     h: float | None = None,
     tolerance: float | None = None,
-    directions: int = 3,
+    directions: int = 5,
     seed: int = 0,
     progress: bool = True,
 ) -> GradientReport:
@@ -90,12 +90,15 @@ def check_gradient(
 
 @dataclass(frozen=True)
 class _Taken:
-    """What gradients are taken of: ``value`` of arrays by name, and what backpropagation says of each."""
+    """What gradients are taken of: a function of arrays by name, and what backpropagation says of each.
+
+    ``value`` of such arrays also says on which sides of kinks its units are. ``loss`` is that of the arrays given.
+    """
 
     arrays: Params
-    value: Callable[[Params], Array]
+    value: Callable[[Params], tuple[Array, Sides]]
+    loss: float
     gradients: Params
-    crossed: Callable[[Params, Params], bool]
     numerical: Callable[[float | None, bool], dict[str, Found]]
 
 
@@ -125,25 +128,23 @@ def _network(net: Any, x: Array, t: Array) -> _Taken:
     x, t = net.as_batch(x, t)
     params, x = widened(net.params, x)
     tail = Tail(list(net.layers.values()), net.loss_layer, params, x, t)
+    loss, gradients = net.value_and_grad(params, x, t)
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
         return parameter_gradients(net, params, x, t, h=h, kinks=True, progress=progress)
 
-    return _Taken(params, tail.value, net.value_and_grad(params, x, t)[1], tail.crossed, numerical)
+    return _Taken(params, tail.value, float(loss), gradients, numerical)
 
 
 def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
     loss.check(tuple(y.shape), t)
 
-    def value(arrays: Params) -> Array:
-        return loss.forward(arrays["y"], t)[0]
+    def value(arrays: Params) -> tuple[Array, Sides]:
+        return loss.forward(arrays["y"], t)[0], []
 
-    def crossed(above: Params, below: Params) -> bool:
-        return False
-
-    gradient = loss.backward(loss.forward(y, t)[1])
-    numerical = _each_array({"y": y}, value, {})
-    return _Taken({"y": y}, value, {"y": gradient}, crossed, numerical)
+    total, residuals = loss.forward(y, t)
+    arrays = {"y": y}
+    return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value, {}))
 
 
 def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
@@ -157,18 +158,17 @@ def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
     dy = move(rng.standard_normal(tuple(y.shape)), dtype)
     dx, grads = layer.backward(weights, residuals, dy)
 
-    def value(arrays: Params) -> Array:
-        return namespace(dy).sum(layer.forward(arrays, arrays["x"])[0] * dy)
-
-    def crossed(above: Params, below: Params) -> bool:
-        found = crosses(layer, above["x"], below["x"])
-        return found is not None and bool(namespace(found).any(found))
+    def value(arrays: Params) -> tuple[Array, Sides]:
+        side = side_of(layer, arrays["x"])
+        total = namespace(dy).sum(layer.forward(arrays, arrays["x"])[0] * dy)
+        return total, [] if side is None else [side]
 
     arrays = {"x": x, **weights}
-    return _Taken(arrays, value, {"x": dx, **grads}, crossed, _each_array(arrays, value, {"x": layer}))
+    numerical = _each_array(arrays, value, {"x": layer})
+    return _Taken(arrays, value, float(namespace(dy).sum(y * dy)), {"x": dx, **grads}, numerical)
 
 
-def _each_array(arrays: Params, value: Callable[[Params], Array], kinked: dict[str, Layer]) -> Callable[..., Any]:
+def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Layer]) -> Callable[..., Any]:
     """Numerical gradients with respect to each array; ``kinked`` are layers that an array goes straight into."""
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
@@ -176,22 +176,21 @@ def _each_array(arrays: Params, value: Callable[[Params], Array], kinked: dict[s
         for name, a in arrays.items():
 
             def moved_to(moved: Array, name: str = name) -> Array:
-                return value(arrays | {name: moved})
+                return value(arrays | {name: moved})[0]
 
-            gradient = numerical_gradient(moved_to, a, h)
-            crossed = None
-            if name in kinked:
-                above, below = ends(namespace(a).reshape(a, (-1,)), h, name, tuple(a.shape))
-                crossed = crosses(kinked[name], above, below)
-                crossed = None if crossed is None else namespace(a).reshape(crossed, a.shape)
-            found[name] = Found(gradient, crossed)
+            both = (
+                namespace(a).reshape(end, a.shape) for end in ends(namespace(a).reshape(a, (-1,)), h, name, a.shape)
+            )
+            sides = [side_of(kinked[name], end) if name in kinked else None for end in both]
+            crossed = None if sides[0] is None else sides[0] != sides[1]
+            found[name] = Found(numerical_gradient(moved_to, a, h), crossed)
         return found
 
     return numerical
 
 
 def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> list[Row]:
-    rows, loss = [], float(taken.value(taken.arrays))
+    rows = []
     for name, found in taken.numerical(h, progress).items():
         xp, analytical = namespace(found.gradient), taken.gradients[name]
         error = xp.abs(found.gradient - analytical)
@@ -209,7 +208,7 @@ def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> l
                 worst=index_of(at, tuple(error.shape)),
                 kinks=prod(error.shape) - compared,
                 compared=compared,
-                noise=_noise(error, loss, h),
+                noise=_noise(error, taken.loss, h),
                 tolerance=tolerance,
             )
         )
@@ -217,14 +216,12 @@ def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> l
 
 
 def _directional(taken: _Taken, h: float | None, tolerance: float, directions: int, seed: int) -> list[Row]:
-    """A row for each direction; directions are ±1 for each entry, divided by their length."""
-    rows: list[Row] = []
+    """A row for each direction: of a matrix, a column times a row of random signs; of length 1 altogether."""
     first = next(iter(taken.arrays.values()))
-    xp, rng, entries = namespace(first), generator(seed), sum(prod(a.shape) for a in taken.arrays.values())
+    rng, entries = generator(seed), sum(prod(a.shape) for a in taken.arrays.values())
     length = default_step(first) if h is None else h
-    noise = _noise(first, float(taken.value(taken.arrays)), h)
-    steepest = sqrt(sum(float(xp.sum(g * g)) for g in taken.gradients.values()))
-    crossed = 0
+    noise, crossed, rows = _noise(first, taken.loss, h), 0, []
+    steepest = sqrt(sum(_dot(g, g) for g in taken.gradients.values()))
     for number in range(1, directions + 1):
         slope = None
         while slope is None and crossed < ATTEMPTS * directions:
@@ -241,16 +238,37 @@ def _directional(taken: _Taken, h: float | None, tolerance: float, directions: i
 
 def _slopes(taken: _Taken, rng: Any, length: float, root: float) -> tuple[float, float] | None:
     """The slope along a random direction, numerically and by backpropagation; None if it crosses a kink."""
-    above, below, analytical = {}, {}, 0.0
+    direction = {}
     for name, a in taken.arrays.items():
-        xp = namespace(a)
-        up = backend_of(a).asarray(random_signs(rng, tuple(a.shape))) > 0
-        step = xp.where(up, xp.full(a.shape, length / root, dtype=a.dtype, device=device(a)), -length / root)
-        above[name], below[name] = a + step, a - step
-        analytical += float(xp.sum(taken.gradients[name] * step)) / length
-    if taken.crossed(above, below):
+        shape = (a.shape[0], prod(a.shape[1:])) if a.ndim else (1, 1)
+        move, dtype = backend_of(a).asarray, dtype_name(a.dtype)
+        direction[name] = (
+            move(random_signs(rng, (shape[0], 1)), dtype) / root,
+            move(random_signs(rng, (1, shape[1])), dtype),
+        )
+
+    def along(distance: float) -> tuple[Array, Sides]:
+        moved = {}
+        for name, (column, row) in direction.items():
+            xp, a = namespace(column), taken.arrays[name]
+            moved[name] = xp.reshape((distance * column) * row, a.shape) + a
+        return taken.value(moved)
+
+    (above, sides), (below, others) = along(length), along(-length)
+    if differ(sides, others):
         return None
-    return (float(taken.value(above)) - float(taken.value(below))) / (2 * length), analytical
+    analytical = 0.0
+    for name, (column, row) in direction.items():
+        xp = namespace(column)
+        slopes = xp.matmul(xp.reshape(taken.gradients[name], (column.shape[0], row.shape[1])), xp.matrix_transpose(row))
+        analytical += _dot(slopes, column)
+    return (float(above) - float(below)) / (2 * length), analytical
+
+
+def _dot(a: Array, b: Array) -> float:
+    """The sum of the products of all entries, without an array for the products."""
+    xp = namespace(a)
+    return float(xp.matmul(xp.reshape(a, (1, -1)), xp.reshape(b, (-1, 1)))[0, 0])
 
 
 def _noise(like: Array, loss: float, h: float | None) -> float:

@@ -19,7 +19,7 @@ from xpnet._typing import Array, Layer
 from xpnet.backend import backend_of, device, namespace, traced
 from xpnet.functions import one_hot
 from xpnet.gradient.numerical import step_size
-from xpnet.gradient.tail import Found, Tail, crosses, reach
+from xpnet.gradient.tail import Found, Tail, reach, side_of
 from xpnet.layers import Affine
 
 #: How many arrays of the size of a block are alive at once while its losses are computed.
@@ -158,8 +158,10 @@ class Columns:
 
     def _watch(self, crossed: Array, layer: Layer, x: Array, axes: tuple[int, ...]) -> Array:
         """``crossed`` and how often inputs (2, B, J, I, ...) of a layer are on both sides of its kink."""
-        found = crosses(layer, x[0, ...], x[1, ...]) if self.kinks else None
-        return crossed if found is None else crossed + self.xp.sum(self.xp.astype(found, crossed.dtype), axis=axes)
+        side = side_of(layer, x) if self.kinks else None
+        if side is None:
+            return crossed
+        return crossed + self.xp.sum(self.xp.astype(side[0, ...] != side[1, ...], crossed.dtype), axis=axes)
 
     def _chosen(self, x: Array, axes: Any, axis: int) -> tuple[Array | None, Array]:
         """Where x is not zero throughout ``axes``: the indices along ``axis``, and x there; None, and x, for all."""

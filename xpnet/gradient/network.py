@@ -10,7 +10,7 @@ from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import backend_of, device, namespace, widest_floating
 from xpnet.gradient.columns import Columns
 from xpnet.gradient.numerical import ends, numerical_gradient
-from xpnet.gradient.tail import Found, Tail
+from xpnet.gradient.tail import Found, Tail, differ
 from xpnet.layers import Affine
 
 
@@ -77,7 +77,7 @@ def _by_entry(tail: Tail, h: float | None, kinks: bool, on_progress: Callable[[i
 
         def value(moved: Array, name: str = name) -> Array:
             on_progress(tail.x.shape[0])
-            return tail.value(tail.params | {name: moved})
+            return tail.value(tail.params | {name: moved})[0]
 
         gradient = numerical_gradient(value, tail.params[name], h)
         found[name] = Found(gradient, _crossed(tail, name, h) if kinks else None)
@@ -92,6 +92,6 @@ def _crossed(tail: Tail, name: str, h: float | None) -> Array:
     both, marks = ends(flat, h, name, tuple(p.shape)), []
     for i in range(flat.shape[0]):
         here = slice(i, i + 1)
-        moved = (put(xp.asarray(flat, copy=True), here, end[here]) for end in both)
-        marks.append(tail.crossed(*(tail.params | {name: xp.reshape(m, p.shape)} for m in moved)))
+        moved = (xp.reshape(put(xp.asarray(flat, copy=True), here, end[here]), p.shape) for end in both)
+        marks.append(differ(*(tail.value(tail.params | {name: m})[1] for m in moved)))
     return xp.reshape(xp.asarray(marks, device=device(p)), p.shape)

@@ -8,6 +8,9 @@ from typing import Any
 from xpnet._typing import Array, Layer, Params
 from xpnet.backend import namespace
 
+#: On which side of its kink each unit is, for each layer that has one.
+Sides = list[Array]
+
 
 @dataclass(frozen=True)
 class Found:
@@ -17,13 +20,19 @@ class Found:
     crossed: Array | None
 
 
-def crosses(layer: Layer, above: Array, below: Array) -> Array | None:
-    """Where the inputs of a layer lie on different sides of its kink; None if it has none."""
+def side_of(layer: Layer, x: Array) -> Array | None:
+    """Which entries of a layer's input are above its kink; None if it has no kink."""
     kink = getattr(layer, "kink", None)
-    return None if kink is None else (above > kink) != (below > kink)
+    return None if kink is None else x > kink
+
+
+def differ(above: Sides, below: Sides) -> bool:
+    """Whether a unit is on one side of its kink here, and on the other there."""
+    return any(bool(namespace(a).any(a != b)) for a, b in zip(above, below, strict=True))
 
 
 def reach(layer: Layer) -> str:
+    """How far an entry of a layer's input reaches in its output; see :class:`xpnet._typing.Layer`."""
     return getattr(layer, "reach", "batch")
 
 
@@ -42,18 +51,11 @@ class Tail:
         """Whether no sample has an influence on the loss of another."""
         return hasattr(self.loss, "each") and all(reach(layer) != "batch" for layer in self.layers)
 
-    def value(self, params: Params) -> Array:
-        y = self.x
+    def value(self, params: Params) -> tuple[Array, Sides]:
+        """The loss with these parameters, and the sides of the kinks on which its units are."""
+        y, sides = self.x, []
         for layer in self.layers:
+            side = side_of(layer, y)
+            sides += [] if side is None else [side]
             y, _ = layer.forward(params, y)
-        return self.loss.forward(y, self.t)[0]
-
-    def crossed(self, above: Params, below: Params) -> bool:
-        """Whether a unit is on another side of its kink with the one parameters than with the other."""
-        upper = lower = self.x
-        for layer in self.layers:
-            found = crosses(layer, upper, lower)
-            if found is not None and bool(namespace(found).any(found)):
-                return True
-            upper, lower = layer.forward(above, upper)[0], layer.forward(below, lower)[0]
-        return False
+        return self.loss.forward(y, self.t)[0], sides

@@ -1,0 +1,49 @@
+"""Fit the slope of y = w x + 2 to points, by mean squared error, with every optimizer there is / 最適化手法と直線.
+
+python examples/line_fit.py --backend torch
+"""
+
+import argparse
+import os
+
+import numpy as np
+
+from xpnet import backend_names, get_backend, gradient_descent
+from xpnet.optimizers import OPTIMIZERS
+from xpnet.plotting import new_figure, save
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--backend", choices=backend_names(), default="numpy")
+parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")
+args = parser.parse_args()
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # JAX computes in float32 until it is told otherwise
+backend = get_backend(args.backend)
+xp = backend.xp
+
+rng = np.random.default_rng(0)
+points = rng.uniform(-2, 2, 50)
+x, t = backend.asarray(points), backend.asarray(3 * points + 2 + 0.3 * rng.standard_normal(50))
+
+
+def mean_squared_error(w):
+    return xp.mean((w * x + 2 - t) ** 2)
+
+
+best = float(xp.sum(x * (t - 2)) / xp.sum(x * x))
+print(f"least squares, in closed form: w = {best:.6f}")
+
+figure, (left, right) = new_figure(2)
+left.scatter(points, backend.to_numpy(t), s=12, color="gray", label="data")
+for name, optimizer in OPTIMIZERS.items():
+    w, _, losses = gradient_descent(
+        mean_squared_error, backend.asarray([0.0], "float64"), steps=30, optimizer=optimizer(lr=0.1)
+    )
+    print(f"{name:9} w = {float(w[0]):.6f}, mean squared error {losses[0]:.4f} -> {losses[-1]:.4f} in 30 steps")
+    ends = np.asarray([-2.0, 2.0])
+    left.plot(ends, float(w[0]) * ends + 2, label=name)
+    right.plot(losses, label=name)
+left.set(xlabel="x", ylabel="y", title="y = w x + 2")
+right.set(xlabel="step", ylabel="mean squared error", title="Loss", yscale="log")
+for ax in (left, right):
+    ax.legend()
+print(f"wrote {save(figure, f'{args.out}/line_fit.png')}")

@@ -1,0 +1,112 @@
+"""Every example, run as its reader would: the figures that the tutorials print, and the pictures it says it wrote."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SHORT = {"train_mnist": ["--iterations", "100"], "gradient_check": ["--samples", "2"]}
+NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """What each example prints, by name; run once."""
+    found = {}
+
+    def run(name):
+        if name not in found:
+            folder = tmp_path_factory.mktemp(name)
+            command = [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *SHORT.get(name, [])]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            found[name] = done.stdout, folder
+        return found[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_an_example_runs_and_writes_what_it_says(name, outputs):
+    printed, folder = outputs(name)
+    wrote = set(re.findall(r"^wrote (\S+\.png)$", printed, re.MULTILINE))
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.png")} == wrote
+    assert all((folder / path).read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for path in wrote)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_short_and_has_a_japanese_title(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    assert re.search(r"[\u3040-\u30ff\u4e00-\u9fff]", text.splitlines()[0])
+    assert '"--backend"' in text
+
+
+def numbers(text):
+    return [float(n) for n in re.findall(NUMBER, text)]
+
+
+def test_numerical_gradient(outputs):
+    lines = outputs("numerical_gradient")[0].splitlines()
+    assert [numbers(line.partition(" is ")[2]) for line in lines[:3]] == [[6, 8], [0, 4], [6, 0]]
+
+
+def test_gradient_descent(outputs):
+    printed, _ = outputs("gradient_descent")
+    ends = [numbers(line) for line in re.findall(r"ends at (\[.*\])", printed)]
+    assert ends[0] == pytest.approx([-6.11110793e-10, 8.14814391e-10], rel=1e-3)  # x0 0.8^100
+    assert ends[1] == pytest.approx([-2.99999994, 3.99999992], abs=1e-8)
+    assert ends[2] == pytest.approx([-2 * 0.8**100, 3 * 0.8**100], rel=1e-3)
+    assert ends[3] == pytest.approx([-2 * (1 - 2e-10) ** 100, 3 * (1 - 2e-10) ** 100], abs=1e-9)
+    assert printed.count("the descent diverged") == 2
+
+
+def test_descent_path(outputs):
+    last = next(line for line in outputs("descent_path")[0].splitlines() if line.startswith("step 20"))
+    x0, x1 = numbers(last.partition("x = ")[2])[:2]
+    assert (x0, x1) == pytest.approx((1 - 0.8**20, 2 - 2 * 0.8**20), abs=1e-6)
+    assert (x0, x1) == pytest.approx((1, 2), rel=0.02)
+
+
+def test_simple_net(outputs):
+    printed, _ = outputs("simple_net")
+    assert numbers(printed.splitlines()[0])[:3] == pytest.approx([1.67822935, 0.34232817, -0.96192113], abs=1e-8)
+    assert numbers(re.search(r"loss = (\S+)", printed)[1]) == pytest.approx([2.92853604814], abs=1e-8)
+    expected = [0.06708443, 0.51711391, -0.58419835, 0.10062665, 0.77567087, -0.87629752]
+    for title in ("numerically", "by backpropagation"):
+        found = re.search(rf"dW, {title}:\n(.*\n.*)\n", printed)[1]
+        assert numbers(found) == pytest.approx(expected, abs=2e-8)
+
+
+def test_activations(outputs):
+    printed, _ = outputs("activations")
+    assert "sigmoid  of [-1.  1.  2.] is [0.26894142 0.73105858 0.88079708]" in printed
+    assert "as the formula has it: [nan nan nan]" in printed
+    assert numbers(printed.partition("taken off: ")[2].splitlines()[0]) == pytest.approx(
+        [9.99954600e-01, 4.53978686e-05, 2.06106005e-09], rel=1e-8
+    )
+
+
+def test_gradient_check(outputs):
+    printed, _ = outputs("gradient_check")
+    means = [float(m) for m in re.findall(r"^[Wb][12]: (\S+)$", printed, re.MULTILINE)]
+    assert len(means) == 4
+    assert max(means) < 1e-10  # the book sees 1e-10 to 1e-8
+    assert printed.count("\npassed: ") == 2
+
+
+def test_line_fit(outputs):
+    printed, _ = outputs("line_fit")
+    best = float(re.search(r"closed form: w = (\S+)", printed)[1])
+    fitted = {name: float(w) for name, w in re.findall(r"^(\w+) +w = (\S+),", printed, re.MULTILINE)}
+    assert fitted["sgd"] == pytest.approx(best, abs=1e-3)
+    assert all(abs(w - best) < 3 for w in fitted.values()), "nearer than where it started"
+
+
+def test_train_mnist(outputs):
+    assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  test +\d+\.\d+%", outputs("train_mnist")[0])

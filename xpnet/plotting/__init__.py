@@ -1,0 +1,29 @@
+"""Pictures. Every function draws on the Axes it is given, or on a new one, and returns it; nothing needs a screen.
+
+matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when something is drawn.
+"""
+
+from xpnet.plotting.curves import accuracy_curve, function_curves, loss_curve, training_curves
+from xpnet.plotting.figures import INSTALL, PlottingUnavailableError, new_figure, png, save
+from xpnet.plotting.networks import activation_histograms, activations, digits
+from xpnet.plotting.paths import descent_paths
+from xpnet.plotting.surfaces import contours, gradient_field, surface
+
+__all__ = [
+    "INSTALL",
+    "PlottingUnavailableError",
+    "accuracy_curve",
+    "activation_histograms",
+    "activations",
+    "contours",
+    "descent_paths",
+    "digits",
+    "function_curves",
+    "gradient_field",
+    "loss_curve",
+    "new_figure",
+    "png",
+    "save",
+    "surface",
+    "training_curves",
+]

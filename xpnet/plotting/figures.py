@@ -1,0 +1,87 @@
+"""Figures that are tied to no window, and the files made of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpnet.storage import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INSTALL = 'pip install "xpnet[plot]"'
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+class PlottingUnavailableError(ImportError):
+    """matplotlib is not installed, or cannot be imported."""
+
+
+def new_figure(columns: int = 1, projection: str | None = None) -> tuple[Figure, Any]:
+    """A figure with so many Axes beside each other, tied to no window.
+
+    Args:
+        columns: how many; the second value returned is one Axes, or an array of them if there are more.
+        projection: ``"3d"`` for Axes that :func:`surface` can draw on.
+
+    Raises:
+        PlottingUnavailableError: matplotlib is not installed; the message says which install draws.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlottingUnavailableError(f"drawing needs matplotlib ({error}); {INSTALL}") from error
+    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
+    return figure, figure.subplots(1, columns, subplot_kw={"projection": projection})
+
+
+def axes_or_new(ax: Axes | None, projection: str | None = None) -> Axes:
+    """The Axes given, or the one of a new figure."""
+    made: Axes = new_figure(projection=projection)[1] if ax is None else ax
+    return made
+
+
+def resize(ax: Axes, width: float, height: float) -> None:
+    """Give the figure of these Axes another size, in inches."""
+    figure: Any = ax.figure
+    figure.set_size_inches(width, height)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    return _rendered(figure, "png")
+
+
+def save(picture: Axes | Figure, path: str | Path) -> Path:
+    """Write a picture as the file that its suffix says: ``.png``, ``.svg`` or ``.pdf``.
+
+    The file is there whole or not at all, and a folder that is missing is made. An Axes is written with all the figure
+    that it is part of.
+
+    Raises:
+        TypeError: neither an Axes nor a Figure.
+        ValueError: another suffix.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
+        raise ValueError(f"{path} has {found}; a picture is written as one of: {', '.join(SUFFIXES)}")
+    figure = getattr(getattr(picture, "figure", None), "figure", None)  # an Axes may be part of a part of a figure
+    if figure is None:
+        raise TypeError(f"picture is of type {type(picture).__name__}, expected an Axes or a Figure of matplotlib")
+    data = _rendered(figure, suffix[1:])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data)
+    return path
+
+
+def _rendered(figure: Figure, form: str) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=form, dpi=120)
+    return file.getvalue()
