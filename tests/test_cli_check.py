@@ -70,15 +70,12 @@ def test_trained_weights_and_kinks(digits, tmp_path):
         (["--h", "1e-30"], "the step h = 1e-30 is too small: entry [0, 0] of W1"),
         (["--tolerance", "-1"], "tolerance is -1.0, expected a positive number"),
         (["--weights", "missing.safetensors"], "missing.safetensors"),
-        (["--backend", "dask"], "backend 'dask' is for forward passes only"),
         (["--samples", "0"], "--samples"),
         (["--mode", "half"], "--mode"),
     ],
     ids=" ".join,
 )
 def test_bad_input_is_told_in_one_line(arguments, message):
-    if "dask" in arguments:
-        pytest.importorskip("dask")
     done = run(*arguments)
     assert done.exit_code != 0
     assert message in done.output

@@ -70,6 +70,10 @@ class JaxBackend(Backend):
     def put(x: Array, key: Any, values: Array) -> Array:
         return x.at[key].set(values)
 
+    @staticmethod
+    def add_rows(x: Array, index: Array, rows: Array) -> Array:
+        return x.at[index].add(rows)
+
     def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
         return self.library().jit(function)  # type: ignore[no-any-return]
 
