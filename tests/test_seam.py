@@ -13,7 +13,6 @@ import pytest
 from xpnet import get_backend
 from xpnet.backend import backend_of, namespace, widest_floating
 from xpnet.backends.numpy import NumpyBackend
-from xpnet.initializers import random_signs
 
 
 def test_put_and_add_rows(training_backend):
@@ -77,15 +76,6 @@ def test_map_passes_an_error_on_and_starts_nothing_more(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         list(get_backend("numpy").map(call, range(100)))
     assert len(started) < 10
-
-
-def test_random_signs_are_fair_and_seeded():
-    signs = random_signs(np.random.default_rng(0), (101, 99))
-    assert signs.shape == (101, 99)
-    assert set(np.unique(signs)) == {-1, 1}
-    assert abs(signs.mean()) < 0.03
-    np.testing.assert_array_equal(signs, random_signs(np.random.default_rng(0), (101, 99)))
-    assert random_signs(np.random.default_rng(0), ()).shape == ()
 
 
 def test_a_backend_for_forward_passes_says_so(backend):

@@ -6,7 +6,7 @@ One ``numpy.random.Generator`` goes through a whole network, so one seed gives o
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod, sqrt
+from math import sqrt
 
 import numpy as np
 
@@ -77,10 +77,3 @@ def get_initializer(weight_init: str | float | Initializer) -> Initializer:
 def generator(seed: int | np.random.Generator | None) -> np.random.Generator:
     """A generator on the host: from a seed, a fresh one for None, or the one given."""
     return np.random.default_rng(seed)
-
-
-def random_signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """+1 or -1 for each entry, as int8; a random bit each, which is quick for many millions of them."""
-    count = prod(shape)
-    bits = np.unpackbits(np.frombuffer(rng.bytes(-(-count // 8)), np.uint8), count=count)
-    return (bits.view(np.int8) * 2 - 1).reshape(shape)

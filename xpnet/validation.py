@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array, Loss
@@ -59,6 +61,13 @@ def check_finite(x: Array, name: str = "x") -> None:
     bad = xp.reshape(xp.astype(~finite, xp.int32), (x.shape[0], -1))
     first = int(xp.argmax(xp.max(bad, axis=1)))
     raise ValueError(f"{name} has {int(xp.sum(bad))} values that are NaN or infinite, the first in sample {first}")
+
+
+def check_positive(value: Any, name: str, example: str) -> float:
+    """A positive finite number as a Python float, or ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or not float(value) > 0:
+        raise ValueError(f"{name} is {value!r}, expected a positive number, {example}")
+    return float(value)
 
 
 def check_count(value: Any, name: str, least: int = 1) -> int:

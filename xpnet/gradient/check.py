@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import nan, prod, sqrt
 from typing import Any
 
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import backend_of, dtype_name, namespace, widest_floating
 from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.gradient.numerical import check_point, check_step, default_step, ends, index_of, numerical_gradient
+from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, ends, index_of
 from xpnet.gradient.report import GradientReport, Row
 from xpnet.gradient.tail import Found, Sides, Tail, differ, side_of
-from xpnet.initializers import generator, get_initializer, random_signs
-from xpnet.validation import check_count
+from xpnet.initializers import generator, get_initializer
+from xpnet.validation import check_count, check_positive
 
 MODES = ("full", "directional")
 #: How many more directions are drawn than were asked for, where directions cross kinks.
@@ -75,9 +75,11 @@ def check_gradient(
     wide = next(iter(arrays)).dtype
     if tolerance is None:
         tolerance = 1e-6 if dtype_name(wide) == "float64" else 1e-2
-    elif not tolerance > 0:
-        raise ValueError(f"tolerance is {tolerance!r}, expected a positive number, 1e-6 for example")
+    else:
+        tolerance = check_positive(tolerance, "tolerance", "1e-6 for example")
     for name, a in taken.arrays.items():
+        if name not in taken.gradients:
+            raise ValueError(f"backward gives no gradient of {name}; it gives: {', '.join(taken.gradients)}")
         if taken.gradients[name].shape != a.shape:
             shapes = tuple(taken.gradients[name].shape), tuple(a.shape)
             raise ValueError(f"the gradient of {name} has shape {shapes[0]}, and {name} has {shapes[1]}")
@@ -137,6 +139,9 @@ def _network(net: Any, x: Array, t: Array) -> _Taken:
 
 
 def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
+    if y.ndim != 2:
+        raise ValueError(f"y has shape {tuple(y.shape)}, expected outputs (N, C); one sample is y[None, :]")
+    namespace(t)  # raises where it is no array
     loss.check(tuple(y.shape), t)
 
     def value(arrays: Params) -> tuple[Array, Sides]:
@@ -183,7 +188,7 @@ def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Lay
             )
             sides = [side_of(kinked[name], end) if name in kinked else None for end in both]
             crossed = None if sides[0] is None else sides[0] != sides[1]
-            found[name] = Found(numerical_gradient(moved_to, a, h), crossed)
+            found[name] = Found(central_difference(moved_to, a, h)[0], crossed)
         return found
 
     return numerical
@@ -216,16 +221,17 @@ def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> l
 
 
 def _directional(taken: _Taken, h: float | None, tolerance: float, directions: int, seed: int) -> list[Row]:
-    """A row for each direction: of a matrix, a column times a row of random signs; of length 1 altogether."""
+    """A row for each direction: of a matrix, a column times a row from N(0, 1); of length 1 altogether."""
     first = next(iter(taken.arrays.values()))
     rng, entries = generator(seed), sum(prod(a.shape) for a in taken.arrays.values())
     length = default_step(first) if h is None else h
     noise, crossed, rows = _noise(first, taken.loss, h), 0, []
-    steepest = sqrt(sum(_dot(g, g) for g in taken.gradients.values()))
+    finite = all(bool(namespace(g).all(namespace(g).isfinite(g))) for g in taken.gradients.values())
+    steepest = sqrt(sum(_dot(g, g) for g in taken.gradients.values())) if finite else nan
     for number in range(1, directions + 1):
         slope = None
         while slope is None and crossed < ATTEMPTS * directions:
-            slope = _slopes(taken, rng, length, sqrt(entries))
+            slope = _slopes(taken, rng, length) if finite else (nan, nan)
             crossed += slope is None
         error = abs(slope[0] - slope[1]) if slope else 0.0
         typical, compared = steepest / sqrt(entries), int(slope is not None)
@@ -236,16 +242,18 @@ def _directional(taken: _Taken, h: float | None, tolerance: float, directions: i
     return rows
 
 
-def _slopes(taken: _Taken, rng: Any, length: float, root: float) -> tuple[float, float] | None:
+def _slopes(taken: _Taken, rng: Any, length: float) -> tuple[float, float] | None:
     """The slope along a random direction, numerically and by backpropagation; None if it crosses a kink."""
-    direction = {}
+    drawn, square = {}, 0.0
     for name, a in taken.arrays.items():
-        shape = (a.shape[0], prod(a.shape[1:])) if a.ndim else (1, 1)
+        rows, columns = (a.shape[0], prod(a.shape[1:])) if a.ndim else (1, 1)
+        column, row = drawn[name] = rng.standard_normal((rows, 1)), rng.standard_normal((1, columns))
+        square += float((column**2).sum() * (row**2).sum())
+    direction = {}
+    for name, (column, row) in drawn.items():
+        a = taken.arrays[name]
         move, dtype = backend_of(a).asarray, dtype_name(a.dtype)
-        direction[name] = (
-            move(random_signs(rng, (shape[0], 1)), dtype) / root,
-            move(random_signs(rng, (1, shape[1])), dtype),
-        )
+        direction[name] = move(column / sqrt(square), dtype), move(row, dtype)
 
     def along(distance: float) -> tuple[Array, Sides]:
         moved = {}

@@ -19,7 +19,7 @@ from xpnet._typing import Array, Layer
 from xpnet.backend import backend_of, device, namespace, traced
 from xpnet.functions import one_hot
 from xpnet.gradient.numerical import step_size
-from xpnet.gradient.tail import Found, Tail, reach, side_of
+from xpnet.gradient.tail import Found, Tail, goes_with_forward, reach, side_of
 from xpnet.layers import Affine
 
 #: How many arrays of the size of a block are alive at once while its losses are computed.
@@ -45,12 +45,12 @@ class Columns:
         self.steps = xp.zeros_like(weights) + step_size(weights, h)
         self.even = bool(xp.all(self.steps == self.steps[0, 0]))
         self.z, _ = tail.layers[0].forward(params, x)
-        self.alone = list(takewhile(lambda layer: reach(layer) == "element", tail.layers[1:]))
+        self.alone = list(takewhile(lambda layer: reach(layer) == "element" and not layer.shapes, tail.layers[1:]))
         self.rest = tail.layers[1 + len(self.alone) :]
         self.out = self.z
         for layer in self.alone:
             self.out, _ = layer.forward(params, self.out)
-        if self.rest and isinstance(self.rest[0], Affine):
+        if self.rest and moves_columns(self.rest[0]):
             into = self.rest.pop(0)
             self.mix, self.y = params[next(iter(into.shapes))], into.forward(params, self.out)[0]
         else:  # a column stays a column
@@ -141,15 +141,15 @@ class Columns:
         # classes stand before inputs in memory, so that a sum over them adds long rows
         d = xp.matrix_transpose(mix[:, :, None] * moved[:, :, :, None, :])
         crossed = xp.zeros_like(moved[0, 0, ...])
-        if not self.rest and hasattr(loss, "change") and self._small(moved):
+        if not self.rest and goes_with_forward(loss, "change") and self._small(moved):
             losses = loss.change(y, d, t)
         else:
             d += y
+            rows = xp.reshape(d, (2 * n * units * inputs, -1)) if self.rest else d  # each copy a sample
             for layer in self.rest:
-                crossed = self._watch(crossed, layer, d, (0, 3))
-                rows, _ = layer.forward(self.tail.params, xp.reshape(d, (2 * n * units * inputs, -1)))  # each a sample
-                d = xp.reshape(rows, (2, n, units, inputs, -1))
-            losses = loss.each(d, t)
+                crossed = self._watch(crossed, layer, xp.reshape(rows, (2, n, units, inputs, -1)), (0, 3))
+                rows, _ = layer.forward(self.tail.params, rows)
+            losses = loss.each(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
         return xp.sum(losses[0, ...] - losses[1, ...], axis=0), crossed
 
     def _small(self, moved: Array) -> bool:
@@ -182,6 +182,11 @@ class Columns:
 
     def _nothing(self, shape: tuple[int, ...]) -> Array:
         return self.xp.zeros(tuple(shape), dtype=self.z.dtype, device=device(self.z))
+
+
+def moves_columns(layer: Layer) -> bool:
+    """Whether it is an Affine layer, with the forward that is described above."""
+    return isinstance(layer, Affine) and type(layer).forward is Affine.forward
 
 
 def _slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:

@@ -71,8 +71,8 @@ def gradient_descent(
     state = optimizer.init(params)
     path, values = [xp.asarray(x0, copy=True)], [_value(f, x0)]
     for step in range(1, steps + 1):
-        slope = numerical_gradient(f, path[-1]) if gradient is None else gradient(path[-1])
-        params, state = optimizer.step(params, {"x": slope}, state)
+        slope = numerical_gradient(f, path[-1]) if gradient is None else gradient(xp.asarray(path[-1], copy=True))
+        params, state = optimizer.step(params, {"x": xp.asarray(slope)}, state)
         path.append(xp.asarray(params["x"], copy=True))  # the next step may write into params["x"]
         values.append(_value(f, path[-1]))
         if not (isfinite(values[-1]) and values[-1] <= RUNAWAY * max(1.0, abs(values[0]))):
@@ -83,7 +83,7 @@ def gradient_descent(
                 loss=values[-1],
                 path=xp.stack(path),
             )
-    _complain_if_stuck(path, slope, rate)
+    _complain_if_stuck(xp, path, slope, rate)
     return Descent(path[-1], xp.stack(path), values)
 
 
@@ -96,10 +96,9 @@ def _value(f: Callable[[Array], Any], x: Array) -> float:
     return float(value)
 
 
-def _complain_if_stuck(path: list[Array], slope: Array, rate: Any) -> None:
-    xp = namespace(slope)
+def _complain_if_stuck(xp: Any, path: list[Array], slope: Array, rate: Any) -> None:
     size = max(1.0, float(xp.max(xp.abs(path[0]))))
-    moved, steepest = (float(xp.max(xp.abs(a))) for a in (path[-1] - path[0], slope))
+    moved, steepest = (float(xp.max(xp.abs(a))) for a in (xp.stack(path) - path[0], xp.asarray(slope)))
     if moved < HARDLY * size and steepest > HARDLY:
         warnings.warn(
             f"the descent hardly moved: by {moved:.3g} in {len(path) - 1} steps, while the slope is {steepest:.3g}. "

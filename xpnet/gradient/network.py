@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import backend_of, device, namespace, widest_floating
-from xpnet.gradient.columns import Columns
-from xpnet.gradient.numerical import ends, numerical_gradient
+from xpnet.gradient.columns import Columns, moves_columns
+from xpnet.gradient.numerical import central_difference, ends, index_of, written
 from xpnet.gradient.tail import Found, Tail, differ
-from xpnet.layers import Affine
+from xpnet.validation import check_count
 
 
 class Network(Protocol):
@@ -45,6 +45,7 @@ def parameter_gradients(
     from tqdm import tqdm
 
     backend_of(x).check_trains()
+    max_bytes = None if max_bytes is None else check_count(max_bytes, "max_bytes")
     for name, p in params.items():
         ends(namespace(p).reshape(p, (-1,)), h, name, tuple(p.shape))  # raises where a step is too small
     layers = list(net.layers.values())
@@ -56,12 +57,25 @@ def parameter_gradients(
         for k, layer in enumerate(layers):
             if layer.shapes:
                 tail = Tail(layers[k:], net.loss_layer, params, x, t)
-                if isinstance(layer, Affine) and tail.samples_apart:
+                if moves_columns(layer) and tail.samples_apart:
                     found |= Columns(tail, h, max_bytes, kinks).gradients(bar.update)
                 else:
                     found |= _by_entry(tail, h, kinks, bar.update)
+                for name in layer.shapes:
+                    _check_finite(name, found[name].gradient)
             x, _ = layer.forward(params, x)
     return {name: found[name] for name in params}
+
+
+def _check_finite(name: str, gradient: Array) -> None:
+    xp = namespace(gradient)
+    finite = xp.isfinite(gradient)
+    if not bool(xp.all(finite)):
+        i = int(xp.argmin(xp.reshape(xp.astype(finite, xp.int32), (-1,))))
+        entry = written(index_of(i, tuple(gradient.shape)))
+        raise ValueError(
+            f"the loss is not finite where entry {entry} of {name} is moved; there is no gradient to be had"
+        )
 
 
 def widened(params: Params, x: Array) -> tuple[Params, Array]:
@@ -79,7 +93,7 @@ def _by_entry(tail: Tail, h: float | None, kinks: bool, on_progress: Callable[[i
             on_progress(tail.x.shape[0])
             return tail.value(tail.params | {name: moved})[0]
 
-        gradient = numerical_gradient(value, tail.params[name], h)
+        gradient, _ = central_difference(value, tail.params[name], h)
         found[name] = Found(gradient, _crossed(tail, name, h) if kinks else None)
     return found
 

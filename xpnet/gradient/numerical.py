@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from math import isfinite, prod
+from math import prod
 from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, widest_floating
-from xpnet.validation import check_count
+from xpnet.validation import check_count, check_positive
 
 #: How much memory a stack of points may take, in bytes.
 MAX_BYTES = 2**28
@@ -60,6 +60,20 @@ def numerical_gradient(
     >>> numerical_gradient(lambda x: (x**2).sum(axis=-1), np.asarray([3.0, 4.0]), batch=2).round(9)
     array([6., 8.])
     """
+    gradient, constant = central_difference(f, x, h, batch, max_bytes)
+    if constant:
+        warnings.warn(_CONSTANT, stacklevel=2)
+    return gradient
+
+
+def central_difference(
+    f: Callable[[Array], Any],
+    x: Array,
+    h: float | None = None,
+    batch: int | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Array, bool]:
+    """What :func:`numerical_gradient` returns, and whether f had the same value everywhere."""
     check_point(x)
     xp = namespace(x)
     point = xp.reshape(xp.astype(x, widest_floating(x)), (-1,))
@@ -79,9 +93,8 @@ def numerical_gradient(
         constant = constant and bool(xp.all((upper == lower) & (lower == lower[0])))
         parts.append(difference[done - start :])
         done = here.stop
-    if constant and bool(xp.all(call(point, here) == lower)):
-        warnings.warn(_CONSTANT, stacklevel=2)
-    return xp.astype(xp.reshape(xp.concat(parts), x.shape), x.dtype)
+    constant = constant and bool(xp.all(call(point, here) == lower))
+    return xp.astype(xp.reshape(xp.concat(parts), x.shape), x.dtype), constant
 
 
 def check_point(x: Array, name: str = "x") -> None:
@@ -114,9 +127,7 @@ def default_step(x: Array) -> float:
 
 def check_step(h: Any) -> float:
     """A positive finite number as a Python float, or ``ValueError``."""
-    if isinstance(h, bool) or not isinstance(h, Real) or not isfinite(h) or not float(h) > 0:
-        raise ValueError(f"the step h is {h!r}, expected a positive number, 1e-4 for example, or None for the default")
-    return float(h)
+    return check_positive(h, "the step h", "1e-4 for example, or None for the default")
 
 
 def ends(x: Array, h: float | None, name: str, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -164,12 +175,11 @@ class _Calls:
         try:
             return self.f(points)
         except Exception as error:
-            if self.point.dtype != self.x.dtype:
-                given, called = dtype_name(self.x.dtype), dtype_name(self.point.dtype)
-                error.add_note(
-                    f"numerical_gradient: x is {given} and f is called with {called}, which is more precise; "
-                    f"what else f computes with may have to be {called} too"
-                )
+            given, called = dtype_name(self.x.dtype), dtype_name(points.dtype)
+            note = f"numerical_gradient gave f {describe(points)} of {called} on {device(points)}; "
+            if given != called:
+                note += f"x is {given} and f is called with {called}, which is more precise; "
+            error.add_note(f"{note}data that f uses have to be of that library, device and (for some libraries) dtype")
             raise
 
     def _value(self, value: Any, shape: tuple[int, ...], wanted: str) -> Array:
@@ -187,8 +197,7 @@ class _Calls:
             raise ValueError(f"f returned an array of shape {tuple(value.shape)}, expected {wanted}")
         if value.dtype != dtype:
             self._check_precision(value)
-            value = self.xp.astype(value, dtype)
-        return value
+        return self.xp.asarray(value, dtype=dtype, copy=True)  # f may use the same array for its next value
 
     def _check_precision(self, value: Array) -> None:
         xp, dtype = self.xp, self.point.dtype

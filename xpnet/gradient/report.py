@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from xpnet.gradient.numerical import written
 
@@ -47,7 +48,8 @@ class Row:
     @property
     def passed(self) -> bool:
         """Whether something was compared, and agrees within the tolerance or the rounding error."""
-        return self.compared > 0 and self.max_error <= max(self.tolerance * self.largest, 10 * self.noise)
+        allowed = max(self.tolerance * self.largest, 10 * self.noise)
+        return self.compared > 0 and isfinite(self.max_error) and self.max_error <= allowed
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def reach(layer: Layer) -> str:
     return getattr(layer, "reach", "batch")
 
 
+def goes_with_forward(subject: Any, name: str) -> bool:
+    """Whether a method is there, and speaks of the ``forward`` that runs, not of one that a subclass replaced."""
+    owners = [next((k for k in type(subject).__mro__ if n in vars(k)), None) for n in (name, "forward")]
+    return None not in owners and issubclass(*owners)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Tail:
     """A layer, what follows it, and what goes into it."""
@@ -48,8 +54,13 @@ class Tail:
 
     @property
     def samples_apart(self) -> bool:
-        """Whether no sample has an influence on the loss of another."""
-        return hasattr(self.loss, "each") and all(reach(layer) != "batch" for layer in self.layers)
+        """Whether no sample has an influence on the loss of another, and the loss of each can be had."""
+        if not goes_with_forward(self.loss, "each") or any(reach(layer) == "batch" for layer in self.layers):
+            return False
+        y = self.x
+        for layer in self.layers:
+            y, _ = layer.forward(self.params, y)
+        return hasattr(self.loss, "averages") and y.ndim == 2
 
     def value(self, params: Params) -> tuple[Array, Sides]:
         """The loss with these parameters, and the sides of the kinks on which its units are."""

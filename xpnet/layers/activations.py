@@ -15,7 +15,10 @@ from xpnet.functions import relu, sigmoid, softmax
 
 @dataclass(frozen=True)
 class Activation(ABC):
-    """A layer that reads no parameter: ``forward`` and ``gradient`` say it all."""
+    """A layer that reads no parameter: ``forward`` and ``gradient`` say it all.
+
+    ``reach`` and ``kink`` are those of :class:`xpnet._typing.Layer`; one that is not elementwise says so.
+    """
 
     reach: ClassVar[str] = "element"
     kink: ClassVar[float | None] = None
