@@ -72,7 +72,8 @@ def test_steps(h, batch, training_backend, array):
 
     g = training_backend.to_numpy(numerical_gradient(f, array(host), h, batch=batch))
     steps = 2.0 ** (-52 / 3) * np.maximum(1, np.abs(host)) if h is None else np.full(3, h)
-    assert all(np.count_nonzero(move) == 1 for move in moves)
+    assert len(moves) - 2 * (batch or 0) <= sum(np.count_nonzero(move) == 1 for move in moves)  # one stack is a test
+    moves = [move for move in moves if np.count_nonzero(move) == 1]
     for i, step in enumerate(steps):
         found = sorted({float(move[i]) for move in moves if move[i]})
         np.testing.assert_allclose(found, [-step, step], rtol=1e-6)

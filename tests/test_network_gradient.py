@@ -271,10 +271,11 @@ def test_float32(training_backend, array, rng):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input(case, backend, array):
+def test_bad_input(case, training_backend, array):
     x, t, error, message = BAD[case]
+    net = TwoLayerNet(6, 5, 4, seed=0, dtype="float64", backend=training_backend)
     with pytest.raises(error, match=message):
-        TwoLayerNet(6, 5, 4, seed=0, dtype="float64", backend=backend).numerical_gradient(array(x), array(t))
+        net.numerical_gradient(array(x), array(t))
 
 
 def test_options_refused(training_backend, array, rng):

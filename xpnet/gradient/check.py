@@ -36,7 +36,8 @@ def check_gradient(
 ) -> GradientReport:
     """Compare backpropagation with the numerical gradient; ``print`` the report, or ask whether it ``passed``.
 
-    Both are computed in float64 where the library has it, whatever the dtype of x, as it is formulas that are checked.
+    Both are computed in float64 where the library has it, also for a float32 network, as it is formulas that are
+    checked.
     An entry that takes some unit over a kink (ReLU at 0) when it is moved by h has no derivative to compare; it is
     counted apart. Where kinks are in the way, a smaller h leaves fewer of them.
 
@@ -45,13 +46,14 @@ def check_gradient(
             a loss.
         x: samples for a network, the input of a layer, the outputs (N, C) that a loss compares with t.
         t: targets, for a network and a loss.
-        params: parameters of a layer by name; by default drawn from N(0, 1).
+        params: parameters of a layer by name; by default weights from N(0, 1), and no biases.
         mode: ``"full"`` moves each entry by itself. ``"directional"`` moves all of them together, along a few random
             directions: two evaluations of the loss each, so a network of any size is checked at once. It says that
             something is wrong, and not where.
         h: the step, by default as in :func:`xpnet.numerical_gradient`; in a directional check the length of the move.
         tolerance: the largest difference, relative to the gradient's largest entry, that passes; by default 1e-6 in
-            float64 and 1e-2 in float32. Differences within ten times the rounding error of the numerical gradient pass.
+            float64 and 1e-2 in float32. Of what differs by more, but by no more than ten times the rounding error of
+            the numerical gradient, nothing is said: neither that it passed, nor that it failed.
         directions: how many, in a directional check.
         seed: of the directions and of what is drawn for a layer.
         progress: whether to show a progress bar once a full check of a network takes longer than a second.
@@ -154,7 +156,7 @@ def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
 
 def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
     rng, move, dtype = generator(seed), backend_of(x).asarray, dtype_name(x.dtype)
-    drawn = layer.init(rng, get_initializer("normal")) if params is None else params
+    drawn = layer.init(rng, get_initializer(1.0)) if params is None else params
     missing = set(layer.shapes) - set(drawn)
     if missing:
         raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(layer.shapes)}")
@@ -282,4 +284,4 @@ def _dot(a: Array, b: Array) -> float:
 def _noise(like: Array, loss: float, h: float | None) -> float:
     """The rounding error of a central difference."""
     eps = float(namespace(like).finfo(like.dtype).eps)
-    return eps * abs(loss) / (default_step(like) if h is None else h)
+    return eps * max(1.0, abs(loss)) / (default_step(like) if h is None else h)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from math import isfinite
+from numbers import Real
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array, Optimizer
-from xpnet.backend import namespace
+from xpnet.backend import describe, namespace, widest_floating
 from xpnet.errors import DivergedError
-from xpnet.gradient.numerical import check_point, numerical_gradient
+from xpnet.gradient.numerical import CONSTANT, central_difference, check_point
 from xpnet.optimizers import SGD
 from xpnet.validation import check_count
 
@@ -40,19 +41,19 @@ def gradient_descent(
     """Go downhill from x0: x ← x - lr df/dx, so many times.
 
     Args:
-        f: takes an array in the shape of x0 and returns one number.
+        f: takes an array in the shape of x0, float64 as for :func:`xpnet.numerical_gradient`, and returns one number.
         x0: where to start, a floating-point array of any shape; it is not written to.
         lr: the learning rate, positive.
         steps: how many steps to take, 1 or more.
         gradient: the gradient of f at a point; by default :func:`xpnet.numerical_gradient`.
-        optimizer: an update rule other than plain descent, ``Momentum(lr=0.1)`` for example; ``lr`` is then not used.
+        optimizer: another update rule than plain descent, of ``xpnet.optimizers`` for example; ``lr`` is then not used.
 
     Returns:
         ``(x, path, values)``: the last point, the points (steps + 1, ...) with x0 first, and f at each.
 
     Raises:
-        DivergedError: f is not finite any more, or has grown a million times: the learning rate is too large. It has
-            the path up to there.
+        DivergedError: f is not finite any more, or is over a million times max(1, |f(x0)|): the learning rate is too
+            large. It has the path up to there.
         TypeError, ValueError: as :func:`xpnet.numerical_gradient`; or lr or steps are not positive.
 
     Warns:
@@ -66,13 +67,17 @@ def gradient_descent(
     check_point(x0, "x0")
     xp, steps = namespace(x0), check_count(steps, "steps")
     optimizer = SGD(lr=lr) if optimizer is None else optimizer
+    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+        raise TypeError(f"optimizer is {optimizer!r}, expected an instance such as SGD(lr=0.1)")
     rate = getattr(optimizer, "lr", lr)
     params = {"x": xp.asarray(x0, copy=True)}
     state = optimizer.init(params)
     path, values = [xp.asarray(x0, copy=True)], [_value(f, x0)]
+    constant = gradient is None
     for step in range(1, steps + 1):
-        slope = numerical_gradient(f, path[-1]) if gradient is None else gradient(xp.asarray(path[-1], copy=True))
-        params, state = optimizer.step(params, {"x": xp.asarray(slope)}, state)
+        slope, flat = central_difference(f, path[-1]) if gradient is None else _given(gradient, path[-1])
+        constant = constant and flat
+        params, state = optimizer.step(params, {"x": slope}, state)
         path.append(xp.asarray(params["x"], copy=True))  # the next step may write into params["x"]
         values.append(_value(f, path[-1]))
         if not (isfinite(values[-1]) and values[-1] <= RUNAWAY * max(1.0, abs(values[0]))):
@@ -83,16 +88,31 @@ def gradient_descent(
                 loss=values[-1],
                 path=xp.stack(path),
             )
+    if constant:
+        warnings.warn(CONSTANT, stacklevel=2)
     _complain_if_stuck(xp, path, slope, rate)
     return Descent(path[-1], xp.stack(path), values)
 
 
+def _given(gradient: Callable[[Array], Array], x: Array) -> tuple[Array, bool]:
+    """What a user's gradient is at x, in the shape and dtype of x."""
+    xp = namespace(x)
+    slope = gradient(xp.asarray(x, copy=True))
+    if tuple(getattr(slope, "shape", ())) != tuple(x.shape):
+        found = f"of shape {tuple(slope.shape)}" if hasattr(slope, "shape") else describe(slope)
+        raise ValueError(f"gradient returned an array {found}, expected {tuple(x.shape)}, the shape of x0")
+    return xp.asarray(slope, dtype=x.dtype), False
+
+
 def _value(f: Callable[[Array], Any], x: Array) -> float:
-    value = f(namespace(x).asarray(x, copy=True))
+    """f at x, in the dtype in which the numerical gradient calls it."""
+    value = f(namespace(x).astype(x, widest_floating(x), copy=True))
     if getattr(value, "shape", ()) != ():
         raise ValueError(
             f"f returned an array of shape {tuple(value.shape)}, expected one number; xp.sum(...) makes one"
         )
+    if not hasattr(value, "shape") and not isinstance(value, Real):
+        raise TypeError(f"f returned {value!r:.80}, {describe(value)}, expected one number")
     return float(value)
 
 

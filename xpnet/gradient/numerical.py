@@ -31,7 +31,9 @@ def numerical_gradient(
     It is computed in float64: f is called with float64 arrays even where x is float32 (data that f uses may then have
     to be float64 too), and the result is cast to the dtype of x. Expect 9 to 10 correct digits of the largest entry.
     Where the library has no float64 (JAX until JAX_ENABLE_X64 is set, PyTorch on MPS) f is called with float32 and 3 to
-    4 digits are left. The error is about h² f'''/6 from the difference and eps |f| / h from rounding.
+    4 digits are left. The error is about h² f'''/6 from the difference and eps |f| / h from rounding; give h where f
+    changes over less than the default step, near x = 1e-7 for example. What f does inside is not seen: a Python float
+    that was computed in float32 costs the digits.
 
     Args:
         f: takes an array in the shape of x, on its backend and device, and returns one number: a 0-d array or a Python
@@ -62,7 +64,7 @@ def numerical_gradient(
     """
     gradient, constant = central_difference(f, x, h, batch, max_bytes)
     if constant:
-        warnings.warn(_CONSTANT, stacklevel=2)
+        warnings.warn(CONSTANT, stacklevel=2)
     return gradient
 
 
@@ -87,19 +89,28 @@ def central_difference(
         start = min(done, size - stacked)  # the last stack goes over some entries again: all are of one size
         here = slice(start, start + stacked)
         upper, lower = call(above, here), call(below, here)
-        difference = (upper - lower) / (above[here] - below[here])
-        if not bool(xp.all(xp.isfinite(difference))):
+        if batch is not None and start == 0:
+            call.check_points_apart(above, upper)
+        if not bool(xp.all(xp.isfinite(upper) & xp.isfinite(lower))):
             raise ValueError(_not_finite(upper, lower, start, tuple(x.shape)))
+        difference = (upper - lower) / (above[here] - below[here])
         constant = constant and bool(xp.all((upper == lower) & (lower == lower[0])))
         parts.append(difference[done - start :])
         done = here.stop
     constant = constant and bool(xp.all(call(point, here) == lower))
-    return xp.astype(xp.reshape(xp.concat(parts), x.shape), x.dtype), constant
+    gradient = xp.astype(xp.reshape(xp.concat(parts), x.shape), x.dtype)
+    if not bool(xp.all(xp.isfinite(gradient))):
+        raise ValueError(f"the gradient is too large for {dtype_name(x.dtype)}, the dtype of x")
+    return gradient, constant
 
 
 def check_point(x: Array, name: str = "x") -> None:
     """Raise unless a gradient at x makes sense: a floating-point array, not empty, finite."""
     xp = namespace(x)
+    if getattr(x, "requires_grad", False):
+        raise TypeError(f"{name} has its library record gradients (requires_grad); give {name}.detach()")
+    if xp.isdtype(x.dtype, "complex floating"):
+        raise TypeError(f"{name} is {dtype_name(x.dtype)}, expected real floating-point numbers, float64 for example")
     if not xp.isdtype(x.dtype, "real floating"):
         raise TypeError(
             f"{name} is {dtype_name(x.dtype)}, in which a small step is rounded away; "
@@ -167,9 +178,27 @@ class _Calls:
         size, k = self.point.shape[0], here.stop - here.start
         # entry (j, start + j) of the stack, for each j, lies size + 1 behind the one before
         diagonal = slice(here.start, (k - 1) * size + here.stop, size + 1)
-        flat = self.put(self.xp.tile(self.point, (k,)), diagonal, moved[here])
-        wanted = f"({k},): with batch it is given a stack {(k, *self.x.shape)} and returns a value for each point"
-        return self._value(self._ask(self.xp.reshape(flat, (k, *self.x.shape))), (k,), wanted)
+        return self._values(self.put(self.xp.tile(self.point, (k,)), diagonal, moved[here]), k)
+
+    def _values(self, flat: Array, k: int) -> Array:
+        shape = (k, *self.x.shape)
+        wanted = f"({k},): with batch it is given a stack {tuple(shape)} and returns a value for each point"
+        return self._value(self._ask(self.xp.reshape(flat, shape)), (k,), wanted)
+
+    def check_points_apart(self, above: Array, first: Array) -> None:
+        """Raise if the value of a point depends on the others in its stack, as it does if f indexes the wrong axis.
+
+        ``first`` are values of a stack; here its first point comes again, in other company.
+        """
+        k, size = first.shape[0], above.shape[0]
+        flat = self.put(self.xp.tile(above, (k,)), slice(0, size), self.point)
+        flat = self.put(flat, slice(0, 1), above[:1])
+        again, before = (float(v[0]) for v in (self._values(flat, k), first))
+        if abs(again - before) > 1e3 * float(self.xp.finfo(above.dtype).eps) * max(abs(again), abs(before)):
+            raise ValueError(
+                "f gives a point another value when the other points in its stack change; with batch it is given "
+                "points along axis 0 and works on the axes behind it: x[..., 0], xp.sum(..., axis=-1)"
+            )
 
     def _ask(self, points: Array) -> Any:
         try:
@@ -210,7 +239,7 @@ class _Calls:
             )
 
 
-_CONSTANT = (
+CONSTANT = (
     "numerical_gradient: f has the same value at every point that was tried, so the gradient is zero. If that is not "
     "meant: f has to use its argument, as x is not changed in place: lambda W: simpleNet(W).loss(x, t)"
 )
@@ -240,8 +269,6 @@ def _not_finite(upper: Array, lower: Array, start: int, shape: tuple[int, ...]) 
     """Where f was not finite, and what it was there."""
     xp = namespace(upper)
     finite = xp.isfinite(upper) & xp.isfinite(lower)
-    if bool(xp.all(finite)):
-        return "the difference of two values of f overflows"
     i = int(xp.argmin(xp.astype(finite, xp.int32)))
     side, value = ("x - h", lower[i]) if bool(xp.isfinite(upper[i])) else ("x + h", upper[i])
     entry = written(index_of(start + i, shape))

@@ -1,4 +1,6 @@
-"""Pictures. Every function draws on the Axes it is given, or on a new one, and returns it; nothing needs a screen.
+"""Pictures. What draws, draws on the Axes it is given, or on a new one, and returns it; nothing needs a screen.
+
+``training_curves`` is a figure of two, and ``save`` writes any of them.
 
 matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when something is drawn.
 """

@@ -41,8 +41,14 @@ def new_figure(columns: int = 1, projection: str | None = None) -> tuple[Figure,
 
 def axes_or_new(ax: Axes | None, projection: str | None = None) -> Axes:
     """The Axes given, or the one of a new figure."""
-    made: Axes = new_figure(projection=projection)[1] if ax is None else ax
-    return made
+    if ax is None:
+        made: Axes = new_figure(projection=projection)[1]
+        return made
+    if not hasattr(ax, "transAxes"):
+        raise TypeError(f"ax is of type {type(ax).__name__}, expected one Axes of matplotlib; of an array, axes[0, 0]")
+    if projection is None and ax.name == "3d":
+        raise ValueError("ax is a 3-D Axes, and this is drawn on a plane one; give another, or none")
+    return ax
 
 
 def resize(ax: Axes, width: float, height: float) -> None:
@@ -67,7 +73,7 @@ def save(picture: Axes | Figure, path: str | Path) -> Path:
         ValueError: another suffix.
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"

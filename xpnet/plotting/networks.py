@@ -135,7 +135,7 @@ def activation_histograms(
     if not activations:
         raise ValueError("activations is empty, expected at least one array by its layer's name")
     values = {name: to_host(a).ravel() for name, a in activations.items()}
-    counted = {name: np.histogram(_finite(v, name), bins) for name, v in values.items()}
+    counted = {name: _counted(_finite(v, name).astype(np.float64), bins) for name, v in values.items()}
     if given is None:
         resize(ax, max(5.5, 1.5 * len(values)), 4)
     top = 1.05 * max(counts.max() for counts, _ in counted.values()) or 1
@@ -151,6 +151,14 @@ def activation_histograms(
     ax.child_axes[-len(values)].set_ylabel("count", fontsize=8)
     ax.set_axis_off()
     return ax
+
+
+def _counted(values: np.ndarray, bins: int | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """A histogram, also of values that are so nearly the same that bins between them would have no width."""
+    low, high = values.min(), values.max()
+    if np.ndim(bins) == 0 and high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
+    return np.histogram(values, bins, range=(low, high))
 
 
 def _finite(values: np.ndarray, name: str) -> np.ndarray:

@@ -52,11 +52,12 @@ def descent_paths(
         ValueError: no path, one of another shape or whose start is not finite, or what :func:`contours` refuses.
     """
     ax = axes_or_new(ax)
+    paths = getattr(paths, "path", paths)  # all that gradient_descent returned may be given
     labelled = isinstance(paths, Mapping)
     named = dict(paths) if labelled else {"": paths}
     if not named:
         raise ValueError('paths is empty, expected points (steps + 1, 2), or a dict of them: {"SGD": points}')
-    arrays = {label: _checked(path, label) for label, path in named.items()}
+    arrays = {label: _checked(getattr(path, "path", path), label) for label, path in named.items()}
     box = limits(list(arrays.values()))
     x, y = (check_interval(b if given is None else given, n) for given, b, n in ((x, box[0], "x"), (y, box[1], "y")))
     xs, ys = line(x, points, "x"), line(y, points, "y")
