@@ -41,7 +41,7 @@ ax.set_title("x0² + x1²")
 print(f"wrote {save(ax, f'{args.out}/surface.png')}")
 ax = contours(f, x=(-4, 4), y=(-4, 4))
 print(f"wrote {save(ax, f'{args.out}/contours.png')}")
-shown = {f"lr = {lr:g}": paths[-3.0, lr] for lr in (0.1, 10.0, 1e-10)}
+shown = {f"lr = {lr:g}": paths[-3.0, lr] for lr in (10.0, 0.1, 1e-10)}  # the last on top
 ax = descent_paths(f, shown, x=(-5, 5), y=(-5, 5))
 ax.set(title="x0² + x1²: learning rates right, too large, too small", aspect="equal")
 print(f"wrote {save(ax, f'{args.out}/learning_rates.png')}")

@@ -51,7 +51,8 @@ def numerical_gradient(
         TypeError: x is no array, or has integers or booleans in it, which would round the step away; f returns no
             number, an array of another backend, or (unless h is given) numbers of less precision than it was given.
         ValueError: x is empty or not finite; h is not positive, or so small that x + h is x; f does not return one
-            number a point; f is NaN or infinite, and the message says at which entry.
+            number a point, or mixes the points of a stack; f is NaN or infinite, and the message says at which entry;
+            the gradient is too large for the dtype of x.
 
     Warns:
         UserWarning: f has the same value everywhere, as it has if it does not use its argument.
