@@ -9,7 +9,7 @@
 True
 """
 
-from xpnet import book, datasets, functions, gradient, initializers, layers, losses, optimizers, plotting
+from xpnet import book, datasets, functions, gradient, graph, initializers, layers, losses, optimizers, plotting
 from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
 from xpnet.errors import DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
@@ -39,6 +39,7 @@ __all__ = [
     "get_backend",
     "gradient",
     "gradient_descent",
+    "graph",
     "initializers",
     "layers",
     "losses",

@@ -101,7 +101,7 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
     if isinstance(t, int) or (t.ndim < y.ndim and not traced(t)):
         check_labels(t, y.shape[-1])
     samples = y.shape[0] if y.ndim > 1 else 1
-    return -xp.sum(one_hot(t, y) * xp.log(y + 1e-7)) / samples
+    return -xp.sum(xp.log(y + 1e-7) * one_hot(t, y)) / samples
 
 
 def one_hot(t: Array | int, y: Array) -> Array:

@@ -51,7 +51,7 @@ class SoftmaxWithLoss(BaseLoss):
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
         t = one_hot(t, y)
-        return xp.sum(t * (z - xp.log(s))) / -y.shape[0], (e, s, t)
+        return xp.sum((z - xp.log(s)) * t) / -y.shape[0], (e, s, t)
 
     def backward(self, residuals: tuple[Array, Array, Array]) -> Array:
         e, s, t = residuals
@@ -105,7 +105,7 @@ class SigmoidWithLoss(BaseLoss):
 
     def _of_elements(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
-        return xp.maximum(y, 0) - t * y + xp.log1p(xp.exp(-xp.abs(y)))
+        return xp.maximum(y, 0) - y * t + xp.log1p(xp.exp(-xp.abs(y)))
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         super().check(y_shape, t, name)

@@ -1,0 +1,25 @@
+"""The computational graph: values forward, derivatives backward, and a picture of both.
+
+:func:`variable` makes an array whose use is recorded, on top of an array of any library; whatever is written against
+the standard runs on it, and ``y.backward()`` finds the derivatives. :func:`grad` makes a function that returns the
+gradient of another one, and :func:`draw` shows values and derivatives on the arrows of the graph.
+"""
+
+from xpnet.graph.differentiation import grad, value_and_grad
+from xpnet.graph.dot import DrawingUnavailableError
+from xpnet.graph.drawing import Drawing, draw
+from xpnet.graph.group import group
+from xpnet.graph.leaves import constant, variable
+from xpnet.graph.variable import Variable
+
+__all__ = [
+    "Drawing",
+    "DrawingUnavailableError",
+    "Variable",
+    "constant",
+    "draw",
+    "grad",
+    "group",
+    "value_and_grad",
+    "variable",
+]

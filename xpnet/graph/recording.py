@@ -1,0 +1,197 @@
+"""The recording namespace: the standard's functions, which compute as their library does and remember variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpnet._typing import Array
+from xpnet.backend import device, name_of
+from xpnet.backends.base import backend_class
+from xpnet.graph import operations as ops
+from xpnet.graph.operations import OPERATIONS, Operation
+from xpnet.graph.variable import Variable, record
+
+#: The same functions by names that they had before there was a standard.
+ALIASES = {
+    "absolute": "abs",
+    "amax": "max",
+    "amin": "min",
+    "arccos": "acos",
+    "arccosh": "acosh",
+    "arcsin": "asin",
+    "arcsinh": "asinh",
+    "arctan": "atan",
+    "arctan2": "atan2",
+    "arctanh": "atanh",
+    "concatenate": "concat",
+    "power": "pow",
+    "true_divide": "divide",
+}
+
+
+class Recording(ModuleType):
+    """``namespace(v)`` for variables v on top of one library: whatever is given no variable, the library computes.
+
+    Attributes:
+        library: the namespace of that library.
+    """
+
+    def __init__(self, library: ModuleType) -> None:
+        super().__init__("xpnet.graph.recording")
+        self.library = library
+        for name, operation in OPERATIONS.items():
+            if not hasattr(type(self), name):
+                setattr(self, name, _recorded(operation, None if operation.own else getattr(library, name, None)))
+        for old, name in ALIASES.items():
+            setattr(self, old, getattr(self, name))
+
+    # --- functions made of recorded ones -------------------------------------------------------------------------
+
+    def clip(self, x: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002  (the standard's names)
+        for bound, function in ((min, self.maximum), (max, self.minimum)):
+            if bound is not None:
+                x = function(x, self.full_like(x, bound) if isinstance(bound, int | float) else bound)
+        return x
+
+    def var(self, x: Array, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+        squares = self.square(x - self.mean(x, axis=axis, keepdims=True))
+        total = self.sum(squares, axis=axis, keepdims=keepdims)
+        return total / (prod(x.shape) / prod(total.shape) - correction)
+
+    def std(self, x: Array, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+        return self.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
+
+    def vecdot(self, x1: Array, x2: Array, *, axis: int = -1) -> Array:
+        return self.sum(x1 * x2, axis=axis)
+
+    def dot(self, x1: Array, x2: Array) -> Array:
+        if x1.ndim == 0 or x2.ndim == 0:
+            return x1 * x2
+        if x1.ndim > 2 or x2.ndim > 2:
+            raise TypeError("dot is recorded for vectors and matrices; matmul is for stacks of them")
+        return self.matmul(x1, x2)
+
+    def transpose(self, x: Array, axes: tuple[int, ...] | None = None) -> Array:
+        return self.permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+
+    def moveaxis(self, x: Array, source: int, destination: int) -> Array:
+        order = [i for i in range(x.ndim) if i != source % x.ndim]
+        order.insert(destination % x.ndim, source % x.ndim)
+        return self.permute_dims(x, tuple(order))
+
+    def broadcast_arrays(self, *arrays: Array) -> list[Array]:
+        total = arrays[0]
+        for x in arrays[1:]:
+            total = total + x
+        shape = total.shape
+        return [self.broadcast_to(x, shape) for x in arrays]
+
+    # --- functions that make arrays, and ask about them ----------------------------------------------------------
+
+    def asarray(self, x: Any, dtype: Any = None, **options: Any) -> Array:
+        if not isinstance(x, Variable):
+            return self.library.asarray(x, dtype=dtype, **options)
+        return x if dtype is None or dtype == x.dtype else self.astype(x, dtype)
+
+    def astype(self, x: Array, dtype: Any, *, copy: bool = True) -> Array:
+        if not isinstance(x, Variable):
+            return self.library.astype(x, dtype, copy=copy)
+        if x.dtype == dtype:
+            return x
+        floating = self.library.isdtype(dtype, "real floating")
+        return record(ops.ASTYPE if floating else ops.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
+
+    def zeros_like(self, x: Array, **options: Any) -> Array:
+        return self.library.zeros_like(_value(x), **options)
+
+    def ones_like(self, x: Array, **options: Any) -> Array:
+        return self.library.ones_like(_value(x), **options)
+
+    def full_like(self, x: Array, fill_value: float, **options: Any) -> Array:
+        return self.library.full_like(_value(x), fill_value, **options)
+
+    def empty_like(self, x: Array, **options: Any) -> Array:
+        return self.library.empty_like(_value(x), **options)
+
+    def result_type(self, *arrays_and_dtypes: Any) -> Any:
+        return self.library.result_type(*map(_value, arrays_and_dtypes))
+
+    def can_cast(self, from_: Any, to: Any) -> bool:
+        return bool(self.library.can_cast(_value(from_), to))
+
+    def put_slice(self, g: Array, key: Any, shape: tuple[int, ...]) -> Array:
+        if isinstance(g, Variable):
+            return record(ops.PUT, (g,), {"key": key, "shape": shape})
+        zeros = self.library.zeros(shape, dtype=g.dtype, device=device(g))
+        plain = tuple(k for k in (key if isinstance(key, tuple) else (key,)) if k is not None)
+        name = name_of(g)
+        assert name is not None
+        return backend_class(name).put(zeros, plain, self.library.reshape(g, zeros[plain].shape))
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not recorded: dtypes and numbers of the library, and its functions while they get no variable."""
+        found = getattr(self.library, name, None)
+        if found is None:
+            raise AttributeError(f"there is no {name} to record{_known()}")
+        if name.startswith("_") or isinstance(found, type) or not callable(found):
+            return found
+
+        def unrecorded(*args: Any, **options: Any) -> Any:
+            if any(_holds_variable(x) for x in (*args, *options.values())):
+                raise TypeError(f"{name} is not recorded{_known()}")
+            return found(*args, **options)
+
+        return unrecorded
+
+
+def _recorded(operation: Operation, plain: Callable[..., Any] | None) -> Callable[..., Any]:
+    """The function of a namespace that records this operation where it is given a variable."""
+    operands = 1 if operation.each else max(1, len(operation.pullbacks))
+    if operation.spreads:
+        operands = max(2, operands)
+
+    def function(*args: Any, **options: Any) -> Any:
+        inputs = tuple(args[0]) if operation.each else args[:operands]
+        for x in inputs:
+            if isinstance(x, Variable):
+                break
+        else:
+            if plain is None:
+                raise AttributeError(f"the library of these arrays has no {operation.name}")
+            return plain(*args, **options)
+        if options or len(args) > operands or len(inputs) < operands:
+            options = _bound(operation, operands, args, options)
+        return record(operation, inputs, options)
+
+    function.__name__ = function.__qualname__ = operation.name
+    function.__doc__ = f"The standard's ``{operation.name}``, recorded where it is given a variable."
+    return function
+
+
+def _bound(operation: Operation, operands: int, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a call by their names; a ``TypeError`` if the operation has no such, or lacks an operand."""
+    if len(args) < operands:
+        raise TypeError(f"{operation.name} takes {operands} arrays, got {len(args)}")
+    rest = args[operands:]
+    unknown = options.keys() - set(operation.options)
+    if unknown or len(rest) > len(operation.options):
+        found = ", ".join(sorted(unknown)) or f"{len(rest)} of them"
+        raise TypeError(f"{operation.name} is recorded with the options {', '.join(operation.options)}; got {found}")
+    return options | dict(zip(operation.options, rest, strict=False))
+
+
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, Variable) else x
+
+
+def _holds_variable(x: Any) -> bool:
+    return isinstance(x, Variable) or (isinstance(x, list | tuple) and any(isinstance(y, Variable) for y in x))
+
+
+def _known() -> str:
+    own = [name for name in vars(Recording) if not name.startswith("_")]
+    made = [name for name, operation in OPERATIONS.items() if not (operation.own or name in ("getitem", "same"))]
+    return f"; these are: {', '.join(sorted({*own, *made} - {'put_slice'}))}, and slices"

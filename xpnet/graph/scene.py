@@ -1,0 +1,48 @@
+"""What a picture of a graph shows: nodes, and arrows with the value going forward and the derivative coming back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+#: ``input``: a named variable or constant, where values come in; ``number``: an unnamed constant; ``operation``: one
+#: function of the standard; ``group``: operations folded into one, such as a layer; ``output``: the end, drawn last.
+Kind = Literal["input", "number", "operation", "group", "output"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One thing that arrows go into and come out of."""
+
+    key: int  #: unique in its scene
+    kind: Kind
+    label: str  #: one line: a name, a number, or the symbol of an operation
+    note: str = ""  #: one more line, or nothing: the sum of the derivatives of an input that is used more than once
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """A value on its way from one node to another, and the derivative that comes back the same way."""
+
+    source: int  #: key of a node
+    target: int  #: key of a node
+    forward: str = ""  #: the text above the arrow, or nothing
+    backward: str = ""  #: the text below the arrow, or nothing
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Nodes in topological order, sources before targets, the one output last; arrows by target, operands in order."""
+
+    nodes: tuple[Node, ...]
+    arrows: tuple[Arrow, ...]
+
+    def node(self, key: int) -> Node:
+        return next(n for n in self.nodes if n.key == key)
+
+    def into(self, key: int) -> list[Arrow]:
+        """The arrows into a node, first operand first."""
+        return [a for a in self.arrows if a.target == key]
+
+    def out_of(self, key: int) -> list[Arrow]:
+        return [a for a in self.arrows if a.source == key]

@@ -1,0 +1,292 @@
+"""A variable: an array of the standard that remembers how it was computed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from math import prod
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpnet._typing import Array
+from xpnet.backend import describe, device, name_of, namespace
+from xpnet.graph import operations as ops
+from xpnet.graph.group import Group, current
+from xpnet.graph.operations import Operation
+
+_count = itertools.count(1)
+
+NUMBERS = (bool, int, float)
+NOTHING: Mapping[str, Any] = {}
+
+
+def _unary(operation: Operation) -> Callable[[Any], Variable]:
+    return lambda self: record(operation, (self,))
+
+
+def _left(operation: Operation) -> Callable[[Any, Any], Variable]:
+    return lambda self, other: record(operation, (self, other))
+
+
+def _right(operation: Operation) -> Callable[[Any, Any], Variable]:
+    return lambda self, other: record(operation, (other, self))
+
+
+class Variable:
+    """An array of the Array API standard on top of one of any library, and the node of a graph.
+
+    Operators and the functions of ``namespace(v)`` compute on the value at once, and record what they did. Made by
+    :func:`variable` and :func:`constant`, and by computing with what these made.
+
+    Attributes:
+        value: the array underneath. It must not be written into while the graph is needed.
+        name: what a picture calls it, or None.
+        grad: after ``y.backward()``, dy/dv for each variable v that y was computed from, in the shape of v; until then
+            None. Each call replaces it.
+        operation, inputs, options: what computed it, from what; None and empty where values come in.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "differentiable",
+        "grad",
+        "group",
+        "inputs",
+        "name",
+        "operation",
+        "options",
+        "serial",
+        "value",
+    )
+
+    __array_priority__ = 1000.0  # arrays of some libraries ask for it before they take over an operator
+    library: ClassVar[ModuleType]
+    xp: ClassVar[ModuleType]
+
+    value: Array
+    name: str | None
+    grad: Any
+    operation: Operation | None
+    inputs: tuple[Any, ...]
+    options: Mapping[str, Any]
+    differentiable: bool
+    serial: int
+    group: Group | None
+
+    # --- what an array of the standard has -------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.value.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def device(self) -> Any:
+        return device(self.value)
+
+    @property
+    def T(self) -> Variable:  # noqa: N802  (the standard's name)
+        if self.ndim != 2:
+            raise ValueError(f"T is for matrices, this has shape {self.shape}; use matrix_transpose or permute_dims")
+        return record(ops.PERMUTE_DIMS, (self,), {"axes": (1, 0)})
+
+    @property
+    def mT(self) -> Variable:  # noqa: N802
+        return record(ops.MATRIX_TRANSPOSE, (self,))
+
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        return self.xp
+
+    def __getitem__(self, key: Any) -> Variable:
+        if name_of(key) is not None and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
+            return self.xp.take(self, key, axis=0)  # type: ignore[no-any-return]
+        for part in key if isinstance(key, tuple) else (key,):
+            if not (part is None or part is ... or isinstance(part, int | slice)):
+                raise TypeError(
+                    f"a variable is indexed with integers, slices, None and ..., or one row of integers; "
+                    f"this index is {describe(part)}; where() and take() do the rest"
+                )
+        return record(ops.GET, (self,), {"key": key})
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "a variable cannot be assigned into: its old value may be needed to find derivatives; "
+            "make a new one with where(condition, a, b), concat or stack"
+        )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a variable without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Variable]:
+        return (self[i, ...] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __index__(self) -> int:
+        return int(self.value.__index__())
+
+    def __array__(self, *rest: Any, **options: Any) -> Any:
+        raise TypeError(
+            "a variable is not converted to an array by itself, since the graph would end there; v.value is one"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            raise TypeError(
+                f"{ufunc.__name__} would write into an array, which cannot be recorded; for a += v write a = a + v"
+            )
+        if method != "__call__":
+            raise TypeError(f"{ufunc.__name__}.{method} is not recorded; write it with functions of namespace(v)")
+        return getattr(self.xp, ufunc.__name__)(*inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
+        return getattr(self.xp, function.__name__)(*inputs, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        hint = f"; the standard has functions: namespace(v).{name}(v)" if name in ops.OPERATIONS else ""
+        raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
+
+    __add__, __radd__ = _left(ops.ADD), _right(ops.ADD)
+    __sub__, __rsub__ = _left(ops.SUBTRACT), _right(ops.SUBTRACT)
+    __mul__, __rmul__ = _left(ops.MULTIPLY), _right(ops.MULTIPLY)
+    __truediv__, __rtruediv__ = _left(ops.DIVIDE), _right(ops.DIVIDE)
+    __pow__, __rpow__ = _left(ops.POW), _right(ops.POW)
+    __matmul__, __rmatmul__ = _left(ops.MATMUL), _right(ops.MATMUL)
+    __neg__, __pos__, __abs__ = _unary(ops.NEGATIVE), _unary(ops.POSITIVE), _unary(ops.ABS)
+    __lt__, __le__ = _left(ops.LESS), _left(ops.LESS_EQUAL)
+    __gt__, __ge__ = _left(ops.GREATER), _left(ops.GREATER_EQUAL)
+    __eq__, __ne__ = _left(ops.EQUAL), _left(ops.NOT_EQUAL)  # type: ignore[assignment]  # elementwise, as for all arrays
+    __and__, __rand__ = _left(ops.AND), _right(ops.AND)
+    __or__, __ror__ = _left(ops.OR), _right(ops.OR)
+    __xor__, __rxor__ = _left(ops.XOR), _right(ops.XOR)
+    __invert__ = _unary(ops.NOT)
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"{'variable' if self.differentiable else 'constant'}({self.value!r}{name})"
+
+    # --- the graph ---------------------------------------------------------------------------------------------------
+
+    def backward(self, seed: Array | float | None = None, *, record: bool = False) -> None:
+        """Find the derivatives of this with respect to all that it was computed from, and put them in their ``grad``.
+
+        Args:
+            seed: the derivative of whatever comes after this with respect to this, in its shape; 1 by default, for
+                which this has to be one number.
+            record: whether ``grad`` is to be a variable, which has derivatives of its own: gradients of gradients.
+
+        Raises:
+            ValueError: no seed where one is needed, one of another shape, or nothing to differentiate: this was
+                computed from constants alone.
+
+        >>> from xpnet.graph import variable
+        >>> x = variable(3.0)
+        >>> y = x**2
+        >>> y.backward(record=True)
+        >>> slope = x.grad
+        >>> slope.backward()
+        >>> float(slope), float(x.grad)
+        (6.0, 2.0)
+        """
+        from xpnet.graph.differentiation import backward  # it is built on this module
+
+        backward(self, seed, record)
+
+
+#: The class of variables on top of each library, by the library's namespace and by the types of its arrays.
+_kinds: dict[ModuleType | type, type[Variable]] = {}
+
+
+def kind_of(x: Any) -> type[Variable]:
+    """The class of variables that x is of, or would be the value of."""
+    try:
+        return _kinds[type(x)]
+    except KeyError:
+        library = namespace(x)
+    if library not in _kinds:
+        from xpnet.graph.recording import Recording  # it is built on this module
+
+        body = {"__slots__": (), "__module__": __name__, "library": library, "xp": Recording(library)}
+        kind = _kinds.setdefault(library, type("Variable", (Variable,), body))
+        _kinds[kind] = kind
+    return _kinds.setdefault(type(x), _kinds[library])
+
+
+def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, Any] = NOTHING) -> Variable:
+    """Compute one operation on variables, arrays and numbers, at least one of them a variable, and remember it.
+
+    Raises:
+        TypeError: operands of two libraries, or something that is no operand at all.
+    """
+    kind, differentiable, values = None, False, []
+    for i, x in enumerate(inputs):
+        if isinstance(x, Variable):
+            found = type(x)
+            values.append(x.value)
+            if x.differentiable and not differentiable:
+                differentiable = operation.pullback(i) is not None
+        else:
+            values.append(x)
+            if isinstance(x, NUMBERS):
+                continue
+            found = kind_of(x)
+        if found is not kind:
+            if kind is not None:
+                raise TypeError(_two_libraries(operation, inputs))
+            kind = found
+    assert kind is not None
+    if operation.compute is not None:
+        value = operation.compute(*values, **options)
+    else:
+        function = getattr(kind.xp if operation.own else kind.library, operation.name)
+        value = function(values, **options) if operation.each else function(*values, **options)
+    return node(kind, value, differentiable, None, operation, inputs, options)
+
+
+def node(
+    kind: type[Variable],
+    value: Array,
+    differentiable: bool,
+    name: str | None,
+    operation: Operation | None = None,
+    inputs: tuple[Any, ...] = (),
+    options: Mapping[str, Any] = NOTHING,
+) -> Variable:
+    v = object.__new__(kind)
+    v.value = value
+    v.name = name
+    v.differentiable = differentiable
+    v.operation = operation
+    v.inputs = inputs
+    v.options = options
+    v.grad = None
+    v.group = current.get()
+    v.serial = next(_count)
+    return v
+
+
+def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:
+    values = [x.value if isinstance(x, Variable) else x for x in inputs]
+    theirs = " and ".join(dict.fromkeys(describe(x) for x in values if not isinstance(x, NUMBERS)))
+    return f"{operation.name} was given {theirs}; move one of them first, with get_backend(name).asarray(x)"
