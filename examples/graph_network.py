@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xpnet import TwoLayerNet, backend_names
 from xpnet.datasets import mnist
-from xpnet.graph import constant, draw, value_and_grad
+from xpnet.graph import draw, value_and_grad
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
@@ -27,12 +27,12 @@ print(f"wrote {drawing.save(args.out / 'network.png')}")
 print(f"wrote {draw(net, x, t, unfold=['Softmax with loss']).save(args.out / 'softmax_with_loss.png')}")
 
 
-def loss(params):
-    """The loss on three digits; the layers take their namespace from x, so x has to be one that records."""
-    return net.loss_layer.forward(net.forward(params, constant(x)), t)[0]
+def loss(params, x, t):
+    """The forward alone."""
+    return net.loss_layer.forward(net.forward(params, x), t)[0]
 
 
-value, by_graph = value_and_grad(loss)(net.params)
+value, by_graph = value_and_grad(loss)(net.params, x, t)
 by_hand = net.gradient(x, t)
 print(f"loss {float(value):.6f}")
 show = net.backend.to_numpy

@@ -28,7 +28,9 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "test" in printed
     drawn = printed[printed.index("(apple)") :]
-    assert all(drawn.rstrip() in (CHECKOUT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ja.md"))
+    assert all(
+        drawn.rstrip() in (CHECKOUT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ja.md")
+    )
     assert [float(here[name].grad) for name in ("apple", "number", "tax")] == pytest.approx([2.2, 110, 200])
     assert here["net"].backend.name == "strict"
     assert here["net"].to("numpy").accuracy(here["x_test"], here["t_test"]) > 0.88

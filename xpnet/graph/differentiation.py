@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe
+from xpnet.backend import backend_of, describe, dtype_name, name_of, widest_floating
 from xpnet.graph import operations as ops
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.operations import unbroadcast
-from xpnet.graph.variable import NUMBERS, Variable, record
+from xpnet.graph.variable import NUMBERS, Variable, kind_of, record
+from xpnet.graph.wrapper import first_inside
 
 #: Gradients of variables, by their serial numbers.
 Gradients = dict[int, Array]
@@ -19,8 +20,8 @@ Gradients = dict[int, Array]
 OnArrow = Callable[[Variable, int, Array], None]
 
 OUTSIDE = (
-    "xpnet.graph: an array from outside of f, met by a function of its own library, may not know what a variable is; "
-    "make it one that does: x = xpnet.graph.constant(x)"
+    "xpnet.graph: an array from outside of f may not know what a variable is; give it to f as an argument, or make it "
+    "one that knows: x = xpnet.graph.constant(x)"
 )
 
 
@@ -33,7 +34,7 @@ class Ancestry:
     """
 
     def __init__(self, y: Variable, since: int = 0, *, through_all: bool = False) -> None:
-        found, waiting, self.outer = {y.serial: y}, [y], False
+        found, waiting, self.outer = {y.serial: y}, [y], y.differentiable and y.serial < since
         while waiting:
             for x in waiting.pop().inputs:
                 if isinstance(x, Variable) and (x.differentiable or through_all) and x.serial not in found:
@@ -92,7 +93,9 @@ def seed_for(y: Variable, seed: Array | None) -> Array:
             )
         seed = 1.0
     if isinstance(seed, NUMBERS):
-        seed = y.xp.full_like(y, seed)
+        return y.xp.full_like(y, seed)
+    if kind_of(seed) is not type(y):
+        raise TypeError(f"seed is {describe(seed)} and this is {describe(y.value)}; both have to be of one library")
     if seed.shape != y.shape:
         raise ValueError(f"seed has shape {tuple(seed.shape)}, expected {y.shape}, the shape of what is differentiated")
     return seed if seed.dtype == y.dtype else y.xp.astype(seed, y.dtype)
@@ -110,7 +113,10 @@ def backward(y: Variable, seed: Array | float | None, again: bool) -> None:
     for v in order:  # what has no gradient was used where the result does not change with it
         found = gradients.get(v.serial)
         found = y.xp.zeros_like(v) if found is None else found
-        v.grad = _as_variable(found) if again else found
+        if again:
+            v.grad = _as_variable(found)
+        else:  # where values come in, a gradient has memory of its own, and may be changed
+            v.grad = y.library.asarray(found, copy=True) if v.operation is None else found
 
 
 def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Array, Any]]:
@@ -119,8 +125,8 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     Args:
         f: takes arrays, or numbers, or dicts, lists and tuples of them, and returns one number as a 0-d array. It is
             called with variables in their place, and may be written with operators and with the functions of
-            ``namespace(x)``; xpnet's functions, layers and losses are. Arrays that it takes from outside are constants;
-            one that is asked for its namespace has to be made one first, ``x = constant(x)``.
+            ``namespace(x)``; xpnet's functions, layers and losses are. Its other arrays are constants. One that is no
+            argument, but taken from outside and asked for its namespace, has to be made one: ``x = constant(x)``.
         argnums: the argument, or arguments, to differentiate with respect to: floating-point arrays, or numbers.
 
     Returns:
@@ -129,7 +135,8 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
         variables of that one, so that ``grad(grad(f))`` is the second derivative.
 
     Raises:
-        TypeError: f returns something else than a variable, or uses a function that is not recorded.
+        TypeError: f returns something else than a variable, uses a function that is not recorded, or makes a Python
+            number of a variable, which has no derivative; or there is nothing to differentiate with respect to.
         ValueError: f returns more than one number.
 
     >>> import numpy as np
@@ -140,19 +147,15 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     @functools.wraps(f)
     def differentiated(*args: Any, **options: Any) -> tuple[Array, Any]:
         numbers = (argnums,) if isinstance(argnums, int) else argnums
-        inside, leaves = list(args), list[Variable]()
+        _check_argnums(numbers, len(args))
+        leaves = list[Variable]()
+        like = next(filter(_is_array, _leaves((args, options))), None)
+        inside, others = _map(_as_constant, (list(args), options))
         for i in numbers:
-            if not -len(args) <= i < len(args):
-                raise TypeError(f"argnums names argument {i}, and there are {len(args)} arguments that are not by name")
-            inside[i] = _map(lambda x: _leaf(x, leaves), args[i])
+            inside[i] = _map(lambda x: _leaf(x, leaves, like), args[i])
         if not leaves:
             raise TypeError("there is no array among the arguments to differentiate with respect to")
-        try:
-            y = f(*inside, **options)
-        except (TypeError, AttributeError) as error:
-            if "variable" in str(error).lower():
-                error.add_note(OUTSIDE)
-            raise
+        y = _called(f, inside, others, leaves[0].serial)
         value, gradients = _differentiated(y, leaves)
         found = tuple(_map(lambda _: next(gradients), args[i]) for i in numbers)
         return value, found[0] if isinstance(argnums, int) else found
@@ -176,9 +179,34 @@ def grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callabl
     return gradient
 
 
-def _leaf(x: Any, leaves: list[Variable]) -> Variable:
+def _check_argnums(numbers: tuple[int, ...], count: int) -> None:
+    for i in numbers:
+        if not -count <= i < count:
+            raise TypeError(f"argnums names argument {i}, and there are {count} arguments that are not by name")
+    if len({i % count for i in numbers}) < len(numbers):
+        raise ValueError(f"argnums is {numbers}, which names an argument twice")
+
+
+def _called(f: Callable[..., Any], args: list[Any], options: dict[str, Any], first: int) -> Any:
+    token = first_inside.set(first)
+    try:
+        return f(*args, **options)
+    except (TypeError, AttributeError) as error:
+        if "variable" in str(error).lower():
+            error.add_note(OUTSIDE)
+        raise
+    finally:
+        first_inside.reset(token)
+
+
+def _leaf(x: Any, leaves: list[Variable], like: Array | None) -> Variable:
     # a variable of a function around this one goes in as a node of its own, so that f's own use of it stays apart
-    leaves.append(record(ops.SAME, (x,)) if isinstance(x, Variable) else variable(x))
+    if isinstance(x, Variable):
+        leaves.append(record(ops.SAME, (x,)))
+    elif isinstance(x, NUMBERS) and like is not None:  # a number beside arrays is one of theirs
+        leaves.append(variable(backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))))
+    else:
+        leaves.append(variable(x))
     return leaves[-1]
 
 
@@ -200,6 +228,15 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     return y.value, (y.library.asarray(g, copy=True) for g in found)  # they may share memory until here
 
 
+def _is_array(x: Any) -> bool:
+    return not isinstance(x, NUMBERS) and name_of(x) is not None
+
+
+def _as_constant(x: Any) -> Any:
+    """An array among the arguments as a constant, so that its namespace records; anything else as it is."""
+    return constant(x) if _is_array(x) else x
+
+
 def _as_variable(x: Array) -> Variable:
     return x if isinstance(x, Variable) else constant(x)
 
@@ -209,5 +246,12 @@ def _map(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, dict):
         return {key: _map(function, part) for key, part in tree.items()}
     if isinstance(tree, list | tuple):
-        return type(tree)(_map(function, part) for part in tree)
+        parts = [_map(function, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return function(tree)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    found: list[Any] = []
+    _map(found.append, tree)
+    return [x.value if isinstance(x, Variable) else x for x in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import current_backend, dtype_name, namespace, widest_floating
+from xpnet.backend import current_backend, dtype_name, get_backend, name_of, namespace, widest_floating
 from xpnet.graph.variable import NUMBERS, Variable, kind_of, node
 
 
@@ -44,7 +44,9 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
     themselves. This is for code that takes the namespace from the array (``namespace(x).matmul(x, W)``), and for names
     in pictures. The constant of a variable is its value, cut off from what it was computed from.
     """
-    array = value.value if isinstance(value, Variable) else _array(value)
+    if isinstance(value, Variable):
+        return node(type(value), value.value, False, name)
+    array = _array(value)
     return node(kind_of(array), array, False, name)
 
 
@@ -52,5 +54,7 @@ def _array(value: Any) -> Array:
     if not isinstance(value, NUMBERS):
         namespace(value)
         return value
+    if name := name_of(value):  # a number of some library, and not of Python
+        return get_backend(name).asarray(value)
     backend = current_backend()
     return backend.asarray(float(value), dtype_name(widest_floating(backend.asarray(0.0))))

@@ -11,7 +11,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import log, prod
+from math import log, nan, prod
 from typing import Any
 
 from xpnet._typing import Array
@@ -83,7 +83,7 @@ def _power_base(xp: Any, g: Array, y: Array, a: Array, b: Any) -> Array:
 
 def _power_exponent(xp: Any, g: Array, y: Array, a: Any, b: Array) -> Array:
     if isinstance(a, int | float):
-        return g * y * (log(a) if a else 0.0)
+        return g * y * (log(a) if a > 0 else 0.0 if a == 0 else nan)
     return g * y * xp.log(xp.where(a == 0, xp.ones_like(a), a))  # 0^b stays 0 around b > 0
 
 
@@ -199,7 +199,7 @@ def _matmul_right(xp: Any, g: Array, y: Array, a: Array, b: Array) -> Array:
     return unbroadcast(xp, found[..., 0] if b.ndim == 1 else found, b)
 
 
-MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=operator.matmul)
+MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=operator.matmul, spreads=True)
 MATRIX_TRANSPOSE = _add("matrix_transpose", lambda xp, g, y, x: xp.matrix_transpose(g), symbol="T")
 
 # --- over axes ---------------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def _taken(xp: Any, g: Array, y: Array, x: Array, indices: Array, axis: int | No
     wrapped = xp.where(indices < 0, indices + x.shape[axis], indices)
     one_hot = xp.astype(wrapped[:, None] == places, g.dtype)
     order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = xp.reshape(xp.permute_dims(g, order), (indices.shape[0], -1 if indices.shape[0] else 0))
+    rows = xp.reshape(xp.permute_dims(g, order), (indices.shape[0], prod(x.shape[i] for i in order[1:])))
     added = xp.matmul(xp.matrix_transpose(one_hot), rows)
     back = xp.reshape(added, tuple(x.shape[i] for i in order))
     return xp.permute_dims(back, tuple(sorted(range(x.ndim), key=lambda i: order[i])))
@@ -290,7 +290,7 @@ _add("broadcast_to", lambda xp, g, y, x, shape: unbroadcast(xp, g, x), options=(
 _add("flip", lambda xp, g, y, x, axis=None: xp.flip(g, axis=axis), options=("axis",))
 CONCAT = _add("concat", options=("axis",), each=_concatenated)
 STACK = _add("stack", options=("axis",), each=_stacked)
-_add("take", _taken, None, options=("axis",))
+TAKE = _add("take", _taken, None, options=("axis",))
 GET = _add("getitem", _unsliced, options=("key",), symbol="[ ]", compute=lambda x, key: x[key])
 #: Zeros of a shape with g in the place of a slice: what a slice has for a pullback.
 PUT = _add("put_slice", lambda xp, g, y, x, key, shape: g[key], options=("key", "shape"), symbol="0[ ]=", own=True)

@@ -12,7 +12,7 @@ from xpnet.backend import device, name_of
 from xpnet.backends.base import backend_class
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import OPERATIONS, Operation
-from xpnet.graph.variable import Variable, record
+from xpnet.graph.variable import Variable, of_booleans, record
 
 #: The same functions by names that they had before there was a standard.
 ALIASES = {
@@ -27,6 +27,7 @@ ALIASES = {
     "arctan2": "atan2",
     "arctanh": "atanh",
     "concatenate": "concat",
+    "invert": "bitwise_invert",
     "power": "pow",
     "true_divide": "divide",
 }
@@ -77,17 +78,38 @@ class Recording(ModuleType):
     def transpose(self, x: Array, axes: tuple[int, ...] | None = None) -> Array:
         return self.permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
-    def moveaxis(self, x: Array, source: int, destination: int) -> Array:
-        order = [i for i in range(x.ndim) if i != source % x.ndim]
-        order.insert(destination % x.ndim, source % x.ndim)
+    def moveaxis(self, x: Array, source: Any, destination: Any) -> Array:
+        origins, places = ([i % x.ndim for i in (a if isinstance(a, tuple) else (a,))] for a in (source, destination))
+        order = [i for i in range(x.ndim) if i not in origins]
+        for place, origin in sorted(zip(places, origins, strict=True)):
+            order.insert(place, origin)
         return self.permute_dims(x, tuple(order))
 
     def broadcast_arrays(self, *arrays: Array) -> list[Array]:
-        total = arrays[0]
-        for x in arrays[1:]:
-            total = total + x
-        shape = total.shape
-        return [self.broadcast_to(x, shape) for x in arrays]
+        shape = self.library.broadcast_arrays(*map(_value, arrays))[0].shape
+        return [self.broadcast_to(x, tuple(shape)) for x in arrays]
+
+    def take(self, x: Array, indices: Array, axis: int | None = None) -> Array:
+        if not isinstance(x, Variable):
+            return self.library.take(x, _value(indices), axis=axis)
+        if indices.ndim != 1 or (axis is None and x.ndim != 1):
+            raise TypeError(
+                f"take is recorded for one row of indices along an axis; got indices of shape {tuple(indices.shape)} "
+                f"and axis {axis} for an array of shape {x.shape}"
+            )
+        return record(ops.TAKE, (x, indices), {"axis": axis})
+
+    def bitwise_and(self, x1: Array, x2: Array) -> Array:
+        return self.library.bitwise_and(x1, x2) if _plain(x1, x2) else of_booleans(ops.AND, x1, x2)
+
+    def bitwise_or(self, x1: Array, x2: Array) -> Array:
+        return self.library.bitwise_or(x1, x2) if _plain(x1, x2) else of_booleans(ops.OR, x1, x2)
+
+    def bitwise_xor(self, x1: Array, x2: Array) -> Array:
+        return self.library.bitwise_xor(x1, x2) if _plain(x1, x2) else of_booleans(ops.XOR, x1, x2)
+
+    def bitwise_invert(self, x: Array) -> Array:
+        return self.library.bitwise_invert(x) if _plain(x) else of_booleans(ops.NOT, x)
 
     # --- functions that make arrays, and ask about them ----------------------------------------------------------
 
@@ -159,6 +181,10 @@ def _recorded(operation: Operation, plain: Callable[..., Any] | None) -> Callabl
             if isinstance(x, Variable):
                 break
         else:
+            if any(isinstance(x, Variable) for x in options.values()):
+                raise TypeError(
+                    f"{operation.name} is recorded with its arrays first, without a name: {operation.name}(v)"
+                )
             if plain is None:
                 raise AttributeError(f"the library of these arrays has no {operation.name}")
             return plain(*args, **options)
@@ -178,9 +204,15 @@ def _bound(operation: Operation, operands: int, args: tuple[Any, ...], options: 
     rest = args[operands:]
     unknown = options.keys() - set(operation.options)
     if unknown or len(rest) > len(operation.options):
-        found = ", ".join(sorted(unknown)) or f"{len(rest)} of them"
-        raise TypeError(f"{operation.name} is recorded with the options {', '.join(operation.options)}; got {found}")
+        found, known = ", ".join(sorted(unknown)) or f"{len(rest)} of them", ", ".join(operation.options)
+        raise TypeError(
+            f"{operation.name} is recorded with {f'the options {known}' if known else 'no options'}; got {found}"
+        )
     return options | dict(zip(operation.options, rest, strict=False))
+
+
+def _plain(*arrays: Any) -> bool:
+    return not any(isinstance(x, Variable) for x in arrays)
 
 
 def _value(x: Any) -> Any:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from math import prod
 from types import ModuleType
 from typing import Any, ClassVar
 
 from xpnet._typing import Array
-from xpnet.backend import describe, device, name_of, namespace
+from xpnet.backend import describe, dtype_name, name_of, namespace
 from xpnet.graph import operations as ops
 from xpnet.graph.group import Group, current
 from xpnet.graph.operations import Operation
+from xpnet.graph.wrapper import Wrapper
 
 _count = itertools.count(1)
 
@@ -32,7 +32,24 @@ def _right(operation: Operation) -> Callable[[Any, Any], Variable]:
     return lambda self, other: record(operation, (other, self))
 
 
-class Variable:
+def _compared(operation: Operation) -> Callable[[Any, Any], Any]:
+    def compared(self: Variable, other: Any) -> Any:
+        return NotImplemented if other is None or isinstance(other, str) else record(operation, (self, other))
+
+    return compared
+
+
+def of_booleans(operation: Operation, *operands: Any) -> Variable:
+    """An operation that is bitwise where there are integers, and logical for booleans, which alone are recorded."""
+    for x in operands:
+        if not isinstance(x, bool) and dtype_name(getattr(x, "dtype", type(x))) != "bool":
+            raise TypeError(
+                f"&, |, ^ and ~ are recorded for booleans only, got {getattr(x, 'dtype', type(x).__name__)}"
+            )
+    return record(operation, operands)
+
+
+class Variable(Wrapper):
     """An array of the Array API standard on top of one of any library, and the node of a graph.
 
     Operators and the functions of ``namespace(v)`` compute on the value at once, and record what they did. Made by
@@ -59,41 +76,14 @@ class Variable:
         "value",
     )
 
-    __array_priority__ = 1000.0  # arrays of some libraries ask for it before they take over an operator
     library: ClassVar[ModuleType]
-    xp: ClassVar[ModuleType]
 
-    value: Array
     name: str | None
     grad: Any
     operation: Operation | None
     inputs: tuple[Any, ...]
     options: Mapping[str, Any]
-    differentiable: bool
-    serial: int
     group: Group | None
-
-    # --- what an array of the standard has -------------------------------------------------------------------------
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.value.shape)
-
-    @property
-    def ndim(self) -> int:
-        return len(self.value.shape)
-
-    @property
-    def size(self) -> int:
-        return prod(self.value.shape)
-
-    @property
-    def dtype(self) -> Any:
-        return self.value.dtype
-
-    @property
-    def device(self) -> Any:
-        return device(self.value)
 
     @property
     def T(self) -> Variable:  # noqa: N802  (the standard's name)
@@ -105,66 +95,22 @@ class Variable:
     def mT(self) -> Variable:  # noqa: N802
         return record(ops.MATRIX_TRANSPOSE, (self,))
 
-    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
-        return self.xp
+    def __iter__(self) -> Iterator[Variable]:
+        return (self[i, ...] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Variable:
-        if name_of(key) is not None and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
+        array = isinstance(key, Variable) or name_of(key) is not None
+        if array and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
             return self.xp.take(self, key, axis=0)  # type: ignore[no-any-return]
-        for part in key if isinstance(key, tuple) else (key,):
+        parts = key if isinstance(key, tuple) else (key,)
+        parts = tuple(k.__index__() if hasattr(k, "__index__") and not getattr(k, "shape", ()) else k for k in parts)
+        for part in parts:
             if not (part is None or part is ... or isinstance(part, int | slice)):
                 raise TypeError(
                     f"a variable is indexed with integers, slices, None and ..., or one row of integers; "
                     f"this index is {describe(part)}; where() and take() do the rest"
                 )
-        return record(ops.GET, (self,), {"key": key})
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        raise TypeError(
-            "a variable cannot be assigned into: its old value may be needed to find derivatives; "
-            "make a new one with where(condition, a, b), concat or stack"
-        )
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("a variable without axes has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[Variable]:
-        return (self[i, ...] for i in range(len(self)))
-
-    def __bool__(self) -> bool:
-        return bool(self.value)
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-    def __int__(self) -> int:
-        return int(self.value)
-
-    def __index__(self) -> int:
-        return int(self.value.__index__())
-
-    def __array__(self, *rest: Any, **options: Any) -> Any:
-        raise TypeError(
-            "a variable is not converted to an array by itself, since the graph would end there; v.value is one"
-        )
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        if "out" in options:
-            raise TypeError(
-                f"{ufunc.__name__} would write into an array, which cannot be recorded; for a += v write a = a + v"
-            )
-        if method != "__call__":
-            raise TypeError(f"{ufunc.__name__}.{method} is not recorded; write it with functions of namespace(v)")
-        return getattr(self.xp, ufunc.__name__)(*inputs, **options)
-
-    def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
-        return getattr(self.xp, function.__name__)(*inputs, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        hint = f"; the standard has functions: namespace(v).{name}(v)" if name in ops.OPERATIONS else ""
-        raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
+        return record(ops.GET, (self,), {"key": parts if isinstance(key, tuple) else parts[0]})
 
     __add__, __radd__ = _left(ops.ADD), _right(ops.ADD)
     __sub__, __rsub__ = _left(ops.SUBTRACT), _right(ops.SUBTRACT)
@@ -175,11 +121,21 @@ class Variable:
     __neg__, __pos__, __abs__ = _unary(ops.NEGATIVE), _unary(ops.POSITIVE), _unary(ops.ABS)
     __lt__, __le__ = _left(ops.LESS), _left(ops.LESS_EQUAL)
     __gt__, __ge__ = _left(ops.GREATER), _left(ops.GREATER_EQUAL)
-    __eq__, __ne__ = _left(ops.EQUAL), _left(ops.NOT_EQUAL)  # type: ignore[assignment]  # elementwise, as for all arrays
-    __and__, __rand__ = _left(ops.AND), _right(ops.AND)
-    __or__, __ror__ = _left(ops.OR), _right(ops.OR)
-    __xor__, __rxor__ = _left(ops.XOR), _right(ops.XOR)
-    __invert__ = _unary(ops.NOT)
+    __eq__, __ne__ = _compared(ops.EQUAL), _compared(ops.NOT_EQUAL)  # elementwise, as for all arrays
+
+    def __and__(self, other: Any) -> Variable:
+        return of_booleans(ops.AND, self, other)
+
+    def __or__(self, other: Any) -> Variable:
+        return of_booleans(ops.OR, self, other)
+
+    def __xor__(self, other: Any) -> Variable:
+        return of_booleans(ops.XOR, self, other)
+
+    def __invert__(self) -> Variable:
+        return of_booleans(ops.NOT, self)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:

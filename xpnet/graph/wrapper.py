@@ -1,0 +1,112 @@
+"""What an array of the standard has besides its operators, for a class that wraps one."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from math import prod
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpnet._typing import Array
+from xpnet.backend import device
+from xpnet.graph.operations import OPERATIONS
+
+#: While grad() runs a function: the number of the first variable that this one is to be differentiated through.
+first_inside: ContextVar[int | None] = ContextVar("xpnet_graph_first_inside", default=None)
+
+
+class Wrapper:
+    """An array of the standard around another one, its ``value``; ``xp`` are the functions that take it."""
+
+    __slots__ = ()
+
+    __array_priority__ = 1000.0  # arrays of some libraries ask for it before they take over an operator
+    xp: ClassVar[ModuleType]
+
+    value: Array
+    differentiable: bool
+    serial: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.value.shape)
+
+    @property
+    def size(self) -> int:
+        return prod(self.value.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    @property
+    def device(self) -> Any:
+        return device(self.value)
+
+    def __array_namespace__(self, api_version: str | None = None) -> ModuleType:
+        return self.xp
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            "a variable cannot be assigned into: its old value may be needed to find derivatives; "
+            "make a new one with where(condition, a, b), concat or stack"
+        )
+
+    def __delitem__(self, key: Any) -> None:
+        raise TypeError("a variable cannot be taken apart with del; a slice of it is a new one")
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a variable without axes has no length")
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __float__(self) -> float:
+        return float(self._number("float"))
+
+    def __int__(self) -> int:
+        return int(self._number("int"))
+
+    def _number(self, kind: str) -> Array:
+        """The value; refused inside of a function that is differentiated, as the result would depend on it unseen."""
+        first = first_inside.get()
+        if first is not None and self.differentiable and self.serial >= first:
+            raise TypeError(
+                f"{kind}(x) has no derivative, and x is a variable of a function that is being differentiated; compute "
+                f"with operators and functions of namespace(x), and print x.value"
+            )
+        return self.value
+
+    def __index__(self) -> int:
+        return int(self.value.__index__())
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self.value) if spec and not self.shape else str(self), spec)
+
+    def __array__(self, *rest: Any, **options: Any) -> Any:
+        raise TypeError(
+            "a variable is not converted to an array by itself, since the graph would end there; v.value is one"
+        )
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if "out" in options:
+            raise TypeError(
+                f"{ufunc.__name__} would write into an array, which cannot be recorded; for a += v write a = a + v"
+            )
+        if method != "__call__":
+            raise TypeError(f"{ufunc.__name__}.{method} is not recorded; write it with functions of namespace(v)")
+        return getattr(self.xp, ufunc.__name__)(*inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
+        return getattr(self.xp, function.__name__)(*inputs, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        known = name in OPERATIONS or name in vars(type(self.xp))
+        hint = f"; the standard has functions: namespace(v).{name}(v)" if known else ""
+        raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
