@@ -182,6 +182,8 @@ def test_a_number_that_would_lose_its_derivative_is_refused_inside_of_a_function
     for escape in (lambda x: x * math.sin(x), lambda x: x * float(x), lambda x: x * int(x)):
         with pytest.raises(TypeError, match=r"has no derivative.*namespace\(x\).*x\.value"):
             grad(escape)(2.0)
+    with pytest.raises(TypeError, match="has no derivative"):
+        grad(lambda x: grad(lambda y: y * float(x))(1.0))(2.0)
     assert float(grad(lambda x: x * float(x.value))(3.0)) == 3
     assert float(grad(lambda x: x * float(constant(x)))(3.0)) == 3
     outside = variable(3.0)

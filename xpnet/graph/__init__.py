@@ -5,11 +5,11 @@ the standard runs on it, and ``y.backward()`` finds the derivatives. :func:`grad
 gradient of another one, and :func:`draw` shows values and derivatives on the arrows of the graph.
 """
 
-from xpnet.graph.differentiation import grad, value_and_grad
 from xpnet.graph.dot import DrawingUnavailableError
 from xpnet.graph.drawing import Drawing, draw
 from xpnet.graph.group import group
 from xpnet.graph.leaves import constant, variable
+from xpnet.graph.transforms import grad, value_and_grad
 from xpnet.graph.variable import Variable
 
 __all__ = [

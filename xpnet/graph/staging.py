@@ -10,9 +10,9 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import dtype_name, namespace, widest_floating
-from xpnet.graph.differentiation import Ancestry, seed_for, sweep
 from xpnet.graph.group import Group
 from xpnet.graph.operations import DIVIDE, GET, POW, SUBTRACT
+from xpnet.graph.reverse import Ancestry, seed_for, sweep
 from xpnet.graph.scene import Arrow, Kind, Node, Scene
 from xpnet.graph.variable import NUMBERS, Variable
 

@@ -165,7 +165,7 @@ class Variable(Wrapper):
         >>> float(slope), float(x.grad)
         (6.0, 2.0)
         """
-        from xpnet.graph.differentiation import backward  # it is built on this module
+        from xpnet.graph.reverse import backward  # it is built on this module
 
         backward(self, seed, record)
 

@@ -1,0 +1,114 @@
+"""Reverse mode: from one number back to all that it was computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xpnet._typing import Array
+from xpnet.backend import describe
+from xpnet.graph.leaves import constant
+from xpnet.graph.operations import unbroadcast
+from xpnet.graph.variable import NUMBERS, Variable, kind_of
+
+#: Gradients of variables, by their serial numbers.
+Gradients = dict[int, Array]
+#: ``on_arrow(y, i, gradient)``.
+OnArrow = Callable[[Variable, int, Array], None]
+
+
+class Ancestry:
+    """What y was computed from, by differentiable steps, back to the variables from serial number ``since`` on.
+
+    Attributes:
+        order: y and these variables, last computed first.
+        outer: whether y also depends on variables from before.
+    """
+
+    def __init__(self, y: Variable, since: int = 0, *, through_all: bool = False) -> None:
+        found, waiting, self.outer = {y.serial: y}, [y], y.differentiable and y.serial < since
+        while waiting:
+            for x in waiting.pop().inputs:
+                if isinstance(x, Variable) and (x.differentiable or through_all) and x.serial not in found:
+                    if x.serial < since:
+                        self.outer = True
+                    else:
+                        found[x.serial] = x
+                        waiting.append(x)
+        self.order = [found[serial] for serial in sorted(found, reverse=True)]
+
+
+def sweep(
+    order: list[Variable], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
+) -> Gradients:
+    """The gradients of ``order[0]`` with respect to the others, by their serial numbers, where there are any.
+
+    Args:
+        order: what is differentiable, last computed first.
+        seed: the gradient to start with.
+        again: whether the gradients are to be recorded: computed from variables, and not from their values.
+        keep: whose gradients are wanted; the memory of the others is given back on the way. By default all are.
+        on_arrow: is called with y, i and what comes back from y to its operand i.
+    """
+    gradients, first = {order[0].serial: as_variable(seed) if again else seed}, order[-1].serial
+    for y in order:
+        g = gradients.get(y.serial) if keep is None or y.serial in keep else gradients.pop(y.serial, None)
+        operation = y.operation
+        if g is None or operation is None:
+            continue
+        if again:
+            own, inputs = y, [x if isinstance(x, NUMBERS) else as_variable(x) for x in y.inputs]
+        else:
+            own, inputs = y.value, [x.value if isinstance(x, Variable) else x for x in y.inputs]
+        for i, x in enumerate(y.inputs):
+            if not (isinstance(x, Variable) and x.differentiable and x.serial >= first):
+                continue
+            pullback = operation.pullback(i)
+            if pullback is None:
+                continue
+            came = pullback(y.xp, g, own, *inputs, **y.options)
+            if operation.spreads:
+                came = unbroadcast(y.xp, came, inputs[i])
+            gradients[x.serial] = gradients[x.serial] + came if x.serial in gradients else came
+            if on_arrow is not None:
+                on_arrow(y, i, came)
+    return gradients
+
+
+def seed_for(y: Variable, seed: Array | None) -> Array:
+    """The gradient to start with, in the shape and dtype of y."""
+    if seed is None:
+        if y.shape:
+            raise ValueError(
+                f"backward() starts from one number, and this has shape {y.shape}; reduce it with sum or mean, or give "
+                f"backward(seed) the derivatives of what comes after, in this shape"
+            )
+        seed = 1.0
+    if isinstance(seed, NUMBERS):
+        return y.xp.full_like(y, seed)
+    if kind_of(seed) is not type(y):
+        raise TypeError(f"seed is {describe(seed)} and this is {describe(y.value)}; both have to be of one library")
+    if seed.shape != y.shape:
+        raise ValueError(f"seed has shape {tuple(seed.shape)}, expected {y.shape}, the shape of what is differentiated")
+    return seed if seed.dtype == y.dtype else y.xp.astype(seed, y.dtype)
+
+
+def backward(y: Variable, seed: Array | float | None, again: bool) -> None:
+    """:meth:`Variable.backward`."""
+    order = [v for v in Ancestry(y, through_all=True).order if v.differentiable]
+    if not order:
+        raise ValueError(
+            "this was computed from constants alone, so there is nothing to differentiate it with respect to"
+        )
+    g = seed_for(y, seed)
+    gradients = sweep(order, g, again=again) if y.differentiable else {}
+    for v in order:  # what has no gradient was used where the result does not change with it
+        found = gradients.get(v.serial)
+        found = y.xp.zeros_like(v) if found is None else found
+        if again:
+            v.grad = as_variable(found)
+        else:  # where values come in, a gradient has memory of its own, and may be changed
+            v.grad = y.library.asarray(found, copy=True) if v.operation is None else found
+
+
+def as_variable(x: Array) -> Variable:
+    return x if isinstance(x, Variable) else constant(x)
