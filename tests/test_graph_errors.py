@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ REFUSED = {
     "a method": (lambda v, xp: v.sum(), AttributeError, r"no attribute 'sum'.*namespace\(v\)\.sum\(v\)"),
     "an option": (lambda v, xp: xp.sum(v, where=True), TypeError, "sum .*options axis, dtype, keepdims; got where"),
     "too few": (lambda v, xp: xp.add(v), TypeError, "add takes 2 arrays, got 1"),
-    "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "no nosuch to record; these are"),
+    "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are"),
     "float": (lambda v, xp: v[1.0], TypeError, "indexed with integers, slices.*of type float"),
     "text": (lambda v, xp: v["a"], TypeError, "of type str"),
     "a list": (lambda v, xp: v[[0, 1]], TypeError, "of type list"),
@@ -32,7 +34,7 @@ REFUSED = {
     "variable of a list": (lambda v, xp: variable([1.0]), TypeError, "expected an array.*of type list"),
     "variable of integers": (lambda v, xp: variable(xp.astype(v, xp.int64).value), TypeError, "int64.*floating-point"),
     "f returns a float": (lambda v, xp: grad(lambda x: 1.0)(v.value), TypeError, "returned a value of type float"),
-    "f returns a value": (lambda v, xp: grad(lambda x: x.value)(v.value), TypeError, "returned a value .*array"),
+    "f returns a value": (lambda v, xp: grad(lambda x: x.value)(v.value), TypeError, "returned a .*array"),
     "f returns a vector": (lambda v, xp: grad(lambda x: x * 2)(v.value), ValueError, r"\(2,\).*one number"),
     "f returns several": (lambda v, xp: grad(lambda x: (x[0], x[1]))(v.value), TypeError, "of type tuple"),
     "no arguments": (lambda v, xp: grad(lambda: 1.0)(), TypeError, "argument 0, and there are 0"),
@@ -200,3 +202,30 @@ def test_what_python_asks_of_any_object():
         del variable(np.ones(3))[0]
     with pytest.raises(AttributeError, match=r"namespace\(v\)\.clip\(v\)"):
         v.clip(0, 1)
+
+
+def test_a_variable_is_made_by_its_functions_and_not_copied():
+    v = variable(1.0)
+    for copied in (lambda: copy.copy(v), lambda: copy.deepcopy({"v": v}), lambda: pickle.dumps(v)):
+        with pytest.raises(TypeError, match=r"neither pickled nor copied.*v\.value"):
+            copied()
+    with pytest.raises(TypeError, match=r"variable\(x\) or constant\(x\)"):
+        Variable()
+
+
+@pytest.mark.parametrize(
+    "odd", [np.asarray([[1.0, 2.0]]).view(np.matrix), np.ma.masked_array([1.0, 2.0], [True, False])]
+)
+def test_arrays_with_rules_of_their_own_are_refused(odd):
+    with pytest.raises(TypeError, match=r"computes by rules of its own.*numpy\.asarray"):
+        grad(lambda x: np.sum(x * x))(odd)
+    with pytest.raises(TypeError, match="computes by rules of its own"):
+        namespace(odd)
+
+
+def test_what_another_library_records_is_refused():
+    class Recorded(np.ndarray):
+        requires_grad = True
+
+    with pytest.raises(TypeError, match=r"requires_grad is set.*x\.detach\(\)"):
+        variable(np.ones(2).view(Recorded))

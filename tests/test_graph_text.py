@@ -210,7 +210,7 @@ def test_a_node_may_be_used_twice_by_one_operation():
                  3 |
                   (x)
 
-        y: and here is a note
+        derivatives of y: and here is a note
     """)
 
 

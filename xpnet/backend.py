@@ -58,6 +58,8 @@ def namespace(x: Array) -> ModuleType:
         pass
     if isinstance(x, bool | int | float | complex | None):
         raise TypeError(_no_array(x))
+    if odd := {kind.__name__ for kind in type(x).__mro__} & {"matrix", "MaskedArray"}:
+        raise TypeError(f"a {odd.pop()} computes by rules of its own; make a plain array of it first: numpy.asarray(x)")
     try:
         xp: ModuleType = array_api_compat.array_namespace(x)
     except TypeError:

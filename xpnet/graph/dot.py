@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html import escape
+from itertools import count
 from tempfile import TemporaryFile
 from typing import Any
 
-from xpnet.graph.scene import Arrow, Node, Scene
+from xpnet.graph.scene import EXCHANGEABLE, Arrow, Node, Scene, one_line
 
 FORMS = ("svg", "png", "pdf")
 
@@ -34,7 +38,10 @@ _SHAPES = {
 }
 _CIRCLE, _ELLIPSE = 'shape=circle, margin="0,0"', 'shape=ellipse, margin="0.03,0.03"'
 _SIGNS = {"*": "×", "/": "÷", "-": "−"}
-_UNSHOWN = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_SIGN = re.compile(r"^[*/-]$|^[/-](?=[\d(])|(?<=[\d)])[/-]$")  # alone, before a number or behind one
+_ENDINGS = {1: "st", 2: "nd", 3: "rd"}
+#: An input with more uses than this is drawn at each of them.
+MOST_LINES = 3
 _STRAIGHT, _FIRST, _OTHER = 100, 4, 1
 _OF_FONTS = re.compile(r"Fontconfig|\(.*\): (Pango|GLib|Fontconfig)")
 _alone = threading.Lock()
@@ -45,14 +52,9 @@ class DrawingUnavailableError(ImportError):
 
 
 def shown(node: Node) -> str:
-    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/`` and − for ``-``."""
+    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/`` and − for ``-``, as in ``1/``."""
     label = one_line(node.label)
-    return _SIGNS.get(label, label) if node.kind == "operation" else label
-
-
-def one_line(text: str) -> str:
-    """The text without what cannot be drawn: line breaks, other control characters and halves of characters."""
-    return _UNSHOWN.sub(" ", text)
+    return _SIGN.sub(lambda found: _SIGNS[found[0]], label) if node.kind == "operation" else label
 
 
 def dot(scene: Scene) -> str:
@@ -61,15 +63,46 @@ def dot(scene: Scene) -> str:
     An arrow with texts is two edges with a node between them, so that Graphviz leaves room for the texts: a table whose
     rule continues the arrow, with the value above it and the derivative, in blue, below. Nothing needs to be installed.
     """
+    scene = _spread(scene)
     tree, (trunk, straight) = _tree(scene), _trunk(scene)
     lines = [_node(node, node.key in tree) for node in scene.nodes]
     kinds = {node.key: node.kind for node in scene.nodes}
-    for place, arrow in enumerate(scene.arrows):
+    for place, arrow in enumerate(counted(scene, tree)):
         weight = _STRAIGHT if place in trunk else _FIRST if place in straight else _OTHER
         # To the middle, below the node: Graphviz takes a rounded box for one with corners, and would leave a gap there.
         clip = ", tailclip=false" if kinds[arrow.source] == "input" else ""
         lines += _arrow(f"a{place}", arrow, weight, clip)
     return _HEAD + "".join(f"  {line}\n" for line in lines) + "}\n"
+
+
+def _spread(scene: Scene) -> Scene:
+    """Inputs that are used many times drawn at each place of use, as long lines across everything else help nobody."""
+    uses = Counter(arrow.source for arrow in scene.arrows)
+    many = {node.key: node for node in scene.nodes if node.kind == "input" and uses[node.key] > MOST_LINES}
+    free = count(max((node.key for node in scene.nodes), default=0) + 1)
+    nodes, arrows = [node for node in scene.nodes if node.key not in many], list[Arrow]()
+    for arrow in scene.arrows:
+        if arrow.source in many:
+            nodes.insert(0, replace(many[arrow.source], key=next(free)))
+            arrow = replace(arrow, source=nodes[0].key)
+        arrows.append(arrow)
+    return Scene(tuple(nodes), tuple(arrows))
+
+
+def counted(scene: Scene, in_order: set[int]) -> Iterator[Arrow]:
+    """The arrows, with 1st, 2nd, ... on operands that cannot change places, but for nodes where they stand in order."""
+    into: dict[int, list[Arrow]] = {}
+    for arrow in scene.arrows:
+        into.setdefault(arrow.target, []).append(arrow)
+    nodes = {node.key: node for node in scene.nodes}
+    seen: Counter[int] = Counter()
+    for arrow in scene.arrows:
+        seen[arrow.target] += 1
+        node = nodes[arrow.target]
+        alike = node.kind != "operation" or node.label in EXCHANGEABLE or len(into[node.key]) < 2
+        n = seen[node.key]
+        nth = f"{n}{_ENDINGS.get(n, 'th')} {arrow.forward}".rstrip()
+        yield arrow if alike or node.key in in_order else replace(arrow, forward=nth)
 
 
 def _node(node: Node, in_order: bool) -> str:
@@ -152,7 +185,7 @@ def render(source: str, form: str) -> bytes:
         form: ``"svg"``, ``"png"`` at 144 dots an inch, or ``"pdf"``. An SVG begins with ``<svg``, as notebooks want it,
             and is a whole file like that: its letters are UTF-8, which XML takes for granted. Its texts are texts, in
             the fonts of whoever looks at it. A PNG and a PDF have the letters of this machine's fonts, and boxes where
-            no font has a letter, as happens to Japanese; Graphviz does not say so. Fonts that are installed are found.
+            no font has a letter, as happens to Japanese; a warning says so where fontconfig's ``fc-list`` can be asked.
 
     Raises:
         DrawingUnavailableError: pygraphviz is not installed; the message says which install draws.
@@ -167,6 +200,12 @@ def render(source: str, form: str) -> bytes:
             f'drawing a graph needs pygraphviz ({error}); pip install "xpnet[graph]"; '
             "text, Graphviz source (dot) and Mermaid source need nothing installed"
         ) from error
+    if form != "svg" and (letters := _without_font(source)):
+        warnings.warn(
+            f"no font on this machine has {letters!r}, and boxes are drawn for them; install one (Noto Sans CJK has "
+            f"Japanese), or save an SVG, which is shown with the fonts of whoever looks at it",
+            stacklevel=3,
+        )
     picture, said = b"", list[str]()
     with _alone, _listening(said):  # Graphviz keeps global state, and so does the process its standard error
         try:
@@ -179,6 +218,22 @@ def render(source: str, form: str) -> bytes:
             said.append(f"pygraphviz: {error}")
     _judge(picture, said)
     return _bare(picture) if form == "svg" else picture
+
+
+def _without_font(source: str) -> str:
+    """The letters that no installed font has; none where nobody can be asked."""
+    ask = shutil.which("fc-list")
+    letters = sorted({letter for letter in source if not letter.isascii()})
+    if ask is None or not letters or _has_font(ask, letters):
+        return ""
+    return "".join(letter for letter in letters if not _has_font(ask, [letter]))
+
+
+def _has_font(ask: str, letters: list[str]) -> bool:
+    """Whether one font has all of these; also if that cannot be found out."""
+    pattern = f":charset={' '.join(f'{ord(letter):x}' for letter in letters)}"
+    found = subprocess.run([ask, pattern, "family"], capture_output=True, check=False)
+    return bool(found.stdout or found.returncode)
 
 
 def _meet(graph: Any) -> None:

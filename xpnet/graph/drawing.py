@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from xpnet._typing import Array, Layer, Params
-from xpnet.graph.dot import DrawingUnavailableError, dot, render
+from xpnet.graph.dot import FORMS, DrawingUnavailableError, dot, render
 from xpnet.graph.group import group
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.mermaid import mermaid
@@ -19,6 +19,9 @@ from xpnet.graph.staging import scene_of
 from xpnet.graph.text import text
 from xpnet.graph.variable import Variable
 from xpnet.storage import write_bytes
+
+#: What a drawing can be written as besides FORMS, by suffix; none of it needs anything installed.
+SOURCES = {"dot": dot, "gv": dot, "mmd": mermaid, "txt": text}
 
 
 class Drawing:
@@ -56,9 +59,11 @@ class Drawing:
 
     def bytes(self, form: str) -> bytes:
         """The picture as the content of a file: ``"svg"``, ``"png"``, ``"pdf"``, ``"dot"``, ``"mmd"`` or ``"txt"``."""
-        if form in ("svg", "png", "pdf"):
+        if form in FORMS:
             return render(self.dot, form)
-        source = {"dot": dot, "gv": dot, "mmd": mermaid, "txt": text}[form](self.scene)
+        source = SOURCES[form](self.scene) if form in SOURCES else ""
+        if not source:
+            raise ValueError(f"form is {form!r}, expected one of: {', '.join((*FORMS, *SOURCES))}")
         return (source.rstrip("\n") + "\n").encode()
 
     def save(self, path: str | Path) -> Path:
@@ -74,7 +79,7 @@ class Drawing:
             OSError: the file cannot be written.
         """
         path = Path(path).expanduser()
-        known = ("svg", "png", "pdf", "dot", "gv", "mmd", "txt")
+        known = (*FORMS, *SOURCES)
         form = path.suffix.lower()[1:]
         if form not in known:
             found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
@@ -103,7 +108,7 @@ def draw(
     *batch: Array,
     forward: bool = True,
     backward: bool = True,
-    unfold: bool | str | Container[str] = False,
+    unfold: bool | str | Collection[str] = False,
     seed: Array | float | None = None,
 ) -> Drawing:
     """Draw how y was computed, with the value going forward above each arrow and the derivative coming back below it.
@@ -120,7 +125,8 @@ def draw(
 
     Raises:
         TypeError: y is neither a variable nor a network.
-        ValueError: y is more than one number and there is no seed, or there are more than 1,000 nodes.
+        ValueError: y is more than one number and there is no seed, there is no group to unfold of such a name, or
+            there are more than 1,000 nodes.
 
     >>> apple, number, tax = variable(100, "apple"), variable(2, "number"), variable(1.1, "tax")
     >>> pay = apple * number * tax

@@ -18,7 +18,7 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
         name: what a picture calls it.
 
     Raises:
-        TypeError: integers, complex numbers, a list, or a variable.
+        TypeError: integers, complex numbers, a list, a variable, or an array that its own library records.
 
     >>> apple, number = variable(100, "apple"), variable(2, "number")
     >>> cost = apple * number
@@ -34,6 +34,8 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
             f"a variable of dtype {dtype_name(array.dtype)} has no derivatives; make it floating-point first, "
             f"xp.astype(x, xp.float64), or a constant(x)"
         )
+    if getattr(array, "requires_grad", False):
+        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
     return node(kind_of(array), array, True, name)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from xpnet.graph.dot import one_line, shown
-from xpnet.graph.scene import Arrow, Node, Scene
+from xpnet.graph.dot import counted, shown
+from xpnet.graph.scene import Arrow, Node, Scene, one_line
 
 _BRACKETS = {
     "input": ("(", ")"),
@@ -28,7 +28,7 @@ def mermaid(scene: Scene) -> str:
     In Markdown it stands in a block of three backticks and ``mermaid``. Nothing needs to be installed. Mermaid's own
     limits hold where it is drawn: 500 arrows and 50 000 characters, unless it is configured otherwise.
     """
-    lines = ["flowchart LR", *map(_node, scene.nodes), *map(_arrow, scene.arrows)]
+    lines = ["flowchart LR", *map(_node, scene.nodes), *map(_arrow, counted(scene, set()))]
     numbers = [f"n{node.key}" for node in scene.nodes if node.kind == "number"]
     if numbers:
         lines += ["classDef number fill:none,stroke:none", f"class {','.join(numbers)} number"]

@@ -57,12 +57,12 @@ class Recording(ModuleType):
                 x = function(x, self.full_like(x, bound) if isinstance(bound, int | float) else bound)
         return x
 
-    def var(self, x: Array, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+    def var(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
         squares = self.square(x - self.mean(x, axis=axis, keepdims=True))
         total = self.sum(squares, axis=axis, keepdims=keepdims)
         return total / (prod(x.shape) / prod(total.shape) - correction)
 
-    def std(self, x: Array, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+    def std(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
         return self.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
 
     def vecdot(self, x1: Array, x2: Array, *, axis: int = -1) -> Array:
@@ -157,7 +157,7 @@ class Recording(ModuleType):
         """What is not recorded: dtypes and numbers of the library, and its functions while they get no variable."""
         found = getattr(self.library, name, None)
         if found is None:
-            raise AttributeError(f"there is no {name} to record{_known()}")
+            raise AttributeError(f"{name} is not recorded{_known()}")
         if name.startswith("_") or isinstance(found, type) or not callable(found):
             return found
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container
+from collections.abc import Collection
 from graphlib import TopologicalSorter
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 from xpnet._typing import Array
@@ -13,7 +13,7 @@ from xpnet.backend import dtype_name, namespace, widest_floating
 from xpnet.graph.group import Group
 from xpnet.graph.operations import DIVIDE, GET, POW, SUBTRACT
 from xpnet.graph.reverse import Ancestry, seed_for, sweep
-from xpnet.graph.scene import Arrow, Kind, Node, Scene
+from xpnet.graph.scene import Arrow, Kind, Node, Scene, one_line
 from xpnet.graph.variable import NUMBERS, Variable
 
 #: Operations whose operands cannot change places: a number there, as in ``1 / x``, is part of the operation's symbol.
@@ -23,7 +23,7 @@ IN_SYMBOL = ((SUBTRACT, 0), (SUBTRACT, 1), (DIVIDE, 0), (DIVIDE, 1), (POW, 0), (
 MOST_NODES = 1000
 
 
-def scene_of(y: Variable, *, forward: bool, backward: bool, seed: Any, unfold: bool | Container[str]) -> Scene:
+def scene_of(y: Variable, *, forward: bool, backward: bool, seed: Any, unfold: bool | Collection[str]) -> Scene:
     """The scene of all that y was computed from; see :func:`xpnet.graph.draw`."""
     return _Stage(y, seed, backward, unfold).scene(forward)
 
@@ -31,16 +31,20 @@ def scene_of(y: Variable, *, forward: bool, backward: bool, seed: Any, unfold: b
 class _Stage:
     """Nodes and arrows as they are found, before their texts are written."""
 
-    def __init__(self, y: Variable, seed: Any, backward: bool, unfold: bool | Container[str]) -> None:
+    def __init__(self, y: Variable, seed: Any, backward: bool, unfold: bool | Collection[str]) -> None:
         self.y, self.unfold = y, unfold
         self.variables = Ancestry(y, through_all=True).order[::-1]
-        self.unnamed = itertools.count(1)
+        names = {v.name for v in self.variables}
+        self.unnamed = (name for i in itertools.count(1) if (name := f"v{i}") not in names)
+        self.end = next(name for i in itertools.count(1) if (name := "y" if i == 1 else f"y{i}") not in names)
         self.keys: dict[Any, int] = {}
         self.nodes: dict[int, tuple[Kind, str]] = {}
         #: target key, operand, source key, value and who it is
         self.arrows: dict[Any, tuple[int, int, Array, Variable | None]] = {}
         self.derivatives: dict[Any, Array] = {}
         self.totals: dict[int, Array] = {}
+        if not isinstance(unfold, bool):
+            self._check_names(unfold)
         for v in self.variables:
             self._place(v)
         if len(self.nodes) > MOST_NODES:
@@ -52,6 +56,13 @@ class _Stage:
             order = [v for v in reversed(self.variables) if v.differentiable]
             self.seed = seed_for(y, seed)
             self.totals = sweep(order, self.seed, again=False, on_arrow=self._came_back)
+
+    def _check_names(self, names: Collection[str]) -> None:
+        """Raise unless there is something to unfold for each name."""
+        known = list(dict.fromkeys(v.group.name for v in self.variables if v.group is not None))
+        wrong = [name for name in names if name not in known]
+        if wrong:
+            raise ValueError(f"unfold names {wrong[0]!r}, and the groups here are: {', '.join(known) or 'none'}")
 
     def _box(self, v: Variable) -> Group | None:
         """The group that v is drawn in, if it is drawn in one."""
@@ -66,7 +77,7 @@ class _Stage:
         box = self._box(v)
         key = self._key(box or v.serial)
         if key not in self.nodes:
-            self.nodes[key] = ("group", box.name) if box else self._described(v)
+            self.nodes[key] = ("group", one_line(box.name)) if box else self._described(v)
         for i, x in enumerate(v.inputs):
             if isinstance(x, Variable):
                 source = self._key(self._box(x) or x.serial)
@@ -87,7 +98,7 @@ class _Stage:
             return "operation", symbol(v)
         if v.name is None and not v.differentiable:
             return "number", summary(v.value)
-        return "input", f"v{next(self.unnamed)}" if v.name is None else v.name
+        return "input", next(self.unnamed) if v.name is None else one_line(v.name)
 
     def _came_back(self, v: Variable, i: int, gradient: Array) -> None:
         way = self._way(v, i)
@@ -98,7 +109,7 @@ class _Stage:
         for way, (source, target, value, v) in self.arrows.items():
             above = "" if v is None or self.nodes[source][0] == "number" or not forward else summary(value)
             if above and v is not None and v.operation is not None and v.name is not None:
-                above = f"{v.name} = {above}"
+                above = f"{one_line(v.name)} = {above}"
             below = summary(self.derivatives[way], with_shape=False) if way in self.derivatives else ""
             arrows.append(Arrow(source, target, above, below))
         nodes = [Node(key, *self.nodes[key], note=self._note(key)) for key in self._order()]
@@ -106,7 +117,7 @@ class _Stage:
         before = self._key(self._box(y) or y.serial)
         value = summary(y.value) if forward else ""
         start = summary(self.seed, with_shape=False) if self.totals else ""
-        name = y.name if y.name is not None and y.operation is not None else "y"
+        name = self.end if y.name is None or y.operation is None else one_line(y.name)
         return Scene((*nodes, Node(last, "output", name)), (*arrows, Arrow(before, last, value, start)))
 
     def _order(self) -> list[int]:
@@ -128,7 +139,7 @@ class _Stage:
             return ""
         serial = next(v.serial for v in self.variables if self.keys.get(v.serial) == key)
         total = summary(self.totals[serial], with_shape=False)
-        return f"used {len(uses)} times, the derivatives add up to {total}"
+        return f"sum {total}"
 
 
 def symbol(v: Variable) -> str:
@@ -137,7 +148,8 @@ def symbol(v: Variable) -> str:
     assert operation is not None
     for i, x in enumerate(v.inputs):
         if isinstance(x, NUMBERS) and (operation, i) in IN_SYMBOL:
-            return f"{operation.symbol}{x:g}" if i else f"{x:g}{operation.symbol}"
+            number = f"({x:g})" if x < 0 else f"{x:g}"
+            return f"{operation.symbol}{number}" if i else f"{number}{operation.symbol}"
     if operation is GET:
         key = v.options["key"]
         return f"[{', '.join(map(_of_index, key if isinstance(key, tuple) else (key,)))}]"
@@ -156,10 +168,12 @@ def summary(x: Any, *, with_shape: bool = True) -> str:
     shape = tuple(getattr(x, "shape", ()))
     kind = dtype_name(x.dtype) if hasattr(x, "dtype") else ""
     if not shape:
-        return f"{float(x):.6g}" if kind != "bool" else str(bool(x))
+        return f"{float(x) + 0.0:.6g}" if kind != "bool" else str(bool(x))
     exact = kind == "bool" or "int" in kind
     if len(shape) == 1 and 0 < shape[0] <= 4:
-        return f"[{', '.join(str(int(e)) if exact else f'{float(e):.4g}' for e in (x[i] for i in range(shape[0])))}]"
+        return (
+            f"[{', '.join(str(int(e)) if exact else f'{float(e) + 0.0:.4g}' for e in (x[i] for i in range(shape[0])))}]"
+        )
     norm = 0.0 if exact or not prod(shape) else _norm(x)
     what = f"norm {norm:.3g}" if norm else kind if exact else "zeros"
     return f"{shape} {what}" if with_shape else what
@@ -168,4 +182,8 @@ def summary(x: Any, *, with_shape: bool = True) -> str:
 def _norm(x: Array) -> float:
     xp = namespace(x)
     wide = xp.astype(x, widest_floating(x))
-    return float(xp.sqrt(xp.sum(wide * wide)))
+    largest = float(xp.max(xp.abs(wide)))
+    if not isfinite(largest) or not largest:
+        return largest
+    wide = wide / largest  # so that no square overflows
+    return largest * float(xp.sqrt(xp.sum(wide * wide)))

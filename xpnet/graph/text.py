@@ -14,11 +14,9 @@ from itertools import count, islice, product
 from string import ascii_lowercase
 from unicodedata import category, east_asian_width
 
-from xpnet.graph.scene import Arrow, Node, Scene
+from xpnet.graph.scene import EXCHANGEABLE, Arrow, Node, Scene
 
 SHORTEST = len("---->")
-#: Operations that give the same whichever operand comes first; of others the first is always on the left.
-EXCHANGEABLE = ("+", "*", "==", "!=", "maximum", "minimum", "and", "or")
 CLEAR = 3  #: columns from the end of what stands under a lane to the next thing that comes from below, two of them free
 
 
@@ -34,7 +32,7 @@ def text(scene: Scene, width: int = 100) -> str:
     """
     plan = _Plan(scene, width)
     blocks = [_Figure(plan, key).lines() for key in (*plan.names, scene.nodes[-1].key)]
-    blocks.append([f"{node.label}: {node.note}" for node in scene.nodes if node.note])
+    blocks.append([f"derivatives of {node.label}: {node.note}" for node in scene.nodes if node.note])
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 

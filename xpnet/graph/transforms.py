@@ -114,9 +114,11 @@ def _leaf(x: Any, leaves: list[Variable], like: Array | None) -> Variable:
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
     """The value of y and its gradients with respect to the leaves; as variables if y depends on others as well."""
     if not isinstance(y, Variable):
+        what = describe(y)
         raise TypeError(
-            f"f returned a value {describe(y)}, which was not computed from its argument by functions that are "
-            f"recorded; use operators, and functions of namespace(x), without float() or .value in between"
+            f"f returned {'a value ' if what.startswith('of ') else ''}{what}, which was not computed from its argument"
+            f" by functions that are recorded; use operators, and functions of namespace(x), without float() or .value "
+            f"in between"
         )
     if y.shape:
         raise ValueError(f"f returned shape {y.shape}, expected one number; reduce it with sum or mean")

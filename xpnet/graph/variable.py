@@ -85,6 +85,9 @@ class Variable(Wrapper):
     options: Mapping[str, Any]
     group: Group | None
 
+    def __init__(self) -> None:
+        raise TypeError("a variable is made with xpnet.graph.variable(x) or constant(x)")
+
     @property
     def T(self) -> Variable:  # noqa: N802  (the standard's name)
         if self.ndim != 2:
@@ -146,6 +149,9 @@ class Variable(Wrapper):
 
     def backward(self, seed: Array | float | None = None, *, record: bool = False) -> None:
         """Find the derivatives of this with respect to all that it was computed from, and put them in their ``grad``.
+
+        A step of gradient descent starts a graph of its own: ``w = variable(w.value - lr * w.grad)``; with
+        ``w - lr * w.grad`` the graphs of all steps would hang together.
 
         Args:
             seed: the derivative of whatever comes after this with respect to this, in its shape; 1 by default, for

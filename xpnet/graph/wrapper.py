@@ -86,6 +86,9 @@ class Wrapper:
     def __index__(self) -> int:
         return int(self.value.__index__())
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a variable is neither pickled nor copied, as its graph would be cut; v.value is its array")
+
     def __format__(self, spec: str) -> str:
         return format(float(self.value) if spec and not self.shape else str(self), spec)
 
