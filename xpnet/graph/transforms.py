@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import backend_of, describe, dtype_name, name_of, widest_floating
+from xpnet.backend import backend_of, describe, dtype_name, name_of, namespace, widest_floating
 from xpnet.graph import operations as ops
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
@@ -25,9 +25,9 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
 
     Args:
         f: takes arrays, or numbers, or dicts, lists and tuples of them, and returns one number as a 0-d array. It is
-            called with variables in their place, and may be written with operators and with the functions of
-            ``namespace(x)``; xpnet's functions, layers and losses are. Its other arrays are constants. One that is no
-            argument, but taken from outside and asked for its namespace, has to be made one: ``x = constant(x)``.
+            called with variables in their place, and with constants for the other floating-point arrays. It may be
+            written with operators and the functions of ``namespace(x)``; xpnet's functions, layers and losses are. An
+            array that is no argument, and is asked for its namespace, has to be made one: ``x = constant(x)``.
         argnums: the argument, or arguments, to differentiate with respect to: floating-point arrays, or numbers.
 
     Returns:
@@ -49,14 +49,13 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     def differentiated(*args: Any, **options: Any) -> tuple[Array, Any]:
         numbers = (argnums,) if isinstance(argnums, int) else argnums
         _check_argnums(numbers, len(args))
-        leaves = list[Variable]()
-        like = next(filter(_is_array, _leaves((args, options))), None)
-        inside, others = _map(_as_constant, (list(args), options))
+        leaves, wanted = list[Variable](), {i % len(args) for i in numbers}
+        inside = [x if i in wanted else _map(_as_constant, x) for i, x in enumerate(args)]
         for i in numbers:
-            inside[i] = _map(lambda x: _leaf(x, leaves, like), args[i])
+            inside[i] = _map(lambda x: _leaf(x, leaves, (args, options)), args[i])
         if not leaves:
             raise TypeError("there is no array among the arguments to differentiate with respect to")
-        y = _called(f, inside, others, leaves[0].serial)
+        y = _called(f, inside, _map(_as_constant, options), leaves[0].serial)
         value, gradients = _differentiated(y, leaves)
         found = tuple(_map(lambda _: next(gradients), args[i]) for i in numbers)
         return value, found[0] if isinstance(argnums, int) else found
@@ -100,15 +99,21 @@ def _called(f: Callable[..., Any], args: list[Any], options: dict[str, Any], fir
         first_inside.reset(token)
 
 
-def _leaf(x: Any, leaves: list[Variable], like: Array | None) -> Variable:
+def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
     # a variable of a function around this one goes in as a node of its own, so that f's own use of it stays apart
     if isinstance(x, Variable):
         leaves.append(record(ops.SAME, (x,)))
-    elif isinstance(x, NUMBERS) and like is not None:  # a number beside arrays is one of theirs
-        leaves.append(variable(backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))))
     else:
-        leaves.append(variable(x))
+        leaves.append(variable(_beside(x, arguments) if isinstance(x, NUMBERS) else x))
     return leaves[-1]
+
+
+def _beside(x: float, arguments: Any) -> Any:
+    """A number as an array of the library of the first array among the arguments, if there is one."""
+    for like in _leaves(arguments):
+        if _is_array(like):
+            return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
+    return x
 
 
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
@@ -136,8 +141,8 @@ def _is_array(x: Any) -> bool:
 
 
 def _as_constant(x: Any) -> Any:
-    """An array among the arguments as a constant, so that its namespace records; anything else as it is."""
-    return constant(x) if _is_array(x) else x
+    """A floating-point array among the arguments as a constant, so that its namespace records; else x as it is."""
+    return constant(x) if _is_array(x) and namespace(x).isdtype(x.dtype, "real floating") else x
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
