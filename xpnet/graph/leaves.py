@@ -6,7 +6,8 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import current_backend, dtype_name, get_backend, name_of, namespace, widest_floating
-from xpnet.graph.variable import NUMBERS, Variable, kind_of, node
+from xpnet.graph.variable import Variable, kind_of
+from xpnet.graph.wrapper import NUMBERS, node
 
 
 def variable(value: Array | float, name: str | None = None) -> Variable:

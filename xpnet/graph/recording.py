@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import device, name_of
+from xpnet.backend import device, dtype_name, name_of
 from xpnet.backends.base import backend_class
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import OPERATIONS, Operation
-from xpnet.graph.variable import Variable, of_booleans, record
+from xpnet.graph.wrapper import Wrapper
 
 #: The same functions by names that they had before there was a standard.
 ALIASES = {
@@ -38,14 +38,16 @@ class Recording(ModuleType):
 
     Attributes:
         library: the namespace of that library.
+        record: what computes an operation and remembers it; see :func:`xpnet.graph.variable.record`.
     """
 
-    def __init__(self, library: ModuleType) -> None:
+    def __init__(self, library: ModuleType, record: Callable[..., Any]) -> None:
         super().__init__("xpnet.graph.recording")
-        self.library = library
+        self.library, self.record = library, record
         for name, operation in OPERATIONS.items():
             if not hasattr(type(self), name):
-                setattr(self, name, _recorded(operation, None if operation.own else getattr(library, name, None)))
+                plain = None if operation.own else getattr(library, name, None)
+                setattr(self, name, _recorded(operation, plain, record))
         for old, name in ALIASES.items():
             setattr(self, old, getattr(self, name))
 
@@ -90,41 +92,51 @@ class Recording(ModuleType):
         return [self.broadcast_to(x, tuple(shape)) for x in arrays]
 
     def take(self, x: Array, indices: Array, axis: int | None = None) -> Array:
-        if not isinstance(x, Variable):
+        if not isinstance(x, Wrapper):
             return self.library.take(x, _value(indices), axis=axis)
         if indices.ndim != 1 or (axis is None and x.ndim != 1):
             raise TypeError(
                 f"take is recorded for one row of indices along an axis; got indices of shape {tuple(indices.shape)} "
                 f"and axis {axis} for an array of shape {x.shape}"
             )
-        return record(ops.TAKE, (x, indices), {"axis": axis})
+        return self.record(ops.TAKE, (x, indices), {"axis": axis})
 
     def bitwise_and(self, x1: Array, x2: Array) -> Array:
-        return self.library.bitwise_and(x1, x2) if _plain(x1, x2) else of_booleans(ops.AND, x1, x2)
+        return self._of_booleans(ops.AND, self.library.bitwise_and, x1, x2)
 
     def bitwise_or(self, x1: Array, x2: Array) -> Array:
-        return self.library.bitwise_or(x1, x2) if _plain(x1, x2) else of_booleans(ops.OR, x1, x2)
+        return self._of_booleans(ops.OR, self.library.bitwise_or, x1, x2)
 
     def bitwise_xor(self, x1: Array, x2: Array) -> Array:
-        return self.library.bitwise_xor(x1, x2) if _plain(x1, x2) else of_booleans(ops.XOR, x1, x2)
+        return self._of_booleans(ops.XOR, self.library.bitwise_xor, x1, x2)
 
     def bitwise_invert(self, x: Array) -> Array:
-        return self.library.bitwise_invert(x) if _plain(x) else of_booleans(ops.NOT, x)
+        return self._of_booleans(ops.NOT, self.library.bitwise_invert, x)
+
+    def _of_booleans(self, operation: Operation, plain: Callable[..., Any], *operands: Any) -> Array:
+        """What is bitwise for integers, and logical for booleans, which alone are recorded."""
+        if not any(isinstance(x, Wrapper) for x in operands):
+            return plain(*operands)
+        for x in operands:
+            if not isinstance(x, bool) and dtype_name(getattr(x, "dtype", type(x))) != "bool":
+                found = getattr(x, "dtype", type(x).__name__)
+                raise TypeError(f"&, |, ^ and ~ are recorded for booleans only, got {found}")
+        return self.record(operation, operands)
 
     # --- functions that make arrays, and ask about them ----------------------------------------------------------
 
     def asarray(self, x: Any, dtype: Any = None, **options: Any) -> Array:
-        if not isinstance(x, Variable):
+        if not isinstance(x, Wrapper):
             return self.library.asarray(x, dtype=dtype, **options)
         return x if dtype is None or dtype == x.dtype else self.astype(x, dtype)
 
     def astype(self, x: Array, dtype: Any, *, copy: bool = True) -> Array:
-        if not isinstance(x, Variable):
+        if not isinstance(x, Wrapper):
             return self.library.astype(x, dtype, copy=copy)
         if x.dtype == dtype:
             return x
         floating = self.library.isdtype(dtype, "real floating")
-        return record(ops.ASTYPE if floating else ops.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
+        return self.record(ops.ASTYPE if floating else ops.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
 
     def zeros_like(self, x: Array, **options: Any) -> Array:
         return self.library.zeros_like(_value(x), **options)
@@ -145,8 +157,8 @@ class Recording(ModuleType):
         return bool(self.library.can_cast(_value(from_), to))
 
     def put_slice(self, g: Array, key: Any, shape: tuple[int, ...]) -> Array:
-        if isinstance(g, Variable):
-            return record(ops.PUT, (g,), {"key": key, "shape": shape})
+        if isinstance(g, Wrapper):
+            return self.record(ops.PUT, (g,), {"key": key, "shape": shape})
         zeros = self.library.zeros(shape, dtype=g.dtype, device=device(g))
         plain = tuple(k for k in (key if isinstance(key, tuple) else (key,)) if k is not None)
         name = name_of(g)
@@ -169,7 +181,7 @@ class Recording(ModuleType):
         return unrecorded
 
 
-def _recorded(operation: Operation, plain: Callable[..., Any] | None) -> Callable[..., Any]:
+def _recorded(operation: Operation, plain: Callable[..., Any] | None, record: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a namespace that records this operation where it is given a variable."""
     operands = 1 if operation.each else max(1, len(operation.pullbacks))
     if operation.spreads:
@@ -178,10 +190,10 @@ def _recorded(operation: Operation, plain: Callable[..., Any] | None) -> Callabl
     def function(*args: Any, **options: Any) -> Any:
         inputs = tuple(args[0]) if operation.each else args[:operands]
         for x in inputs:
-            if isinstance(x, Variable):
+            if isinstance(x, Wrapper):
                 break
         else:
-            if any(isinstance(x, Variable) for x in options.values()):
+            if any(isinstance(x, Wrapper) for x in options.values()):
                 raise TypeError(
                     f"{operation.name} is recorded with its arrays first, without a name: {operation.name}(v)"
                 )
@@ -211,16 +223,12 @@ def _bound(operation: Operation, operands: int, args: tuple[Any, ...], options: 
     return options | dict(zip(operation.options, rest, strict=False))
 
 
-def _plain(*arrays: Any) -> bool:
-    return not any(isinstance(x, Variable) for x in arrays)
-
-
 def _value(x: Any) -> Any:
-    return x.value if isinstance(x, Variable) else x
+    return x.value if isinstance(x, Wrapper) else x
 
 
 def _holds_variable(x: Any) -> bool:
-    return isinstance(x, Variable) or (isinstance(x, list | tuple) and any(isinstance(y, Variable) for y in x))
+    return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(isinstance(y, Wrapper) for y in x))
 
 
 def _known() -> str:

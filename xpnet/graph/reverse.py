@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xpnet._typing import Array
-from xpnet.backend import describe
-from xpnet.graph.leaves import constant
+from xpnet.backend import describe, namespace
 from xpnet.graph.operations import unbroadcast
-from xpnet.graph.variable import NUMBERS, Variable, kind_of
+from xpnet.graph.wrapper import NUMBERS, Wrapper, node
 
 #: Gradients of variables, by their serial numbers.
 Gradients = dict[int, Array]
 #: ``on_arrow(y, i, gradient)``.
-OnArrow = Callable[[Variable, int, Array], None]
+OnArrow = Callable[[Wrapper, int, Array], None]
 
 
 class Ancestry:
@@ -24,11 +23,11 @@ class Ancestry:
         outer: whether y also depends on variables from before.
     """
 
-    def __init__(self, y: Variable, since: int = 0, *, through_all: bool = False) -> None:
+    def __init__(self, y: Wrapper, since: int = 0, *, through_all: bool = False) -> None:
         found, waiting, self.outer = {y.serial: y}, [y], y.differentiable and y.serial < since
         while waiting:
             for x in waiting.pop().inputs:
-                if isinstance(x, Variable) and (x.differentiable or through_all) and x.serial not in found:
+                if isinstance(x, Wrapper) and (x.differentiable or through_all) and x.serial not in found:
                     if x.serial < since:
                         self.outer = True
                     else:
@@ -38,7 +37,7 @@ class Ancestry:
 
 
 def sweep(
-    order: list[Variable], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
+    order: list[Wrapper], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
 ) -> Gradients:
     """The gradients of ``order[0]`` with respect to the others, by their serial numbers, where there are any.
 
@@ -49,18 +48,18 @@ def sweep(
         keep: whose gradients are wanted; the memory of the others is given back on the way. By default all are.
         on_arrow: is called with y, i and what comes back from y to its operand i.
     """
-    gradients, first = {order[0].serial: as_variable(seed) if again else seed}, order[-1].serial
+    gradients, first = {order[0].serial: as_variable(seed, type(order[0])) if again else seed}, order[-1].serial
     for y in order:
         g = gradients.get(y.serial) if keep is None or y.serial in keep else gradients.pop(y.serial, None)
         operation = y.operation
         if g is None or operation is None:
             continue
         if again:
-            own, inputs = y, [x if isinstance(x, NUMBERS) else as_variable(x) for x in y.inputs]
+            own, inputs = y, [x if isinstance(x, NUMBERS) else as_variable(x, type(y)) for x in y.inputs]
         else:
-            own, inputs = y.value, [x.value if isinstance(x, Variable) else x for x in y.inputs]
+            own, inputs = y.value, [x.value if isinstance(x, Wrapper) else x for x in y.inputs]
         for i, x in enumerate(y.inputs):
-            if not (isinstance(x, Variable) and x.differentiable and x.serial >= first):
+            if not (isinstance(x, Wrapper) and x.differentiable and x.serial >= first):
                 continue
             pullback = operation.pullback(i)
             if pullback is None:
@@ -74,7 +73,7 @@ def sweep(
     return gradients
 
 
-def seed_for(y: Variable, seed: Array | None) -> Array:
+def seed_for(y: Wrapper, seed: Array | None) -> Array:
     """The gradient to start with, in the shape and dtype of y."""
     if seed is None:
         if y.shape:
@@ -85,14 +84,14 @@ def seed_for(y: Variable, seed: Array | None) -> Array:
         seed = 1.0
     if isinstance(seed, NUMBERS):
         return y.xp.full_like(y, seed)
-    if kind_of(seed) is not type(y):
+    if (seed.library if isinstance(seed, Wrapper) else namespace(seed)) is not y.library:
         raise TypeError(f"seed is {describe(seed)} and this is {describe(y.value)}; both have to be of one library")
     if seed.shape != y.shape:
         raise ValueError(f"seed has shape {tuple(seed.shape)}, expected {y.shape}, the shape of what is differentiated")
     return seed if seed.dtype == y.dtype else y.xp.astype(seed, y.dtype)
 
 
-def backward(y: Variable, seed: Array | float | None, again: bool) -> None:
+def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
     """:meth:`Variable.backward`."""
     order = [v for v in Ancestry(y, through_all=True).order if v.differentiable]
     if not order:
@@ -105,10 +104,11 @@ def backward(y: Variable, seed: Array | float | None, again: bool) -> None:
         found = gradients.get(v.serial)
         found = y.xp.zeros_like(v) if found is None else found
         if again:
-            v.grad = as_variable(found)
+            v.grad = as_variable(found, type(v))
         else:  # where values come in, a gradient has memory of its own, and may be changed
             v.grad = y.library.asarray(found, copy=True) if v.operation is None else found
 
 
-def as_variable(x: Array) -> Variable:
-    return x if isinstance(x, Variable) else constant(x)
+def as_variable(x: Array, kind: type[Wrapper]) -> Wrapper:
+    """x itself if it is one, or a constant around it."""
+    return x if isinstance(x, Wrapper) else node(kind, x)

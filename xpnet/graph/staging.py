@@ -14,7 +14,7 @@ from xpnet.graph.group import Group
 from xpnet.graph.operations import DIVIDE, GET, POW, SUBTRACT
 from xpnet.graph.reverse import Ancestry, seed_for, sweep
 from xpnet.graph.scene import Arrow, Kind, Node, Scene, one_line
-from xpnet.graph.variable import NUMBERS, Variable
+from xpnet.graph.wrapper import NUMBERS, Wrapper
 
 #: Operations whose operands cannot change places: a number there, as in ``1 / x``, is part of the operation's symbol.
 IN_SYMBOL = ((SUBTRACT, 0), (SUBTRACT, 1), (DIVIDE, 0), (DIVIDE, 1), (POW, 0), (POW, 1))
@@ -23,7 +23,7 @@ IN_SYMBOL = ((SUBTRACT, 0), (SUBTRACT, 1), (DIVIDE, 0), (DIVIDE, 1), (POW, 0), (
 MOST_NODES = 1000
 
 
-def scene_of(y: Variable, *, forward: bool, backward: bool, seed: Any, unfold: bool | Collection[str]) -> Scene:
+def scene_of(y: Wrapper, *, forward: bool, backward: bool, seed: Any, unfold: bool | Collection[str]) -> Scene:
     """The scene of all that y was computed from; see :func:`xpnet.graph.draw`."""
     return _Stage(y, seed, backward, unfold).scene(forward)
 
@@ -31,7 +31,7 @@ def scene_of(y: Variable, *, forward: bool, backward: bool, seed: Any, unfold: b
 class _Stage:
     """Nodes and arrows as they are found, before their texts are written."""
 
-    def __init__(self, y: Variable, seed: Any, backward: bool, unfold: bool | Collection[str]) -> None:
+    def __init__(self, y: Wrapper, seed: Any, backward: bool, unfold: bool | Collection[str]) -> None:
         self.y, self.unfold = y, unfold
         self.variables = Ancestry(y, through_all=True).order[::-1]
         names = {v.name for v in self.variables}
@@ -40,7 +40,7 @@ class _Stage:
         self.keys: dict[Any, int] = {}
         self.nodes: dict[int, tuple[Kind, str]] = {}
         #: target key, operand, source key, value and who it is
-        self.arrows: dict[Any, tuple[int, int, Array, Variable | None]] = {}
+        self.arrows: dict[Any, tuple[int, int, Array, Wrapper | None]] = {}
         self.derivatives: dict[Any, Array] = {}
         self.totals: dict[int, Array] = {}
         if not isinstance(unfold, bool):
@@ -64,7 +64,7 @@ class _Stage:
         if wrong:
             raise ValueError(f"unfold names {wrong[0]!r}, and the groups here are: {', '.join(known) or 'none'}")
 
-    def _box(self, v: Variable) -> Group | None:
+    def _box(self, v: Wrapper) -> Group | None:
         """The group that v is drawn in, if it is drawn in one."""
         if v.operation is None or v.group is None or self.unfold is True:
             return None
@@ -73,13 +73,13 @@ class _Stage:
     def _key(self, thing: Any) -> int:
         return self.keys.setdefault(thing, len(self.keys))
 
-    def _place(self, v: Variable) -> None:
+    def _place(self, v: Wrapper) -> None:
         box = self._box(v)
         key = self._key(box or v.serial)
         if key not in self.nodes:
             self.nodes[key] = ("group", one_line(box.name)) if box else self._described(v)
         for i, x in enumerate(v.inputs):
-            if isinstance(x, Variable):
+            if isinstance(x, Wrapper):
                 source = self._key(self._box(x) or x.serial)
                 if source != key:
                     self.arrows.setdefault(self._way(v, i), (source, key, x.value, x))
@@ -88,19 +88,19 @@ class _Stage:
                 self.nodes[source] = ("number", summary(x))
                 self.arrows[self._way(v, i)] = (source, key, x, None)
 
-    def _way(self, v: Variable, i: int) -> Any:
+    def _way(self, v: Wrapper, i: int) -> Any:
         """What tells the arrow to operand i of v from others; into a box, all uses of a variable are one arrow."""
         box = self._box(v)
         return (v.serial, i) if box is None else (box, v.inputs[i].serial)
 
-    def _described(self, v: Variable) -> tuple[Kind, str]:
+    def _described(self, v: Wrapper) -> tuple[Kind, str]:
         if v.operation is not None:
             return "operation", symbol(v)
         if v.name is None and not v.differentiable:
             return "number", summary(v.value)
         return "input", next(self.unnamed) if v.name is None else one_line(v.name)
 
-    def _came_back(self, v: Variable, i: int, gradient: Array) -> None:
+    def _came_back(self, v: Wrapper, i: int, gradient: Array) -> None:
         way = self._way(v, i)
         self.derivatives[way] = self.derivatives[way] + gradient if way in self.derivatives else gradient
 
@@ -142,7 +142,7 @@ class _Stage:
         return f"sum {total}"
 
 
-def symbol(v: Variable) -> str:
+def symbol(v: Wrapper) -> str:
     """How the operation behind v is called in a picture."""
     operation = v.operation
     assert operation is not None

@@ -11,8 +11,8 @@ from xpnet.backend import backend_of, describe, dtype_name, name_of, namespace, 
 from xpnet.graph import operations as ops
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
-from xpnet.graph.variable import NUMBERS, Variable, record
-from xpnet.graph.wrapper import first_inside
+from xpnet.graph.variable import Variable, record
+from xpnet.graph.wrapper import NUMBERS, first_inside
 
 OUTSIDE = (
     "xpnet.graph: an array from outside of f may not know what a variable is; give it to f as an argument, or make it "
@@ -132,7 +132,7 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     gradients = sweep(reached.order, seed_for(y, None), again=again, keep=keep) if y.differentiable else {}
     found = [gradients[v.serial] if v.serial in gradients else v.xp.zeros_like(v) for v in leaves]
     if again:
-        return y, map(as_variable, found)
+        return y, (as_variable(g, type(y)) for g in found)
     return y.value, (y.library.asarray(g, copy=True) for g in found)  # they may share memory until here
 
 

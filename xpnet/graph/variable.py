@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, dtype_name, name_of, namespace
+from xpnet.backend import describe, name_of, namespace
 from xpnet.graph import operations as ops
-from xpnet.graph.group import Group, current
 from xpnet.graph.operations import Operation
-from xpnet.graph.wrapper import Wrapper
-
-_count = itertools.count(1)
-
-NUMBERS = (bool, int, float)
-NOTHING: Mapping[str, Any] = {}
+from xpnet.graph.recording import Recording
+from xpnet.graph.reverse import backward
+from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, node
 
 
 def _unary(operation: Operation) -> Callable[[Any], Variable]:
@@ -39,16 +34,6 @@ def _compared(operation: Operation) -> Callable[[Any, Any], Any]:
     return compared
 
 
-def of_booleans(operation: Operation, *operands: Any) -> Variable:
-    """An operation that is bitwise where there are integers, and logical for booleans, which alone are recorded."""
-    for x in operands:
-        if not isinstance(x, bool) and dtype_name(getattr(x, "dtype", type(x))) != "bool":
-            raise TypeError(
-                f"&, |, ^ and ~ are recorded for booleans only, got {getattr(x, 'dtype', type(x).__name__)}"
-            )
-    return record(operation, operands)
-
-
 class Variable(Wrapper):
     """An array of the Array API standard on top of one of any library, and the node of a graph.
 
@@ -63,27 +48,7 @@ class Variable(Wrapper):
         operation, inputs, options: what computed it, from what; None and empty where values come in.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "differentiable",
-        "grad",
-        "group",
-        "inputs",
-        "name",
-        "operation",
-        "options",
-        "serial",
-        "value",
-    )
-
-    library: ClassVar[ModuleType]
-
-    name: str | None
-    grad: Any
-    operation: Operation | None
-    inputs: tuple[Any, ...]
-    options: Mapping[str, Any]
-    group: Group | None
+    __slots__ = ()
 
     def __init__(self) -> None:
         raise TypeError("a variable is made with xpnet.graph.variable(x) or constant(x)")
@@ -126,17 +91,17 @@ class Variable(Wrapper):
     __gt__, __ge__ = _left(ops.GREATER), _left(ops.GREATER_EQUAL)
     __eq__, __ne__ = _compared(ops.EQUAL), _compared(ops.NOT_EQUAL)  # elementwise, as for all arrays
 
-    def __and__(self, other: Any) -> Variable:
-        return of_booleans(ops.AND, self, other)
+    def __and__(self, other: Any) -> Any:
+        return self.xp.bitwise_and(self, other)
 
-    def __or__(self, other: Any) -> Variable:
-        return of_booleans(ops.OR, self, other)
+    def __or__(self, other: Any) -> Any:
+        return self.xp.bitwise_or(self, other)
 
-    def __xor__(self, other: Any) -> Variable:
-        return of_booleans(ops.XOR, self, other)
+    def __xor__(self, other: Any) -> Any:
+        return self.xp.bitwise_xor(self, other)
 
-    def __invert__(self) -> Variable:
-        return of_booleans(ops.NOT, self)
+    def __invert__(self) -> Any:
+        return self.xp.bitwise_invert(self)
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     __hash__ = object.__hash__
@@ -171,8 +136,6 @@ class Variable(Wrapper):
         >>> float(slope), float(x.grad)
         (6.0, 2.0)
         """
-        from xpnet.graph.reverse import backward  # it is built on this module
-
         backward(self, seed, record)
 
 
@@ -187,9 +150,7 @@ def kind_of(x: Any) -> type[Variable]:
     except KeyError:
         library = namespace(x)
     if library not in _kinds:
-        from xpnet.graph.recording import Recording  # it is built on this module
-
-        body = {"__slots__": (), "__module__": __name__, "library": library, "xp": Recording(library)}
+        body = {"__slots__": (), "__module__": __name__, "library": library, "xp": Recording(library, record)}
         kind = _kinds.setdefault(library, type("Variable", (Variable,), body))
         _kinds[kind] = kind
     return _kinds.setdefault(type(x), _kinds[library])
@@ -224,28 +185,6 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
         function = getattr(kind.xp if operation.own else kind.library, operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
     return node(kind, value, differentiable, None, operation, inputs, options)
-
-
-def node(
-    kind: type[Variable],
-    value: Array,
-    differentiable: bool,
-    name: str | None,
-    operation: Operation | None = None,
-    inputs: tuple[Any, ...] = (),
-    options: Mapping[str, Any] = NOTHING,
-) -> Variable:
-    v = object.__new__(kind)
-    v.value = value
-    v.name = name
-    v.differentiable = differentiable
-    v.operation = operation
-    v.inputs = inputs
-    v.options = options
-    v.grad = None
-    v.group = current.get()
-    v.serial = next(_count)
-    return v
 
 
 def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:

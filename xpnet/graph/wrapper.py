@@ -1,31 +1,64 @@
-"""What an array of the standard has besides its operators, for a class that wraps one."""
+"""The node of a graph, and what an array of the standard has besides its operators."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from contextvars import ContextVar
 from math import prod
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from xpnet._typing import Array
 from xpnet.backend import device
-from xpnet.graph.operations import OPERATIONS
+from xpnet.graph.group import Group, current
+from xpnet.graph.operations import OPERATIONS, Operation
+
+NUMBERS = (bool, int, float)
+NOTHING: Mapping[str, Any] = {}
+
+_count = itertools.count(1)
 
 #: While grad() runs a function: the number of the first variable that this one is to be differentiated through.
 first_inside: ContextVar[int | None] = ContextVar("xpnet_graph_first_inside", default=None)
 
 
 class Wrapper:
-    """An array of the standard around another one, its ``value``; ``xp`` are the functions that take it."""
+    """An array around another one, its ``value``, with its place in a graph; see :class:`Variable`.
 
-    __slots__ = ()
+    Attributes:
+        library: the namespace of the value.
+        xp: the namespace of what wraps such a value: functions that record.
+        serial: numbers rise as nodes are made, so that operands come before results.
+        group: what the node is drawn with.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "differentiable",
+        "grad",
+        "group",
+        "inputs",
+        "name",
+        "operation",
+        "options",
+        "serial",
+        "value",
+    )
 
     __array_priority__ = 1000.0  # arrays of some libraries ask for it before they take over an operator
+    library: ClassVar[ModuleType]
     xp: ClassVar[ModuleType]
 
     value: Array
+    name: str | None
+    grad: Any
+    operation: Operation | None
+    inputs: tuple[Any, ...]
+    options: Mapping[str, Any]
     differentiable: bool
     serial: int
+    group: Group | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,3 +146,29 @@ class Wrapper:
         known = name in OPERATIONS or name in vars(type(self.xp))
         hint = f"; the standard has functions: namespace(v).{name}(v)" if known else ""
         raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
+
+
+Made = TypeVar("Made", bound=Wrapper)
+
+
+def node(
+    kind: type[Made],
+    value: Array,
+    differentiable: bool = False,
+    name: str | None = None,
+    operation: Operation | None = None,
+    inputs: tuple[Any, ...] = (),
+    options: Mapping[str, Any] = NOTHING,
+) -> Made:
+    """A new node around a value; without an operation it is where a value comes in."""
+    v = object.__new__(kind)
+    v.value = value
+    v.name = name
+    v.differentiable = differentiable
+    v.operation = operation
+    v.inputs = inputs
+    v.options = options
+    v.grad = None
+    v.group = current.get()
+    v.serial = next(_count)
+    return v
