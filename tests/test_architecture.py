@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import tokenize
 from pathlib import Path
 
@@ -67,6 +68,21 @@ def test_imports_run_one_way(path):
     for other in imported(path):
         same_folder = other == here and path.parent != PACKAGE
         assert same_folder or floor_of(other) < floor_of(here), f"{here} imports {other}"
+
+
+def test_no_files_import_each_other_in_a_circle():
+    names = {
+        ".".join(("xpnet", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__") for p in MODULES
+    }
+    sorter = graphlib.TopologicalSorter()
+    for path in MODULES:
+        here = ".".join(("xpnet", *path.relative_to(PACKAGE).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in names:
+                # `from folder import file` is an import of the file, and the folder's own list of names none
+                parts = {f"{node.module}.{alias.name}" for alias in node.names} & names
+                sorter.add(here, *(parts or {node.module}))
+    sorter.prepare()  # raises CycleError with the circle
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if room(p) in WRITTEN_ONCE], ids=lambda p: p.name)
