@@ -149,7 +149,7 @@ CASES: dict[str, Case] = {
     **over("std", None, 1, (0, -1), correction=0.5, without=("torch",)),  # whole numbers there
     "sum, in order": Case(lambda xp, x: xp.sum(x, axis=-1, dtype=x.dtype), ((2, 3),)),
     "sum of a number": Case(lambda xp, x: xp.sum(x) + xp.mean(x) * xp.max(x), ((),)),
-    "clip": Case(lambda xp, x: xp.clip(x, -1, 1), ((3, 4),)),
+    "clip": Case(lambda xp, x: xp.clip(x, -1.0, 1.0), ((3, 4),)),
     "clip, below": Case(lambda xp, x: xp.clip(x, min=-0.5), ((3, 4),)),
     "clip, above": Case(lambda xp, x: xp.clip(x, max=0.5), ((3, 4),), costly=True),
     "clip, by arrays": Case(lambda xp, x, y: xp.clip(x, y - 0.5, y + 0.5), ((3, 4), (3, 1))),
