@@ -110,3 +110,24 @@ def test_line_fit(outputs):
 
 def test_train_mnist(outputs):
     assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  test +\d+\.\d+%", outputs("train_mnist")[0])
+
+
+def test_graph_shopping(outputs):
+    printed, _ = outputs("graph_shopping")
+    by_graph, by_layers = (numbers(line) for line in printed.splitlines()[-2:])
+    assert by_graph == by_layers == [715, 2.2, 110, 3.3, 165, 650]
+    assert printed.count("pay 4620, one yen more an apple makes it 2.2 yen more") == 2
+
+
+def test_graph_chain_rule(outputs):
+    printed, _ = outputs("graph_chain_rule")
+    assert re.findall(r"^d\S+ .*= +(\d+)(?:, |$)", printed, re.MULTILINE) == ["1", "10", "10", "2"]
+    pairs = re.findall(r"by the graph (\S+), .* = (\S+)", printed)
+    assert len(pairs) == 2
+    assert all(by_graph == formula for by_graph, formula in pairs)
+
+
+def test_graph_network(outputs):
+    differences = re.findall(r"differ by (\S+)$", outputs("graph_network")[0], re.MULTILINE)
+    assert len(differences) == 4
+    assert all(float(d) < 1e-10 for d in differences)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from textwrap import dedent
 from unicodedata import combining, east_asian_width
 
@@ -134,10 +134,10 @@ def random_scene(seed, style):
 def expected(scene):
     """What a reader has to find: for each label of a node, the arrows into it, with that of the trunk in front."""
     labels = [f"[{n.label}]" if n.kind == "group" else f"({n.label})" for n in scene.nodes]
-    found = {}
+    found, uses = {}, Counter(arrow.source for arrow in scene.arrows)
     for key in {arrow.target for arrow in scene.arrows}:
-        arrows = scene.into(key)
-        lanes = [a for a in arrows if scene.nodes[a.source].kind in COMPUTED and len(scene.out_of(a.source)) == 1]
+        arrows = [a for a in scene.arrows if a.target == key]
+        lanes = [a for a in arrows if scene.nodes[a.source].kind in COMPUTED and uses[a.source] == 1]
         if scene.nodes[key].kind != "operation":  # those here are none whose operands can change places
             arrows[:0] = [arrows.pop(arrows.index(a)) for a in lanes[:1]]
         found[labels[key]] = [(labels[a.source], a.forward, a.backward) for a in arrows]

@@ -47,13 +47,3 @@ class Scene:
 
     nodes: tuple[Node, ...]
     arrows: tuple[Arrow, ...]
-
-    def node(self, key: int) -> Node:
-        return next(n for n in self.nodes if n.key == key)
-
-    def into(self, key: int) -> list[Arrow]:
-        """The arrows into a node, first operand first."""
-        return [a for a in self.arrows if a.target == key]
-
-    def out_of(self, key: int) -> list[Arrow]:
-        return [a for a in self.arrows if a.source == key]
