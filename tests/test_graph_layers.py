@@ -8,7 +8,7 @@ from oracles import assert_close, central_difference
 
 from xpnet import MultiLayerNet, Sequential, TwoLayerNet, functions
 from xpnet.backend import dtype_name, namespace
-from xpnet.graph import constant, grad, value_and_grad
+from xpnet.graph import constant, grad, value_and_grad, variable
 from xpnet.layers import ACTIVATIONS, Affine, LeakyReLU, Softmax, Tanh
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
@@ -248,3 +248,23 @@ def test_other_arguments_are_constants_on_every_backend(training_backend, digits
     found = grad(lambda params, x, t: net.loss_layer.forward(net.forward(params, x), t)[0])(net.params, x, t=t)
     for name, g in net.gradient(x, t).items():
         assert_close(training_backend.to_numpy(found[name]), training_backend.to_numpy(g), 1e-10)
+
+
+def test_a_gradient_with_respect_to_an_argument_that_is_constant_outside(training_backend, array):
+    """As in a penalty on the gradient of the input: d/dp Σ d/dz Σ p z² = 2 x."""
+    p, x = array([1.0, 2.0]), array([3.0, 4.0])
+    total = training_backend.xp.sum
+
+    def by_grad(p, x):
+        return namespace(p).sum(grad(lambda z: namespace(z).sum(z * p * z))(x))
+
+    def by_backward(p, x):
+        z = variable(x.value)
+        namespace(p).sum(z * p * z).backward(record=True)
+        return namespace(p).sum(z.grad)
+
+    for penalty in (by_grad, by_backward):
+        assert training_backend.to_numpy(grad(penalty)(p, x)).tolist() == [6, 8]
+    assert float(total(grad(lambda z: namespace(z).sum(z * z))(constant(x)))) == 14
+    with pytest.raises(TypeError, match="record=True"):
+        grad(lambda p: (p * variable(array(2.0))).backward())(array(3.0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from xpnet._typing import Array
 from xpnet.backend import describe, namespace
 from xpnet.graph.operations import unbroadcast
-from xpnet.graph.wrapper import NUMBERS, Wrapper, node
+from xpnet.graph.wrapper import NUMBERS, Wrapper, first_inside, node
 
 #: Gradients of variables, by their serial numbers.
 Gradients = dict[int, Array]
@@ -97,6 +97,12 @@ def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
     if not order:
         raise ValueError(
             "this was computed from constants alone, so there is nothing to differentiate it with respect to"
+        )
+    first = first_inside.get()
+    if not again and first is not None and order[0].serial >= first:
+        raise TypeError(
+            "backward() inside of a function that is being differentiated would find gradients that do not depend on "
+            "its argument any more; backward(record=True) finds some that do"
         )
     g = seed_for(y, seed)
     gradients = sweep(order, g, again=again) if y.differentiable else {}

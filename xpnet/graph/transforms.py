@@ -101,9 +101,10 @@ def _called(f: Callable[..., Any], args: list[Any], options: dict[str, Any], fir
 
 def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
     # a variable of a function around this one goes in as a node of its own, so that f's own use of it stays apart
-    if isinstance(x, Variable):
+    if isinstance(x, Variable) and x.differentiable:
         leaves.append(record(ops.SAME, (x,)))
     else:
+        x = x.value if isinstance(x, Variable) else x
         leaves.append(variable(_beside(x, arguments) if isinstance(x, NUMBERS) else x))
     return leaves[-1]
 

@@ -126,6 +126,7 @@ class Variable(Wrapper):
         Raises:
             ValueError: no seed where one is needed, one of another shape, or nothing to differentiate: this was
                 computed from constants alone.
+            TypeError: a seed of another library, or a call without ``record`` in a function that grad() runs.
 
         >>> from xpnet.graph import variable
         >>> x = variable(3.0)
