@@ -32,8 +32,9 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
 
     Returns:
         A function of the same arguments. The gradient is built like the argument: an array for an array, a dict for a
-        dict; a tuple of them if ``argnums`` is a tuple. Inside of a function that is differentiated itself, both are
-        variables of that one, so that ``grad(grad(f))`` is the second derivative.
+        dict; a tuple of them if ``argnums`` is a tuple. Where f also depends on variables from outside, value and
+        gradient are variables computed from these: inside of a function that is differentiated itself, for example, so
+        that ``grad(grad(f))`` is the second derivative.
 
     Raises:
         TypeError: f returns something else than a variable, uses a function that is not recorded, or makes a Python
