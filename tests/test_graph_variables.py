@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from typing import NamedTuple
 
@@ -200,13 +199,12 @@ def test_a_number_becomes_an_array_of_the_backend_selected(array):
 
 def test_a_long_chain(array):
     x = variable(np.ones(2))
-    y, start = x, time.perf_counter()
+    y = x
     for _ in range(100_000):
         y = y + x
     y = total(y)
     y.backward()
     assert x.grad.tolist() == [100_001, 100_001]
-    assert time.perf_counter() - start < 20
     gone = weakref.ref(y)
     del y
     assert gone() is None
