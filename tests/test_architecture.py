@@ -21,8 +21,9 @@ FLOORS = [
     {"errors"},
     {"backends"},
     {"backend"},
-    {"initializers", "functions", "optimizers", "validation", "interrupt", "minibatches", "history"},
-    {"layers", "losses"},
+    {"initializers", "functions", "validation", "interrupt", "minibatches", "history"},
+    {"layers", "losses", "schedules", "metrics", "images"},
+    {"optimizers"},
     {"gradient", "graph"},
     {"models", "plotting"},
     {"training", "book"},
@@ -31,7 +32,7 @@ FLOORS = [
     {"__main__"},
 ]
 #: What is written once, for every library.
-WRITTEN_ONCE = ("functions", "layers", "losses", "optimizers", "gradient", "graph")
+WRITTEN_ONCE = ("functions", "layers", "losses", "schedules", "metrics", "optimizers", "gradient", "graph")
 LIBRARIES = {"numpy", "np", "cupy", "cp", "torch", "jax", "jnp", "dask", "array_api_strict", "array_api_compat"}
 
 
