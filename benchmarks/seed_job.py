@@ -44,7 +44,7 @@ def compare(backends: list[str], device: str | None, steps: int) -> dict:
 
     import xpnet
     from xpnet.datasets import mnist
-    from xpnet.training import Minibatches
+    from xpnet.minibatches import Minibatches
 
     (x, t), _ = mnist()
     batches = Minibatches(len(x), 100, np.random.default_rng(0))
@@ -53,10 +53,10 @@ def compare(backends: list[str], device: str | None, steps: int) -> dict:
     for name in backends:
         contenders[f"xpnet on {name}"] = xpnet_on(start.to(name, None if name == "numpy" else device), x, t)
     for run in contenders.values():  # warm up, and back to the start
-        run(batches.block(20), True)
+        run(batches.block(20).rows, True)
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(ROUNDS):
-        block = batches.block(steps // ROUNDS)
+        block = batches.block(steps // ROUNDS).rows
         losses = {}
         for name in random.sample(list(contenders), len(contenders)):  # no one always runs after the same one
             time.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Fit the slope of y = w x + 2 to points, by mean squared error, with every optimizer there is / 最適化手法と直線.
+"""Fit the slope of y = w x + 2 to points, by mean squared error, with five optimizers / 最適化手法と直線.
 
 python examples/line_fit.py --backend torch
 """
@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from xpnet import backend_names, get_backend, gradient_descent
-from xpnet.optimizers import OPTIMIZERS
+from xpnet.optimizers import SGD, AdaGrad, Adam, Momentum, RMSprop
 from xpnet.plotting import new_figure, save
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,10 +34,9 @@ print(f"least squares, in closed form: w = {best:.6f}")
 
 figure, (left, right) = new_figure(2)
 left.scatter(points, backend.to_numpy(t), s=12, color="gray", label="data")
-for name, optimizer in OPTIMIZERS.items():
-    w, _, losses = gradient_descent(
-        mean_squared_error, backend.asarray([0.0], "float64"), steps=30, optimizer=optimizer(lr=0.1)
-    )
+for optimizer in (SGD(lr=0.1), Momentum(lr=0.02), AdaGrad(lr=1.0), RMSprop(lr=0.2), Adam(lr=1.0)):
+    name = type(optimizer).__name__
+    w, _, losses = gradient_descent(mean_squared_error, backend.asarray([0.0], "float64"), steps=30, optimizer=optimizer)
     print(f"{name:9} w = {float(w[0]):.6f}, mean squared error {losses[0]:.4f} -> {losses[-1]:.4f} in 30 steps")
     ends = np.asarray([-2.0, 2.0])
     left.plot(ends, float(w[0]) * ends + 2, label=name)

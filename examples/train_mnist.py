@@ -24,7 +24,7 @@ move = net.backend.asarray
 x_train, t_train, x_test, t_test = move(x_train), move(t_train), move(x_test), move(t_test)
 
 trainer = Trainer(net, SGD(lr=0.1), batch_size=100, seed=0)
-history = trainer.fit(x_train, t_train, validation=(x_test, t_test), iterations=args.iterations, on_evaluation=print)
+history = trainer.fit(x_train, t_train, validation=(x_test, t_test), iterations=args.iterations, callbacks=[print])
 print(f"{history.samples_per_second:,.0f} samples/s")
 
 # Scores become probabilities.

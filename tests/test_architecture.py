@@ -17,11 +17,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: From the ground up: a module imports only from floors below its own, or from within its own folder.
 FLOORS = [
-    {"_typing", "storage", "datasets"},
+    {"_typing"},
     {"errors"},
+    {"storage", "datasets"},
     {"backends"},
     {"backend"},
-    {"initializers", "functions", "validation", "interrupt", "minibatches", "history"},
+    {"initializers", "functions", "validation", "interrupt", "minibatches", "history", "descriptions"},
     {"layers", "losses", "schedules", "metrics", "images"},
     {"optimizers"},
     {"gradient", "graph"},

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 import xpnet
-from xpnet import Trainer, TwoLayerNet, backend_names, cli
+from xpnet import Trainer, TwoLayerNet, backend_names
 from xpnet.backends import ARRAY_PACKAGES
+from xpnet.cli import common, main
 from xpnet.optimizers import OPTIMIZERS
 
 FILES = ["history.json", "training.png", "weights.safetensors"]
@@ -28,12 +29,12 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def command(monkeypatch, digits, tmp_path):
     """``command(*arguments)`` in this process, in an empty folder, with a tenth of MNIST."""
     (x_train, t_train), (x_test, t_test) = digits
-    monkeypatch.setattr(cli, "mnist", lambda: ((x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])))
+    monkeypatch.setattr(common, "mnist", lambda: ((x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])))
     monkeypatch.delenv("XPNET_BACKEND", raising=False)
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments, **environment):
-        return CliRunner().invoke(cli.main, [str(a) for a in arguments], env=environment)
+        return CliRunner().invoke(main, [str(a) for a in arguments], env=environment)
 
     return invoke
 

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SHORT = {"train_mnist": ["--iterations", "100"], "gradient_check": ["--samples", "2"]}
+SHORT = {
+    "train_mnist": ["--iterations", "100"],
+    "optimizers_mnist": ["--iterations", "100"],
+    "gradient_check": ["--samples", "2"],
+}
 NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
 
@@ -104,8 +108,26 @@ def test_line_fit(outputs):
     printed, _ = outputs("line_fit")
     best = float(re.search(r"closed form: w = (\S+)", printed)[1])
     fitted = {name: float(w) for name, w in re.findall(r"^(\w+) +w = (\S+),", printed, re.MULTILINE)}
-    assert fitted["sgd"] == pytest.approx(best, abs=1e-3)
+    assert fitted["SGD"] == pytest.approx(best, abs=1e-3)
     assert all(abs(w - best) < 3 for w in fitted.values()), "nearer than where it started"
+
+
+def test_optimizer_paths(outputs):
+    """After 30 steps, by the rules in closed form where they have one: y ← y - 0.95 2 y, x ← x - 0.95 x / 10."""
+    printed, _ = outputs("optimizer_paths")
+    ends = {name: numbers(rest)[:2] for name, rest in re.findall(r"^(\w+) +\((.*?)\)", printed, re.MULTILINE)}
+    assert len(ends) == 8
+    assert ends["SGD"] == pytest.approx([-7 * 0.905**30, 2 * (-0.9) ** 30], abs=1e-4)
+    values = [float(v) for v in re.findall(r"f = (\S+) after", printed)]
+    assert all(v < 7**2 / 20 + 2**2 for v in values), "lower than where they started"
+
+
+def test_optimizers_mnist(outputs):
+    printed, _ = outputs("optimizers_mnist")
+    losses = {name: float(loss) for name, loss in re.findall(r"^(\w+) +loss (\S+),", printed, re.MULTILINE)}
+    assert len(losses) == 7
+    assert all(loss < 2.35 for loss in losses.values())
+    assert losses["Adam"] < losses["SGD"]
 
 
 def test_train_mnist(outputs):

@@ -9,7 +9,7 @@ from oracles import assert_close, central_difference
 from xpnet import MultiLayerNet, Sequential, TwoLayerNet, functions
 from xpnet.backend import dtype_name, namespace
 from xpnet.graph import constant, grad, value_and_grad, variable
-from xpnet.layers import ACTIVATIONS, Affine, LeakyReLU, Softmax, Tanh
+from xpnet.layers import ACTIVATIONS, Affine, Dropout, LeakyReLU, Softmax, Tanh
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
 LAYERS = {
@@ -19,6 +19,7 @@ LAYERS = {
     "leaky_relu, slope 0.3": (LeakyReLU(0.3), (4, 5), (4, 5)),
     "leaky_relu, slope -1": (LeakyReLU(-1.0), (4, 5), (4, 5)),
     "softmax": (Softmax(), (4, 5), (4, 5)),
+    "dropout, off": (Dropout(), (4, 5), (4, 5)),
     "affine": (Affine(5, 3), (4, 5), (4, 3)),
     "affine of images": (Affine(12, 3), (4, 3, 2, 2), (4, 3)),
     "affine, tagged": (Affine(5, 1, "7"), (1, 5), (1, 1)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles import assert_close, gradients
 
-from xpnet.layers import ACTIVATIONS, GELU, Affine, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import ACTIVATIONS, GELU, Affine, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 
 LAYERS = {
     "Affine": (Affine(5, 3), (4, 5), (4, 3)),
@@ -22,6 +22,7 @@ LAYERS = {
     "GELU": (GELU(), (4, 5), (4, 5)),
     "Identity": (Identity(), (4, 5), (4, 5)),
     "Softmax": (Softmax(), (4, 5), (4, 5)),
+    "Dropout, off": (Dropout(), (4, 5), (4, 5)),
 }
 
 

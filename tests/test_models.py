@@ -101,7 +101,7 @@ def test_accuracy_is_counted_in_chunks(backend, array, rng, monkeypatch):
     x, t = rng.normal(size=(25, 6)), rng.integers(0, 4, 25)
     expected = (backend.to_numpy(net.predict(array(x))).argmax(axis=1) == t).sum() / 25
     for chunk in (1, 10, 25, 100):
-        monkeypatch.setattr("xpnet.models.CHUNK", chunk)
+        monkeypatch.setattr("xpnet.models.sequential.CHUNK", chunk)
         assert net.accuracy(array(x), array(t)) == expected
         assert net.accuracy(array(x), array(np.eye(4)[t])) == expected
 

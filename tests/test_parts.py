@@ -1,13 +1,12 @@
-"""The small parts: initializers, the optimizer, and the book's classes against the figures it prints."""
+"""The small parts: initializers, and the book's classes against the figures it prints."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from xpnet import SGD, book, layers, losses
+from xpnet import book, layers, losses
 from xpnet.initializers import get_initializer, he, normal, xavier, zeros
-from xpnet.optimizers import OPTIMIZERS
 
 
 @pytest.mark.parametrize(
@@ -37,27 +36,6 @@ def test_initializers_by_name():
             normal(std)
     with pytest.raises(ValueError, match="unknown mode 'fan_out'"):
         xavier("fan_out")
-
-
-def test_sgd(training_backend, array):
-    b = training_backend
-    params = {"W": b.asarray([1.0, 2.0]), "b": b.asarray([[3.0]])}
-    grads = {"W": array([10.0, -10.0]), "b": array([[1.0]])}
-    sgd = SGD(lr=0.1)
-    params, state = sgd.step(params, grads, sgd.init(params))
-    np.testing.assert_allclose(b.to_numpy(params["W"]), [0, 3], atol=1e-15)
-    sgd.update(params, grads)
-    np.testing.assert_allclose(b.to_numpy(params["W"]), [-1, 4], atol=1e-15)
-    np.testing.assert_allclose(b.to_numpy(params["b"]), [[2.8]])
-    assert state == {}
-    assert OPTIMIZERS["sgd"](lr=0.1) == sgd
-    assert type(SGD(lr=np.float64(0.1)).lr) is float, "a scalar of NumPy would make float64 of float32"
-
-
-@pytest.mark.parametrize("lr", [0, -0.1, float("nan"), float("inf"), "0.1", None])
-def test_learning_rates_that_are_not(lr):
-    with pytest.raises(ValueError, match=r"the learning rate is .*, expected a positive number"):
-        SGD(lr=lr)
 
 
 def test_two_apples_and_tax():

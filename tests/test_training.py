@@ -12,7 +12,7 @@ from xpnet import SGD, DivergedError, MultiLayerNet, Sequential, Trainer, TwoLay
 from xpnet.layers import Affine
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss
 from xpnet.minibatches import Minibatches
-from xpnet.training import LONGEST_BLOCK
+from xpnet.training import LONGEST_BLOCK, Callback
 
 
 def fit(backend, split, dtype="float32", lr=0.1, **options):
@@ -70,7 +70,7 @@ def test_minibatches_are_shuffled_epochs():
     batches = Minibatches(25, 10, np.random.default_rng(0))
     epochs = []
     for _ in range(3):
-        rows = [batches.block(1), batches.block(5), batches.block(5)]
+        rows = [batches.block(1).rows, batches.block(5).rows, batches.block(5).rows]
         assert [r.shape for r in rows] == [(1, 10), (1, 10), (1, 5)]
         assert batches.epoch_ended
         epochs.append(np.concatenate([r.ravel() for r in rows]))
@@ -79,21 +79,24 @@ def test_minibatches_are_shuffled_epochs():
     sizes = Minibatches(1000, 10, np.random.default_rng(0))
     one_by_one = Minibatches(1000, 10, np.random.default_rng(0))
     for most in (1, 7, 64, 100):
-        block = sizes.block(most)
-        for row in block:
-            np.testing.assert_array_equal(one_by_one.block(1)[0], row, err_msg="blocks do not change the order")
+        for row in sizes.block(most).rows:
+            np.testing.assert_array_equal(one_by_one.block(1).rows[0], row, err_msg="blocks do not change the order")
 
 
 def test_history(training_backend, digits):
     (x, t), _ = digits
     seen, blocks = [], []
+
+    class Blocks(Callback):
+        def on_block(self, trainer):
+            blocks.append(trainer.history.iterations)
+
     trainer = fit(
         training_backend,
         (x[:1050], t[:1050]),
         epochs=2,
         validation=(training_backend.asarray(x[-50:]), training_backend.asarray(t[-50:])),
-        on_evaluation=seen.append,
-        on_block=lambda history: blocks.append(history.iterations),
+        callbacks=[seen.append, Blocks()],
     )
     history = trainer.history
     assert history.iterations == 22  # the eleventh batch of an epoch has 50 samples
@@ -190,13 +193,14 @@ def test_ctrl_c_finishes_the_step(training_backend, digits):
     net = TwoLayerNet(784, 5, 10, seed=0, backend=b)
     trainer = Trainer(net, SGD(0.1), seed=1)
 
-    def interrupt(history):
-        if history.iterations >= 7:
-            os.kill(os.getpid(), signal.SIGINT)
+    class Interrupt(Callback):
+        def on_block(self, trainer):
+            if trainer.iteration >= 7:
+                os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        trainer.fit(b.asarray(x), b.asarray(t), iterations=10_000, on_block=interrupt)
+        trainer.fit(b.asarray(x), b.asarray(t), iterations=10_000, callbacks=[Interrupt()])
     assert signal.getsignal(signal.SIGINT) is before
     steps = trainer.history.iterations
     assert 7 <= steps < 7 + 2 * LONGEST_BLOCK

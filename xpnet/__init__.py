@@ -9,24 +9,42 @@
 True
 """
 
-from xpnet import book, datasets, functions, gradient, graph, initializers, layers, losses, optimizers, plotting
+from xpnet import (
+    book,
+    datasets,
+    functions,
+    gradient,
+    graph,
+    images,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    plotting,
+    schedules,
+    training,
+)
 from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
-from xpnet.errors import DivergedError
+from xpnet.errors import CheckpointError, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
-from xpnet.history import Evaluation, History
-from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet
-from xpnet.optimizers import SGD
-from xpnet.training import Trainer, make_step
+from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
+from xpnet.optimizers import SGD, Adam, AdamW, Momentum
+from xpnet.training import Evaluation, History, Trainer, make_step
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "Backend",
     "BackendUnavailableError",
+    "CheckpointError",
     "DivergedError",
     "Evaluation",
     "History",
+    "Momentum",
     "MultiLayerNet",
     "Sequential",
     "Trainer",
@@ -40,13 +58,18 @@ __all__ = [
     "gradient",
     "gradient_descent",
     "graph",
+    "images",
     "initializers",
     "layers",
+    "load_network",
     "losses",
     "make_step",
+    "metrics",
     "namespace",
     "numerical_gradient",
     "optimizers",
     "plotting",
+    "schedules",
+    "training",
     "use_backend",
 ]

@@ -22,6 +22,9 @@ class Layer(Protocol):
     ``reach``, how far an entry of the input reaches in the output: ``"element"`` (only the entry in its place),
     ``"sample"`` (its sample), or ``"batch"``, which is assumed of a layer that does not say; and ``kink``, the input at
     which the derivative of an elementwise layer jumps (0.0 for ReLU), or None.
+
+    A layer that is random while training has ``masks(rng, shape)``, which draws arrays by name on the host for an input
+    of that shape; ``forward`` finds them among its parameters in a training step, and nowhere else.
     """
 
     @property

@@ -1,21 +1,38 @@
 """The book's stateful classes, so that its code can be typed as printed: ``forward``, ``backward``, ``.dW``, ``.db``.
 
-Each is thin over the pure layer of the same name. They remember what they were called with, which is easy to read and
-is why they are for learning: a compiled training step wants the pure ones.
+Each is thin over the pure layer of the same name, and each optimizer over that of ``xpnet.optimizers``. They remember
+what they were called with, which is easy to read and is why they are for learning: a compiled training step wants the
+pure ones.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from xpnet import layers, losses
+from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
 from xpnet.backend import get_backend, namespace
 from xpnet.functions import softmax
+from xpnet.optimizers import SGD, Momentum, Nesterov
 
-__all__ = ["AddLayer", "Affine", "MulLayer", "Relu", "Sigmoid", "SoftmaxWithLoss", "simpleNet"]
+__all__ = [
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AddLayer",
+    "Affine",
+    "Momentum",
+    "MulLayer",
+    "Nesterov",
+    "RMSprop",
+    "Relu",
+    "Sigmoid",
+    "SoftmaxWithLoss",
+    "simpleNet",
+]
 
 
 class MulLayer:
@@ -197,3 +214,31 @@ class simpleNet:
         scores = self.predict(x)
         losses.SoftmaxWithLoss().check(scores.shape, t)
         return x, *losses.SoftmaxWithLoss().forward(scores, t)
+
+
+@dataclass(frozen=True, repr=False)
+class AdaGrad(optimizers.AdaGrad):
+    """AdaGrad with the book's 1e-7 next to the root.
+
+    >>> params, adagrad = {"W": np.asarray([1.0])}, AdaGrad(lr=0.5)
+    >>> adagrad.update(params, {"W": np.asarray([5.0])})
+    >>> params["W"].round(6)
+    array([0.5])
+    """
+
+    eps: float = 1e-7
+
+
+@dataclass(frozen=True, repr=False)
+class RMSprop(optimizers.RMSprop):
+    """RMSprop with the book's 1e-7 next to the root."""
+
+    eps: float = 1e-7
+
+
+@dataclass(frozen=True, repr=False)
+class Adam(optimizers.Adam):
+    """Adam with the book's 1e-7, next to the root of v as it is: the corrections are in the learning rate."""
+
+    eps: float = 1e-7
+    folded: bool = True

@@ -17,3 +17,7 @@ class DivergedError(ArithmeticError):
     def __init__(self, message: str, *, iteration: int, loss: float, path: Array = None) -> None:
         super().__init__(message)
         self.iteration, self.loss, self.path = iteration, loss, path
+
+
+class CheckpointError(ValueError):
+    """A file is not what was expected: damaged, foreign, or of another network or optimizer; the message names it."""

@@ -1,37 +1,95 @@
-"""Minibatches, drawn on the host: one seed gives the same ones on every backend."""
+"""Minibatches, and the masks that go with them, drawn on the host: one seed gives the same ones on every backend."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
+
+#: ``masks(rng, samples)``: the masks of one step, by name.
+Masks = Callable[[np.random.Generator, int], dict[str, np.ndarray]]
+
+SAMPLING = ("epochs", "replacement")
+#: About how much memory the masks of one block take.
+MASK_BYTES = 2**26
+
+
+class Block(NamedTuple):
+    """What K steps in a row are taken on: integers (K, B), the samples of each, and masks (K, B, ...) by name."""
+
+    rows: np.ndarray
+    masks: dict[str, np.ndarray]
+
+
+class Mark(NamedTuple):
+    """A place to go back to."""
+
+    order: np.ndarray
+    taken: int
+    rng: Mapping[str, Any]
 
 
 class Minibatches:
-    """Shuffled epochs without end: every sample once, then again in another order; the last batch may be shorter.
+    """Minibatches of n samples, without end.
+
+    With ``sampling="epochs"``, every sample once, then again in another order; the last batch of an epoch may be
+    shorter. With ``"replacement"``, each batch by itself, as the book draws them; an epoch is as many of them.
 
     >>> batches = Minibatches(5, 2, np.random.default_rng(0))
-    >>> batches.block(10).shape, batches.block(10).shape, batches.epoch_ended
+    >>> batches.block(10).rows.shape, batches.block(10).rows.shape, batches.epoch_ended
     ((2, 2), (1, 1), True)
     """
 
-    def __init__(self, n: int, batch_size: int, rng: np.random.Generator) -> None:
-        self.n, self.batch_size, self.rng = n, batch_size, rng
-        self.order, self.position = np.arange(0), 0
+    def __init__(
+        self, n: int, batch_size: int, rng: np.random.Generator, sampling: str = "epochs", masks: Masks | None = None
+    ) -> None:
+        self.n, self.batch_size, self.rng, self.sampling, self.masks = n, batch_size, rng, sampling, masks
+        self.order, self.taken = np.arange(0), self.per_epoch
 
     @property
     def per_epoch(self) -> int:
         """How many minibatches an epoch has."""
         return -(-self.n // self.batch_size)
 
-    def block(self, most: int) -> np.ndarray:
-        """The samples of the next minibatches, integers (K, B): at most so many, of one size, of one epoch."""
-        if self.epoch_ended:
-            self.order, self.position = self.rng.permutation(self.n), 0
-        rest = self.order[self.position :]
-        whole = min(most, rest.size // self.batch_size)
-        rows = rest[: whole * self.batch_size].reshape(whole, -1) if whole else rest[None, :]
-        self.position += rows.size
-        return rows
-
     @property
     def epoch_ended(self) -> bool:
-        return self.position == self.order.size
+        return self.taken == self.per_epoch
+
+    def block(self, most: int) -> Block:
+        """The next minibatches, at most so many, of one size and one epoch; asking for fewer gives the same ones."""
+        if self.epoch_ended:
+            self.taken = 0
+            if self.sampling == "epochs":
+                self.order = self.rng.permutation(self.n)
+        size = self.batch_size
+        whole = self.per_epoch if self.sampling == "replacement" else self.n // size
+        count = max(min(most, whole - self.taken), 1)
+        start, self.taken = self.taken * size, self.taken + count
+        if self.masks is None:
+            if self.sampling == "replacement":
+                return Block(self.rng.integers(0, self.n, (count, size)), {})
+            return Block(self.order[start : start + count * size].reshape(count, -1), {})
+        return self._masked(start, count)
+
+    def _masked(self, start: int, count: int) -> Block:
+        """The same, with the draws of one step after those of the step before, however many steps there are."""
+        assert self.masks is not None
+        rows, masks, size, room = [], [], self.batch_size, MASK_BYTES
+        for k in range(count):
+            here = slice(start + k * size, start + (k + 1) * size)
+            row = self.rng.integers(0, self.n, size) if self.sampling == "replacement" else self.order[here]
+            rows.append(row)
+            masks.append(self.masks(self.rng, len(row)))
+            room -= sum(mask.nbytes for mask in masks[-1].values())
+            if room <= 0:
+                break
+        self.taken += len(rows) - count
+        return Block(np.stack(rows), {name: np.stack([m[name] for m in masks]) for name in masks[0]})
+
+    def mark(self) -> Mark:
+        return Mark(self.order, self.taken, self.rng.bit_generator.state)
+
+    def go_back(self, mark: Mark) -> None:
+        """Be again where ``mark`` was made: the same minibatches follow."""
+        self.order, self.taken, self.rng.bit_generator.state = mark

@@ -23,7 +23,8 @@ def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
         if xp.isdtype(x.dtype, ("integral", "bool")):
             raise TypeError(
                 f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; scale images to 0..1 first, "
-                f"xp.astype({name}, xp.{wanted}) / 255, as xpnet.datasets.mnist(normalize=True) does"
+                f"xp.astype({name}, xp.{wanted}) / 255, as xpnet.datasets.mnist(normalize=True) does, or train with "
+                "Trainer(..., divide_x_by=255)"
             )
         raise TypeError(
             f"{name} has dtype {x.dtype}, the network computes in {wanted} (the dtype it was made with); "
@@ -34,15 +35,27 @@ def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
 
 
 def check_samples(
-    x: Any, t: Any, *, backend: Backend, dtype: Any, outputs: int, loss: Loss, names: tuple[str, str] = ("x", "t")
+    x: Any,
+    t: Any,
+    *,
+    backend: Backend,
+    dtype: Any,
+    outputs: int,
+    loss: Loss,
+    names: tuple[str, str] = ("x", "t"),
+    integers: bool = False,
 ) -> None:
     """Raise unless ``x`` and ``t`` can be trained on: what :func:`check_input` says, finite, and targets that fit.
+
+    With ``integers``, x may be of any integer dtype as well, as it will be converted a batch at a time.
 
     It reads the values, so it waits for the device. Labels are looked at here and nowhere else: some libraries wrap
     an index that is out of range instead of refusing it.
     """
     x_name, t_name = names
-    check_input(x, backend, dtype, x_name)
+    check_same_backend(x, x_name, backend, "the network")
+    converted = integers and namespace(x).isdtype(x.dtype, "integral")
+    check_input(x, backend, x.dtype if converted else dtype, x_name)
     check_same_backend(t, t_name, backend, "the network")
     if t.ndim == 0 or t.shape[0] != x.shape[0]:
         count = t.shape[0] if t.ndim else 1
@@ -67,6 +80,13 @@ def check_positive(value: Any, name: str, example: str) -> float:
     """A positive finite number as a Python float, or ``ValueError``."""
     if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or not float(value) > 0:
         raise ValueError(f"{name} is {value!r}, expected a positive number, {example}")
+    return float(value)
+
+
+def check_share(value: Any, name: str, use: str) -> float:
+    """A number from 0 up to, and without, 1 as a Python float, or ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"{name} is {value!r}, expected the share {use}: 0 or more, and less than 1")
     return float(value)
 
 

@@ -12,11 +12,12 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from xpnet._typing import Array, State
+from xpnet._typing import Array, Params, State
 from xpnet.backends import ARRAY_PACKAGES
 
-#: ``step(state, x, t, rows) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``.
-Step = Callable[[State, Array, Array, Array], tuple[State, Array]]
+#: ``step(state, x, t, rows, masks) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``, with masks by
+#: name for layers that draw them.
+Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
 
@@ -221,7 +222,15 @@ class Backend(ABC):
         """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned."""
         return step
 
-    def run(self, step: Step, state: State, x: Array, t: Array, block: np.ndarray) -> tuple[State, np.ndarray]:
+    def run(
+        self,
+        step: Step,
+        state: State,
+        x: Array,
+        t: Array,
+        block: np.ndarray,
+        masks: dict[str, np.ndarray] | None = None,
+    ) -> tuple[State, np.ndarray]:
         """Take one step for each row of ``block``, and read the losses back together.
 
         Args:
@@ -229,16 +238,26 @@ class Backend(ABC):
             state: consumed.
             x, t: all samples and their targets, on this backend.
             block: integers (K, B) on the host: the samples of each of K minibatches.
+            masks: on the host, (K, B, ...) by name: what layers that are random in training draw.
 
         Returns:
             The state after K steps, and K losses as a NumPy array.
         """
         losses = []
-        rows = self.asarray(block)  # one transfer a block
-        for i in range(block.shape[0]):
-            state, loss = step(state, x, t, rows[i, ...])
+        for rows, drawn in self.portions(block, masks or {}):
+            state, loss = step(state, x, t, rows, drawn)
             losses.append(loss)
-        return state, self.to_numpy(self.xp.stack(losses))
+        return state, self.read_together(losses)
+
+    def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """The rows and the masks of one step after the other, moved to the device once a block."""
+        rows, moved = self.asarray(block), {name: self.asarray(mask) for name, mask in masks.items()}
+        for i in range(block.shape[0]):
+            yield rows[i, ...], {name: mask[i, ...] for name, mask in moved.items()}
+
+    def read_together(self, numbers: list[Array]) -> np.ndarray:
+        """0-d arrays as one NumPy array; the device is waited for once."""
+        return self.to_numpy(self.xp.stack(numbers))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Backend) and (self.name, self.device) == (other.name, other.device)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array, State
+from xpnet._typing import Array
 from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
 
 
@@ -84,13 +84,13 @@ class JaxBackend(Backend):
     def compile(self, step: Step) -> Step:
         return self.library().jit(step, donate_argnums=0)  # type: ignore[no-any-return]
 
-    def run(self, step: Step, state: State, x: Array, t: Array, block: np.ndarray) -> tuple[State, np.ndarray]:
-        """Hand rows over as they are: a compiled step takes a host array in less time than a slice on the device."""
-        losses = []
-        for rows in block.astype(np.int32):
-            state, loss = step(state, x, t, rows)
-            losses.append(loss)
-        return state, np.asarray(self.library().device_get(losses))
+    def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """As they are on the host: a compiled step takes such an array in less time than a slice on the device."""
+        for i, rows in enumerate(block.astype(np.int32)):
+            yield rows, {name: mask[i] for name, mask in masks.items()}
+
+    def read_together(self, numbers: list[Array]) -> np.ndarray:
+        return np.asarray(self.library().device_get(numbers))
 
 
 def _refuse_to_wrap(x: Any) -> None:

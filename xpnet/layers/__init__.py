@@ -2,6 +2,7 @@
 
 from xpnet.layers.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.layers.affine import Affine
+from xpnet.layers.dropout import Dropout
 
 #: The activations that have a name.
 ACTIVATIONS = {
@@ -13,4 +14,19 @@ ACTIVATIONS = {
     "identity": Identity,
 }
 
-__all__ = ["ACTIVATIONS", "GELU", "Affine", "Identity", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+#: Every layer, by the name of its class.
+LAYERS = {kind.__name__: kind for kind in (Affine, Identity, ReLU, LeakyReLU, Sigmoid, Tanh, GELU, Softmax, Dropout)}
+
+__all__ = [
+    "ACTIVATIONS",
+    "GELU",
+    "LAYERS",
+    "Affine",
+    "Dropout",
+    "Identity",
+    "LeakyReLU",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+]

@@ -5,6 +5,7 @@
 matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when something is drawn.
 """
 
+from xpnet.plotting.classification import confusion, mistakes
 from xpnet.plotting.curves import accuracy_curve, function_curves, loss_curve, training_curves
 from xpnet.plotting.figures import INSTALL, PlottingUnavailableError, new_figure, png, save
 from xpnet.plotting.networks import activation_histograms, activations, digits
@@ -17,12 +18,14 @@ __all__ = [
     "accuracy_curve",
     "activation_histograms",
     "activations",
+    "confusion",
     "contours",
     "descent_paths",
     "digits",
     "function_curves",
     "gradient_field",
     "loss_curve",
+    "mistakes",
     "new_figure",
     "png",
     "save",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backend import Backend, describe, name_of
-from xpnet.history import History
 from xpnet.plotting.figures import axes_or_new, new_figure
 from xpnet.plotting.grids import Interval, Points, line, to_host, with_gaps
 
@@ -19,7 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def loss_curve(history: History, ax: Axes | None = None) -> Axes:
+class Course(Protocol):
+    """What is drawn of a training run: ``xpnet.History`` has it."""
+
+    losses: list[float]
+    evaluations: list[Any]
+
+
+def loss_curve(history: Course, ax: Axes | None = None) -> Axes:
     """The loss of each minibatch, and its mean over stretches of 1/100 of the run."""
     ax = axes_or_new(ax)
     losses = history.losses
@@ -34,7 +40,7 @@ def loss_curve(history: History, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def accuracy_curve(history: History, ax: Axes | None = None) -> Axes:
+def accuracy_curve(history: Course, ax: Axes | None = None) -> Axes:
     """Train and test accuracy at the start, after each epoch, and at the end."""
     ax = axes_or_new(ax)
     for name, style in (("train", "o-"), ("test", "s--")):
@@ -48,7 +54,7 @@ def accuracy_curve(history: History, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def training_curves(history: History) -> Figure:
+def training_curves(history: Course) -> Figure:
     """Loss and accuracy beside each other."""
     figure, (left, right) = new_figure(2)
     loss_curve(history, left)

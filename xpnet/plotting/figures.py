@@ -21,11 +21,11 @@ class PlottingUnavailableError(ImportError):
     """matplotlib is not installed, or cannot be imported."""
 
 
-def new_figure(columns: int = 1, projection: str | None = None) -> tuple[Figure, Any]:
-    """A figure with so many Axes beside each other, tied to no window.
+def new_figure(columns: int = 1, projection: str | None = None, *, rows: int = 1) -> tuple[Figure, Any]:
+    """A figure with so many Axes beside each other and below each other, tied to no window.
 
     Args:
-        columns: how many; the second value returned is one Axes, or an array of them if there are more.
+        columns, rows: how many; the second value returned is one Axes, or an array of them if there are more.
         projection: ``"3d"`` for Axes that :func:`surface` can draw on.
 
     Raises:
@@ -35,8 +35,8 @@ def new_figure(columns: int = 1, projection: str | None = None) -> tuple[Figure,
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlottingUnavailableError(f"drawing needs matplotlib ({error}); {INSTALL}") from error
-    figure = Figure(figsize=(5.5 * columns, 4), layout="constrained")
-    return figure, figure.subplots(1, columns, subplot_kw={"projection": projection})
+    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, subplot_kw={"projection": projection})
 
 
 def axes_or_new(ax: Axes | None, projection: str | None = None) -> Axes:

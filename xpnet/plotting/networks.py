@@ -36,32 +36,43 @@ def digits(images: Array, t: Array, predicted: Array | None = None, ax: Axes | N
         ValueError: another shape, another number of labels, or labels that are not integers.
     """
     given, ax = ax, axes_or_new(ax)
-    pictures = _pictures(to_host(images))
-    truth = _labels(t, "t", len(pictures))
-    guess = truth if predicted is None else _labels(predicted, "predicted", len(pictures))
+    pictures = as_pictures(to_host(images))
+    truth = as_labels(t, "t", len(pictures))
+    guess = truth if predicted is None else as_labels(predicted, "predicted", len(pictures))
     order = np.argsort(truth == guess, kind="stable")[: check_count(count, "count")]
-    columns = ceil(sqrt(len(order)))
-    rows = ceil(len(order) / columns)
-    if given is None:
-        resize(ax, max(3.5, 0.85 * columns), max(2.0, rows) + 0.3)
-    size = _font_size(ax, columns, rows)
-    finite = pictures[order][np.isfinite(pictures[order])]
-    shades = {"vmin": finite.min(initial=0), "vmax": finite.max(initial=0) or 1, "cmap": "gray_r"}
-    for place, i in enumerate(order):
-        row, column = divmod(place, columns)
-        left, bottom = column * CELL[0] + (CELL[0] - 1) / 2, (row + 1) * CELL[1]
-        ax.imshow(pictures[i], extent=(left, left + 1, bottom, bottom - 1), **shades)
-        wrong = truth[i] != guess[i]
-        text, color = (f"{truth[i]} → {guess[i]}", "tab:red") if wrong else (f"{truth[i]}", "black")
-        ax.text(left + 0.5, bottom - 1.04, text, color=color, fontsize=size, ha="center", va="bottom")
-    ax.set(xlim=(0, columns * CELL[0]), ylim=(rows * CELL[1], 0), aspect="equal")
+    wrong = (truth != guess)[order]
+    texts = [f"{truth[i]} → {guess[i]}" if bad else f"{truth[i]}" for i, bad in zip(order, wrong, strict=True)]
+    draw_grid(ax, pictures[order], texts, ["tab:red" if bad else "black" for bad in wrong], fit=given is None)
     if predicted is not None:
         ax.set_title(f"{int((truth != guess).sum())} of {len(truth)} misclassified")
-    ax.set_axis_off()
     return ax
 
 
-def _pictures(images: np.ndarray) -> np.ndarray:
+def draw_grid(
+    ax: Axes, pictures: np.ndarray, texts: Sequence[str], colors: Sequence[str], *, fit: bool, letters: int = 5
+) -> None:
+    """Pictures (N, height, width) as a grid, each with a text of about so many letters above it.
+
+    ``fit`` says whether the figure may be made as large as the grid needs it.
+    """
+    columns = ceil(sqrt(len(pictures)))
+    rows = ceil(len(pictures) / columns)
+    if fit:
+        scale = max(1.0, letters / 9)
+        resize(ax, max(3.5, 0.85 * scale * columns), max(2.0, scale * rows) + 0.3)
+    size = _font_size(ax, columns, rows, letters)
+    finite = pictures[np.isfinite(pictures)]
+    shades = {"vmin": finite.min(initial=0), "vmax": finite.max(initial=0) or 1, "cmap": "gray_r"}
+    for place, (picture, text, color) in enumerate(zip(pictures, texts, colors, strict=True)):
+        row, column = divmod(place, columns)
+        left, bottom = column * CELL[0] + (CELL[0] - 1) / 2, (row + 1) * CELL[1]
+        ax.imshow(picture, extent=(left, left + 1, bottom, bottom - 1), **shades)
+        ax.text(left + 0.5, bottom - 1.04, text, color=color, fontsize=size, ha="center", va="bottom")
+    ax.set(xlim=(0, columns * CELL[0]), ylim=(rows * CELL[1], 0), aspect="equal")
+    ax.set_axis_off()
+
+
+def as_pictures(images: np.ndarray) -> np.ndarray:
     side = isqrt(images.shape[1]) if images.ndim == 2 else 0
     if 0 in images.shape or not (images.ndim == 3 or (side and side * side == images.shape[1])):
         raise ValueError(
@@ -71,7 +82,7 @@ def _pictures(images: np.ndarray) -> np.ndarray:
     return images if images.ndim == 3 else images.reshape(-1, side, side)
 
 
-def _labels(labels: Array, name: str, samples: int) -> np.ndarray:
+def as_labels(labels: Array, name: str, samples: int) -> np.ndarray:
     found = to_host(labels)
     if found.shape != (samples,):
         raise ValueError(
@@ -83,11 +94,11 @@ def _labels(labels: Array, name: str, samples: int) -> np.ndarray:
     return found
 
 
-def _font_size(ax: Axes, columns: int, rows: int) -> float:
-    """In points, so that a label such as 5 → 3 stays within its cell."""
+def _font_size(ax: Axes, columns: int, rows: int, letters: int) -> float:
+    """In points, so that a label of so many letters, such as 5 → 3, stays within its cell."""
     box = ax.get_window_extent()
     cell = min(box.width / (columns * CELL[0]), box.height / (rows * CELL[1])) * 72 / ax.figure.dpi
-    return min(0.3 * cell, 11)
+    return min(0.3 * cell * min(1, 6 / letters), 11)
 
 
 def activations(net: Any, x: Array) -> dict[str, Array]:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from xpnet import storage
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import Backend, dtype_name, get_backend, namespace
 from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.initializers import Initializer, get_initializer, normal
-from xpnet.layers import ACTIVATIONS, Affine, ReLU
+from xpnet.initializers import Initializer, get_initializer
 from xpnet.losses import SoftmaxWithLoss
+from xpnet.models import files
 from xpnet.validation import check_input, check_samples
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
+
+Prepare = Callable[[Array], Array]
 
 
 class Sequential:
@@ -63,14 +63,14 @@ class Sequential:
     ) -> None:
         if loss is not None and (isinstance(loss, type) or not hasattr(loss, "backward")):
             raise TypeError(f"loss is {loss!r}, expected an instance such as SoftmaxWithLoss()")
-        self.layers = _named(layers)
+        self.layers = named(layers)
         self._first = next(i for i, layer in enumerate(self.layers.values()) if layer.shapes)
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
         self.backend = get_backend(backend, device)
         self.dtype = self.backend.dtype(dtype)
         draw, rng = get_initializer(weight_init), np.random.default_rng(seed)
         drawn = {k: v for layer in self.layers.values() for k, v in layer.init(rng, draw).items()}
-        self.params: Params = self._moved(drawn)
+        self.params: Params = self.moved(drawn)
 
     def forward(self, params: Params, x: Array) -> Array:
         """Scores of x, as a pure function of the parameters; nothing is checked."""
@@ -124,19 +124,32 @@ class Sequential:
         another loss has no classes, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
-        if not self.classifies:
+        found = self.evaluate(self.params, x, t)[1]
+        if found is None:
             raise ValueError("accuracy compares classes, and the one output of this network is none; look at its loss")
-        return self.hit_rate(self.params, x, t)
+        return found
 
-    def hit_rate(self, params: Params, x: Array, t: Array) -> float:
-        """:meth:`accuracy` with these parameters and without the checks, in chunks."""
-        xp, right, seen, n = namespace(x), 0, 0, x.shape[0]
+    def evaluate(
+        self, params: Params, x: Array, t: Array, prepare: Prepare | None = None
+    ) -> tuple[float, float | None]:
+        """The loss of samples, and :meth:`accuracy` or None where there are no classes, without the checks; in chunks.
+
+        Args:
+            params: by name, in the place of ``self.params``.
+            x, t: as in :meth:`gradient`.
+            prepare: what is done to each chunk of x before it goes in.
+        """
+        xp, total, right, seen, n = namespace(x), 0.0, 0, 0, x.shape[0]
         for start in range(0, n, CHUNK):
             part = slice(start, min(start + CHUNK, n))
-            hits = self.loss_layer.hits(self.forward(params, x[part, ...]), t[part, ...])
-            right += int(xp.sum(xp.astype(hits, xp.int32)))
-            seen += prod(hits.shape)
-        return right / seen
+            chunk, targets = x[part, ...], t[part, ...]
+            scores = self.forward(params, chunk if prepare is None else prepare(chunk))
+            share = chunk.shape[0] / n if getattr(self.loss_layer, "averages", True) else 1
+            total += float(self.loss_layer.forward(scores, targets)[0]) * share
+            if self.classifies:
+                hits = self.loss_layer.hits(scores, targets)
+                right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
+        return total, right / seen if seen else None
 
     def gradient(self, x: Array, t: Array) -> Params:
         """The gradients of the loss by name, by backpropagation.
@@ -179,27 +192,34 @@ class Sequential:
         host = {name: self.backend.to_numpy(p) for name, p in self.params.items()}
         other.backend = get_backend(backend, device)
         other.dtype = other.backend.dtype(dtype_name(self.dtype))
-        other.params = other._moved(host)
+        other.params = other.moved(host)
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters as safetensors; the file is there whole or not at all."""
-        arrays = {name: self.backend.to_numpy(p) for name, p in self.params.items()}
-        storage.write_arrays(path, arrays, {"network": repr(self)})
+        """Write the parameters as safetensors, which any of its readers loads, with the architecture in the metadata.
+
+        The file is there whole or not at all. :func:`xpnet.load_network` makes the network again from it.
+        """
+        files.save(self, path)
 
     def load(self, path: str | Path) -> None:
-        """Take the parameters from a file that :meth:`save` wrote: all of them, or none and an error.
+        """Take the parameters from a file of weights or a checkpoint: all of them, or none and an error.
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is no safetensors file, or its names, shapes or dtypes are not those of this network.
+            CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
+                this network; each difference is listed.
         """
-        arrays = storage.read_arrays(path)
-        theirs = {k: (v.shape, v.dtype.name) for k, v in arrays.items()}
-        ours = {k: (tuple(p.shape), dtype_name(p.dtype)) for k, p in self.params.items()}
-        if theirs != ours:
-            raise ValueError(f"{path} holds other parameters: {theirs}; this network has {ours}")
-        self.params = self._moved({name: arrays[name] for name in ours})
+        self.params = self.moved(files.load(self, path))
+
+    def mask_shapes(self, x: Array) -> dict[str, tuple[int, ...]]:
+        """The shape of a sample where it goes into each layer that draws masks; x has one sample or more."""
+        shapes = {}
+        for name, layer in self.layers.items():
+            if hasattr(layer, "masks"):
+                shapes[name] = tuple(x.shape[1:])
+            x, _ = layer.forward(self.params, x)
+        return shapes
 
     def __repr__(self) -> str:
         inside = ", ".join(repr(layer) for layer in self.layers.values())
@@ -215,7 +235,8 @@ class Sequential:
         """How many scores a sample gets."""
         return next(int(p.shape[0]) for p in reversed(self.params.values()) if p.ndim == 1)
 
-    def _moved(self, host: dict[str, np.ndarray]) -> Params:
+    def moved(self, host: dict[str, np.ndarray]) -> Params:
+        """Parameters of this network from NumPy arrays: copies, on its backend, in its dtype."""
         # NumPy rounds to the dtype, so that every backend starts from the same bits
         dtype = dtype_name(self.dtype)
         return {name: self.backend.asarray(np.asarray(p, dtype), copy=True) for name, p in host.items()}
@@ -228,65 +249,9 @@ class Sequential:
         return x, t
 
 
-class TwoLayerNet(Sequential):
-    """The book's network: Affine, ReLU, Affine, and softmax with cross-entropy; N(0, std²) weights, zero biases.
-
-    Args:
-        input_size, hidden_size, output_size: how many inputs, hidden units and classes.
-        weight_init_std: the standard deviation of the initial weights.
-        seed, dtype, backend, device: see :class:`Sequential`.
-
-    >>> net = TwoLayerNet(784, 50, 10, seed=0)
-    >>> {name: p.shape for name, p in net.params.items()}
-    {'W1': (784, 50), 'b1': (50,), 'W2': (50, 10), 'b2': (10,)}
-    >>> net.layers["Relu1"]
-    ReLU()
-    """
-
-    def __init__(
-        self, input_size: int, hidden_size: int, output_size: int, weight_init_std: float = 0.01, **options: Any
-    ) -> None:
-        layers: list[Layer] = [Affine(input_size, hidden_size), ReLU(), Affine(hidden_size, output_size)]
-        super().__init__(layers, weight_init=normal(weight_init_std), **options)
-
-
-class MultiLayerNet(Sequential):
-    """Affine and an activation for each hidden size, then Affine, and softmax with cross-entropy.
-
-    Args:
-        input_size, output_size: how many inputs and classes.
-        hidden_sizes: how many units in each hidden layer.
-        activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
-        weight_init: ``"he"`` (for ReLU and its kin), ``"xavier"`` (for sigmoid and tanh), ``"normal"``, ``"zeros"``,
-            a standard deviation, or an initializer.
-        seed, dtype, backend, device: see :class:`Sequential`.
-
-    >>> list(MultiLayerNet(784, [100, 50], 10, activation="tanh", weight_init="xavier").layers)
-    ['Affine1', 'Tanh1', 'Affine2', 'Tanh2', 'Affine3']
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_sizes: Sequence[int],
-        output_size: int,
-        activation: str = "relu",
-        weight_init: str | float | Initializer = "he",
-        **options: Any,
-    ) -> None:
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
-        if isinstance(hidden_sizes, int):
-            raise TypeError(f"hidden_sizes is {hidden_sizes}, expected a size for each layer: [{hidden_sizes}]")
-        sizes, layers = [input_size, *hidden_sizes], list[Layer]()
-        for n_in, n_out in pairwise(sizes):
-            layers += [Affine(n_in, n_out), ACTIVATIONS[activation]()]
-        super().__init__([*layers, Affine(sizes[-1], output_size)], weight_init=weight_init, **options)
-
-
-def _named(layers: Sequence[Layer]) -> dict[str, Layer]:
+def named(layers: Sequence[Layer]) -> dict[str, Layer]:
     """Layers by name, their parameters tagged by their place."""
-    named: dict[str, Layer] = {}
+    by_name: dict[str, Layer] = {}
     kinds: Counter[str] = Counter()
     tag = 0
     for layer in layers:
@@ -294,7 +259,8 @@ def _named(layers: Sequence[Layer]) -> dict[str, Layer]:
             raise TypeError(f"{layer!r} is no layer; expected an instance such as ReLU() or Affine(784, 10)")
         kinds[layer.label] += 1
         tag += bool(layer.shapes)
-        named[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(tag)) if layer.shapes else layer
+        place = tag if layer.shapes else kinds[layer.label]
+        by_name[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(place))
     if not tag:
         raise ValueError("a network needs at least one layer with parameters, Affine(784, 10) for example")
-    return named
+    return by_name

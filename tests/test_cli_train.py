@@ -1,0 +1,245 @@
+"""``xpnet train`` over a life with interruptions: checkpoints, signals, going on, and the options of training."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file
+
+from xpnet import Trainer, cli, load_network, schedules
+from xpnet.cli import common, run
+from xpnet.cli.rates import ScheduleForm, schedule
+from xpnet.layers import Dropout
+from xpnet.optimizers import OPTIMIZERS
+
+FILES = ["history.json", "weights.safetensors"]
+ALL = ["checkpoint.safetensors", *FILES]
+
+
+@pytest.fixture
+def command(monkeypatch, digits, tmp_path):
+    """``command(*arguments)`` in this process, in an empty folder, with a tenth of MNIST."""
+    (x_train, t_train), (x_test, t_test) = digits
+    monkeypatch.setattr(common, "mnist", lambda: ((x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])))
+    monkeypatch.delenv("XPNET_BACKEND", raising=False)
+    monkeypatch.chdir(tmp_path)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, and children inherit that
+
+    def invoke(*arguments):
+        return CliRunner().invoke(cli.main, ["train", *map(str, arguments), "--no-plot"])
+
+    yield invoke
+    for number, handler in before.items():
+        assert number == signal.SIGINT or signal.getsignal(number) is handler
+        signal.signal(number, handler)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def weights_in(folder):
+    return {name: p.tobytes() for name, p in load_file(folder / "weights.safetensors").items()}
+
+
+def history_in(folder):
+    return json.loads((folder / "history.json").read_text())
+
+
+def assert_refused(result, *words):
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code in (1, 2)
+    assert [word for word in words if word not in result.output] == []
+
+
+def send_at(monkeypatch, iteration, *numbers):
+    """Have signals arrive after the block in which this iteration is."""
+    original, left = run.Signals.on_block, list(numbers)
+
+    def on_block(self, trainer):
+        while left and trainer.iteration >= iteration:
+            self.at -= 10  # the last one was long ago
+            os.kill(os.getpid(), left.pop(0))
+        original(self, trainer)
+
+    monkeypatch.setattr(run.Signals, "on_block", on_block)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains_and_checkpoints(optimizer, command, tmp_path):
+    options = "--optimizer", optimizer, "--iterations", 3, "--checkpoint-every", 2, "--out", "out"
+    result = command(*options)
+    assert result.exit_code == 0, result.output
+    assert names_in(tmp_path / "out") == ALL
+    trainer = Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy")
+    assert (type(trainer.optimizer), trainer.iteration) == (OPTIMIZERS[optimizer], 3)
+    assert repr(trainer.optimizer) in result.output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(number, status, command, tmp_path, monkeypatch):
+    options = "--iterations", 400, "--optimizer", "adam", "--dropout", 0.2, "--schedule", "cosine", "--warmup", 20
+    assert command(*options, "--out", "straight").exit_code == 0
+    with monkeypatch.context() as patch:
+        send_at(patch, 50, number)
+        result = command(*options, "--out", "cut off")
+    assert result.exit_code == status, result.output
+    done = int(re.search(r"Interrupted after iteration (\d+)", result.output)[1])
+    assert 50 <= done < 400
+    assert "go on with: xpnet train --resume 'cut off'" in result.output
+    assert names_in(tmp_path / "cut off") == ALL
+    assert history_in(tmp_path / "cut off")["iterations"] == done
+    again = command("--resume", "cut off")
+    assert again.exit_code == 0, again.output
+    assert f"from iteration {done}" in again.output
+    assert weights_in(tmp_path / "cut off") == weights_in(tmp_path / "straight")
+    straight, resumed = (history_in(tmp_path / name) for name in ("straight", "cut off"))
+    assert [straight[k] for k in ("losses", "learning_rates")] == [resumed[k] for k in ("losses", "learning_rates")]
+    differ = {k for k in straight["settings"] if straight["settings"][k] != resumed["settings"][k]}
+    assert differ == set()
+    assert names_in(tmp_path / "cut off") == FILES, "the run is over, and its checkpoint was for going on"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_second_signal_leaves_at_once(command, tmp_path, monkeypatch):
+    send_at(monkeypatch, 10, signal.SIGINT, signal.SIGINT)
+    result = command("--iterations", 100_000, "--out", "out")
+    assert result.exit_code == 130
+    assert names_in(tmp_path / "out") == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "xpnet", "train", "--no-plot", "--out"]
+    options = ["--iterations", "1500", "--optimizer", "momentum", "--dropout", "0.1", "--seed", "3"]
+    every = ["--checkpoint-every", "100"]
+    subprocess.run([*line, str(tmp_path / "straight"), *options], env=environment, check=True, capture_output=True)
+    with subprocess.Popen([*line, str(tmp_path / "cut"), *options, *every], env=environment, stdout=-1) as running:
+        while not (tmp_path / "cut" / "checkpoint.safetensors").exists():
+            assert running.poll() is None
+        running.kill()
+    assert set(names_in(tmp_path / "cut")) - {"checkpoint.safetensors"} <= {
+        n for n in names_in(tmp_path / "cut") if n.startswith(".xpnet-")
+    }
+    again = [*line[:5], "--resume", str(tmp_path / "cut")]
+    subprocess.run(again, env=environment, check=True, capture_output=True)
+    assert weights_in(tmp_path / "cut") == weights_in(tmp_path / "straight")
+
+
+def test_a_run_that_is_over_goes_on_if_it_shall_have_more(command, tmp_path):
+    assert command("--iterations", 30, "--checkpoint-every", 30, "--out", "short").exit_code == 0
+    assert command("--iterations", 50, "--out", "long").exit_code == 0
+    assert_refused(command("--resume", "short"), "has taken 30 iterations, and was to have 30", "--iterations 60")
+    assert command("--resume", "short/checkpoint.safetensors", "--iterations", 50).exit_code == 0
+    assert weights_in(tmp_path / "short") == weights_in(tmp_path / "long")
+    assert history_in(tmp_path / "short")["settings"]["iterations"] == 50
+
+
+def test_a_run_goes_on_on_another_backend(command, tmp_path):
+    assert command("--iterations", 30, "--checkpoint-every", 30, "--out", "out").exit_code == 0
+    result = command("--resume", "out", "--iterations", 40, "--backend", "strict")
+    assert result.exit_code == 0, result.output
+    assert "on strict" in result.output
+    assert history_in(tmp_path / "out")["settings"]["backend"] == "strict"
+    assert "on strict" in command("--resume", "out", "--iterations", 42).output  # where it was last
+
+
+def test_what_cannot_be_resumed_is_refused(command, tmp_path):
+    assert command("--iterations", 3, "--checkpoint-every", 3, "--out", "out").exit_code == 0
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in ALL}
+    for options, words in [
+        (("out", "--lr", 1, "--hidden", 20), ["--lr", "--hidden", "cannot be changed", "--iterations"]),
+        (("nowhere",), ["there is no nowhere", "--checkpoint-every"]),
+        ((".",), ["holds no checkpoint.safetensors"]),
+        (("out/weights.safetensors",), ["out/weights.safetensors", "weights alone"]),
+        (("out/history.json",), ["out/history.json", "safetensors"]),
+    ]:
+        assert_refused(command("--resume", *options), *words)
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in ALL} == before
+    assert_refused(command("--iterations", 3, "--out", "out"), "checkpoint.safetensors", "--overwrite")
+
+
+def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_run(command, tmp_path, monkeypatch):
+    save, calls = Trainer.save, []
+
+    def full(self, path):
+        calls.append(self.iteration)
+        if self.iteration == 20:
+            raise OSError(28, "No space left on device", str(path))
+        save(self, path)
+
+    monkeypatch.setattr(Trainer, "save", full)
+    result = command("--iterations", 35, "--checkpoint-every", 10, "--out", "out")
+    assert result.exit_code == 0
+    assert calls == [10, 20, 30, 35]
+    assert "no checkpoint at iteration 20: [Errno 28] No space left on device" in result.output
+    assert Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy").iteration == 35
+
+
+def test_dropout_stands_behind_each_activation(command, tmp_path):
+    assert command("--iterations", 2, "--hidden", "20,10", "--dropout", 0.3, "--out", "out").exit_code == 0
+    net = load_network(tmp_path / "out" / "weights.safetensors", backend="numpy")
+    assert [type(layer).__name__ for layer in net.layers.values()] == [
+        "Affine", "ReLU", "Dropout", "Affine", "ReLU", "Dropout", "Affine"
+    ]  # fmt: skip
+    assert [layer.rate for layer in net.layers.values() if isinstance(layer, Dropout)] == [0.3, 0.3]
+    assert_refused(command("--dropout", 1, "--out", "no"), "Dropout: rate is 1.0")
+    assert names_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("form", "made"),
+    [
+        (None, 0.1),
+        ("constant", schedules.Constant(0.1)),
+        ("step:30", schedules.Step(0.1, 30)),
+        ("step:30:0.5", schedules.Step(0.1, 30, 0.5)),
+        ("exponential:0.9", schedules.Exponential(0.1, 0.9)),
+        ("exponential:0.9:100", schedules.Exponential(0.1, 0.9, 100)),
+        ("cosine", schedules.Cosine(0.1, 1000)),
+        ("cosine:0.01", schedules.Cosine(0.1, 1000, 0.01)),
+        ("plateau", schedules.ReduceOnPlateau(0.1)),
+        ("plateau:0.5:3", schedules.ReduceOnPlateau(0.1, 0.5, 3)),
+    ],
+    ids=str,
+)
+def test_forms_of_schedules(form, made):
+    convert = ScheduleForm().convert
+    assert schedule(None if form is None else convert(form, None, None), 0.1, 0, 1000) == made
+
+
+def test_warmup_comes_before():
+    form = ScheduleForm().convert("cosine", None, None)
+    assert schedule(form, 0.1, 200, 1000) == schedules.Warmup(200, schedules.Cosine(0.1, 800))
+    rate = schedule(None, 0.1, 10, 1000)
+    np.testing.assert_allclose(rate(np.arange(12.0)), [*(0.01 * np.arange(1, 11)), 0.1, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--schedule", "steps:3"), ["unknown schedule 'steps'", "step:EVERY[:FACTOR]", "cosine"]),
+        (("--schedule", "step"), ["'step'", "expected step:EVERY[:FACTOR]"]),
+        (("--schedule", "step:3:0.1:7"), ["expected step:EVERY[:FACTOR]"]),
+        (("--schedule", "cosine:a"), ["expected cosine[:FINAL]"]),
+        (("--schedule", "step:2.5"), ["2.5"]),
+        (("--schedule", "exponential:-1"), ["-1"]),
+        (("--weight-decay", "-1"), ["weight_decay", "-1"]),
+        (("--checkpoint-every", "0"), ["--checkpoint-every"]),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be(options, words, command, tmp_path):
+    assert_refused(command("--iterations", 1, "--out", "out", *options), *words)
+    assert names_in(tmp_path) == []

@@ -1,0 +1,220 @@
+"""``xpnet train``: weights, history and a picture in a folder; and going on with a run that was interrupted."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import click
+import numpy as np
+
+import xpnet
+from xpnet.backends.base import DTYPES
+from xpnet.cli import run
+from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options
+from xpnet.cli.rates import FORMS, ScheduleForm, schedule
+from xpnet.errors import CheckpointError, DivergedError
+from xpnet.initializers import he, normal
+from xpnet.layers import Dropout
+from xpnet.models import Sequential
+from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
+from xpnet.training import Callback, Split, Trainer
+
+#: What a run that goes on may be told anew; the rest is in its checkpoint.
+ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "no_plot", "quiet", "resume")
+
+#: What the checkpoint of a run says of it, for one that goes on.
+NOTES: dict[str, Any] = {
+    "command": str,
+    "backend": str,
+    "dtype": str,
+    "iterations": (int, NoneType),
+    "epochs": (int, NoneType),
+    "checkpoint_every": (int, NoneType),
+    "dropout": float,
+    "seed": int,
+}
+
+
+@click.command()
+@network_options
+@click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on, in all. [default: 10000]")
+@click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule.")
+@click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else what its authors use]")
+@click.option("--schedule", type=ScheduleForm(), help=f"How it changes: {', '.join(FORMS.values())}.")
+@click.option("--warmup", type=click.IntRange(0), default=0, help="Steps in which it rises to its full value.")
+@click.option("--weight-decay", type=float, help="Penalty on large weights. [default: 0.01 for adamw, else 0]")
+@click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
+@click.option("--checkpoint-every", type=click.IntRange(1), help="Steps after which to write a checkpoint, each time.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run: its folder, or its checkpoint.")
+@click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
+@click.option("--quiet", is_flag=True, help="Print only the last line.")
+@click.pass_context
+def train(context: click.Context, /, **options: Any) -> None:
+    """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
+
+    One hidden layer starts from N(0, 0.01²) as in the book, several from He's initializer. Ctrl-C ends the run, keeps
+    what there is, and says how to go on; another Ctrl-C leaves at once.
+    """
+    with run.Signals() as signals:
+        with errors_in_one_line():
+            if options["epochs"] is not None and options["iterations"] is not None:
+                raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+            digits = mnist_digits()
+            trainer = _resumed(context, options) if options["resume"] else _new(options, digits[0][0].shape[0])
+            move, dtype = trainer.net.backend.asarray, trainer.notes["dtype"]
+            data = [(move(x, dtype), move(t)) for x, t in digits]
+            trainer.check(*data[0], validation=data[1])
+            goal = _goal(trainer, data[0])
+            folder = _folder(options)
+        status = _train(trainer, data, goal, folder, signals, options)
+        interrupted, kept = status > 128, trainer.notes["checkpoint_every"] is not None
+        made, failed = run.save(
+            trainer, folder, plot=not options["no_plot"], checkpoint=interrupted or (kept and not status)
+        )
+        _report(trainer, made, options)
+        if interrupted:
+            click.echo(f"go on with: xpnet train --resume {shlex.quote(str(folder))}", err=True)
+    if failed:
+        raise click.ClickException("; ".join(failed))
+    if status or signals.status:
+        raise SystemExit(status or signals.status)
+
+
+def _new(options: dict[str, Any], samples: int) -> Trainer:
+    """A trainer at its start, as the options want it."""
+    if options["iterations"] is None and options["epochs"] is None:
+        options["iterations"] = 10_000
+    rng = np.random.default_rng(options["seed"])
+    net = _with_dropout(options, rng) if options["dropout"] else network(options, rng)
+    kind = OPTIMIZERS[options["optimizer"]]
+    usual: Any = 0.1 if kind is SGD else next(field.default for field in fields(kind) if field.name == "lr")
+    lr = check_learning_rate(usual if options["lr"] is None else options["lr"])
+    steps = options["iterations"] or options["epochs"] * -(-samples // options["batch_size"])
+    decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
+    optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
+    trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng)
+    settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet", "resume")}
+    trainer.notes = settings | {"lr": lr, "weight_decay": optimizer.weight_decay}
+    _note_place(trainer)
+    return trainer
+
+
+def _resumed(context: click.Context, options: dict[str, Any]) -> Trainer:
+    """The trainer of a checkpoint, with what may be told anew."""
+    given = [k for k in options if context.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE]
+    refused = [f"--{name.replace('_', '-')}" for name in given if name not in ANEW]
+    if refused:
+        allowed = ", ".join(f"--{name.replace('_', '-')}" for name in ANEW[:-1])
+        raise click.UsageError(f"{', '.join(refused)} cannot be changed in a run that goes on; what can: {allowed}")
+    path = run.checkpoint_in(options["resume"])
+    options["resume"] = path
+    trainer = Trainer.load(path, backend="numpy")
+    known = {k: isinstance(trainer.notes.get(k), kinds) for k, kinds in NOTES.items()}
+    if not all(known.values()):
+        raise CheckpointError(f"{path} was not written by xpnet train; go on with it in Python, by Trainer.load")
+    place = options["backend"] or trainer.notes["backend"], options["device"]
+    if place != ("numpy", None):
+        trainer = Trainer.load(path, backend=place[0], device=place[1])
+    anew = {name: options[name] for name in ("iterations", "epochs", "checkpoint_every") if options[name] is not None}
+    if "iterations" in anew or "epochs" in anew:
+        anew = {"iterations": None, "epochs": None} | anew
+    trainer.notes |= anew
+    if trainer.learning_rate == 0:
+        click.echo(f"The learning rate has come down to 0 and stays there: {trainer.optimizer}", err=True)
+    _note_place(trainer)
+    return trainer
+
+
+def _note_place(trainer: Trainer) -> None:
+    backend = trainer.net.backend
+    trainer.notes |= {"backend": backend.name, "device": backend.device_name, "xpnet": xpnet.__version__}
+    trainer.notes |= {"command": "train"}
+
+
+def _with_dropout(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
+    """The same network with units left out behind each activation."""
+    plain = network(options | {"backend": "numpy", "device": None}, np.random.default_rng(0))
+    first, *rest = plain.layers.values()
+    layers = [first]
+    for layer in rest:
+        layers += [layer] if layer.shapes else [layer, Dropout(options["dropout"])]
+    init = normal(0.01) if len(options["hidden"]) == 1 else he()
+    where = {"backend": options["backend"], "device": options["device"]}
+    return Sequential(layers, weight_init=init, seed=rng, dtype=options["dtype"], **where)
+
+
+def _goal(trainer: Trainer, data: Split) -> int:
+    """How many iterations the run shall have in all."""
+    notes = trainer.notes
+    goal: int = notes["iterations"] or notes["epochs"] * -(-data[0].shape[0] // trainer.batch_size)
+    if goal <= trainer.iteration:
+        raise ValueError(
+            f"the run has taken {trainer.iteration} iterations, and was to have {goal}; to train on, say how many it "
+            f"shall have in all: --iterations {2 * trainer.iteration}"
+        )
+    return goal
+
+
+def _folder(options: dict[str, Any]) -> Path:
+    if options["resume"]:
+        return run.output_folder(options["resume"].parent, overwrite=True)
+    return run.output_folder(options["out"], options["overwrite"])
+
+
+def _train(
+    trainer: Trainer, data: list[Split], goal: int, folder: Path, signals: run.Signals, options: dict[str, Any]
+) -> int:
+    """Train, and say how it went; returns the exit status."""
+    (x, t), test = data
+    quiet, every = options["quiet"], trainer.notes["checkpoint_every"]
+    callbacks: list[Callback] = [signals]
+    if not quiet:
+        click.echo(_title(trainer, goal))
+        callbacks.append(run.Lines(trainer.history))
+    if every:
+        callbacks.append(run.CheckpointOrSay(folder / run.CHECKPOINT, every=every))
+    try:
+        trainer.fit(x, t, validation=test, iterations=goal - trainer.iteration, callbacks=callbacks, progress=not quiet)
+    except DivergedError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        return _interrupted(trainer, 130)
+    if signals.received and trainer.iteration < goal:
+        return _interrupted(trainer, signals.status)
+    return 0
+
+
+def _interrupted(trainer: Trainer, status: int) -> int:
+    click.echo(f"Interrupted after iteration {trainer.iteration}; saving what there is.", err=True)
+    return status
+
+
+def _title(trainer: Trainer, goal: int) -> str:
+    net, notes = trainer.net, trainer.notes
+    matrices = [p.shape for p in net.params.values() if p.ndim == 2]
+    sizes = "-".join(str(n) for n in [*(rows for rows, _ in matrices), matrices[-1][1]])
+    parts = [f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name})", notes["dtype"]]
+    parts += [f"dropout {notes['dropout']}"] if notes["dropout"] else []
+    parts += [str(trainer.optimizer), f"batch {trainer.batch_size}"]
+    parts += [f"{notes['epochs']} epochs" if notes["epochs"] else f"{goal} iterations", f"seed {notes['seed']}"]
+    return ", ".join(parts) + (f", from iteration {trainer.iteration}" if trainer.iteration else "")
+
+
+def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
+    history = trainer.history
+    rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
+    last = history.evaluations[-1] if history.evaluations else None
+    done = f"test accuracy {last.test:.2%} after {last.iteration} iterations" if last else "not evaluated"
+    click.echo(f"{done} ({rate})")
+    if not options["quiet"]:
+        click.echo("\n".join(made))

@@ -1,0 +1,251 @@
+"""A picture of a digit, whatever its size and colours, made into the 28 by 28 pixels that MNIST has.
+
+What MNIST did to its digits is done here: the digit is scaled to fit 20 by 20 pixels, keeping its proportions, and put
+into 28 by 28 with its centre of mass in the middle (LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to
+document recognition", 1998). What is paper and what is ink is found out first.
+
+Pillow reads the files; it is an extra, ``pip install "xpnet[images]"``, and is imported when a file is read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+INSTALL = 'pip install "xpnet[images]"'
+
+SIDE, BOX = 28, 20
+
+#: A digit with so many pixels along its longer side, up to BOX, is large enough as it is.
+NEARLY = 18
+
+#: Along both axes, the pixel that MNIST's centres of mass are nearest to.
+MIDDLE = 14
+
+#: A longer side is reduced to this, more or less: digits stay large enough, and memory is not a question.
+LONGEST = 2000
+
+#: Parts of a drawing are told from specks on a grid of at most so many cells a side.
+CELLS = 128
+
+#: A part of the drawing with less than this share of the ink of the largest part is a speck.
+SPECK = 0.05
+
+#: Ink differs from the paper by at least so many of 255 grey levels, and by so many standard deviations of the paper.
+CONTRAST, DEVIATIONS = 16, 4
+
+#: What differs from the paper by less than this share of the ink's difference is paper.
+FAINT = 0.25
+
+
+class ImagesUnavailableError(ImportError):
+    """Pillow is not installed, or cannot be imported."""
+
+
+class UnreadableImageError(ValueError):
+    """A file is no image, a damaged one or too large a one, or nothing is drawn in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Digit:
+    """A digit as MNIST has them.
+
+    Attributes:
+        pixels: NumPy uint8 (28, 28), the digit light (255) on dark (0).
+        note: what was seen: ``"280x300, dark on light, inverted"``.
+    """
+
+    pixels: np.ndarray
+    note: str
+
+
+def read_digit(path: str | Path) -> Digit:
+    """Read an image file with one digit in it, in any form that Pillow reads.
+
+    Of an animation it is the first picture; what is transparent is white paper, or black if nothing can be seen on
+    white; a photograph is turned as its EXIF data say. An image that is as MNIST's are already is not changed, but for
+    black on white becoming white on black.
+
+    Raises:
+        ImagesUnavailableError: Pillow is not installed.
+        OSError: the file cannot be opened.
+        UnreadableImageError: it is no image, it is damaged, it has more pixels than Pillow reads, or it is blank.
+
+    >>> read_digit("seven.png").pixels.shape  # doctest: +SKIP
+    (28, 28)
+    """
+    size = (0, 0)
+    for gray, size in _pictures(Path(path)):
+        drawing = _ink(gray)
+        if drawing is not None:
+            ink, dark = drawing
+            seen = f"{size[0]}x{size[1]}, {'dark on light, inverted' if dark else 'light on dark'}"
+            pixels = 255 - gray if dark else gray
+            return Digit(pixels if _is_as_in_mnist(pixels) else _placed(_scaled(_cut_out(ink))), seen)
+    raise UnreadableImageError(
+        f"{path}: nothing is drawn in it ({size[0]}x{size[1]} pixels of one shade); expected a digit darker or lighter "
+        "than what is around it"
+    )
+
+
+def _pictures(path: Path) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    """The image in shades of grey, uint8 (height, width), and its size; a transparent one on white, then on black."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImagesUnavailableError(f"reading images needs Pillow ({error}); {INSTALL}") from error
+    with path.open("rb") as file:
+        image = _decoded(file, path)
+    size = image.size
+    if not image.has_transparency_data:
+        yield _gray(image), size
+        return
+    image = image.convert("RGBA")
+    for paper in ("white", "black"):
+        yield _gray(Image.alpha_composite(Image.new("RGBA", image.size, paper), image)), size
+
+
+def _decoded(file: BinaryIO, path: Path) -> Any:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return ImageOps.exif_transpose(Image.open(file))  # which is where the pixels are read
+    except UnidentifiedImageError:
+        raise UnreadableImageError(f"{path} is no image, or of a kind that Pillow does not read") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{path} has too many pixels to be a picture of a digit: {error}") from None
+    except Exception as error:  # what is damaged makes a decoder raise anything
+        raise UnreadableImageError(f"{path} is damaged: {type(error).__name__}: {error}") from None
+
+
+def _gray(image: Any) -> np.ndarray:
+    """Shades of grey, uint8; of numbers without a scale the lowest is black and the highest white."""
+    if image.mode[0] in "IF":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        low = values.min()
+        values = (values - low) / ((values.max() - low) or 1)
+        stretched: np.ndarray = np.rint(255 * values).astype(np.uint8)
+        return stretched
+    image = (image if image.mode in ("1", "L", "RGB") else image.convert("RGB")).convert("L")
+    if max(image.size) >= 2 * LONGEST:
+        image = image.reduce(max(image.size) // LONGEST)
+    pixels: np.ndarray = np.asarray(image)
+    return pixels
+
+
+def _ink(gray: np.ndarray) -> tuple[np.ndarray, bool] | None:
+    """How much ink there is, 0 to 1, and whether it is darker than the paper; None if there is no ink."""
+    lighter = gray - _paper(gray)
+    noise = 1.5 * float(
+        np.median(np.abs(_border(lighter)))
+    )  # about the standard deviation, whatever crosses the border
+    least = max(CONTRAST, DEVIATIONS * noise)
+    dark = float(np.minimum(lighter + least, 0).sum()) < -float(np.maximum(lighter - least, 0).sum())
+    difference = -lighter if dark else lighter
+    strong = difference[difference > difference.max() / 2]
+    full = float(np.median(strong)) if strong.size else 0.0
+    if full <= least:
+        return None
+    low = max(FAINT * full, min(3 * noise, full / 2))
+    return np.where(difference > low, np.minimum(difference / full, 1), 0), dark
+
+
+def _paper(gray: np.ndarray) -> np.ndarray:
+    """The shade of the paper, float32 (height, width), as what is around the drawing says: one, or a slope of light."""
+    top, bottom, left, right = (float(np.median(side)) for side in (gray[0], gray[-1], gray[:, 0], gray[:, -1]))
+    height, width = gray.shape
+    if abs(left + right - top - bottom) > CONTRAST:  # no slope has such sides: one is crossed by the drawing
+        return np.full(gray.shape, np.median(_border(gray)), np.float32)
+    y, x = (np.linspace(-0.5, 0.5, n, dtype=np.float32) for n in (height, width))
+    return (top + bottom) / 2 + (bottom - top) * y[:, None] + (right - left) * x
+
+
+def _border(values: np.ndarray) -> np.ndarray:
+    border: np.ndarray = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    return border
+
+
+def _is_as_in_mnist(pixels: np.ndarray) -> bool:
+    if pixels.shape != (SIDE, SIDE) or np.median(pixels) > 0:
+        return False
+    y, x = _box(pixels > 0)
+    return max(y.stop - y.start, x.stop - x.start) <= BOX and all(
+        abs(c - MIDDLE) < 0.6 for c in _centre_of_mass(pixels)
+    )
+
+
+def _cut_out(ink: np.ndarray) -> np.ndarray:
+    """The drawing without the paper around it, and without specks."""
+    step = -(-max(ink.shape) // CELLS)
+    rows, columns = (-(-n // step) for n in ink.shape)
+    cells = np.zeros((rows * step, columns * step), ink.dtype)
+    cells[: ink.shape[0], : ink.shape[1]] = ink
+    amounts = cells.reshape(rows, step, columns, step).sum(axis=(1, 3))
+    parts = _connected(amounts > 0)
+    weights = np.bincount(parts.ravel(), amounts.ravel())
+    kept = (amounts > 0) & (weights >= SPECK * weights.max())[parts]
+    near = np.repeat(np.repeat(kept, step, axis=0), step, axis=1)[: ink.shape[0], : ink.shape[1]]
+    ink = np.where(near, ink, 0)
+    return ink[_box(ink > 0)]
+
+
+def _connected(mask: np.ndarray) -> np.ndarray:
+    """A number for each cell that cells connected along sides or corners share; 0 outside of the mask."""
+    parts = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        grown = np.where(mask, _spread(parts), 0)
+        if (grown == parts).all():
+            return parts
+        # from the cell that a number came from it goes on at once, so that long lines take few rounds
+        parts = np.where(mask, grown.ravel()[grown - 1], 0)
+
+
+def _spread(cells: np.ndarray) -> np.ndarray:
+    """The maximum of each cell and its eight neighbours."""
+    padded = np.pad(cells, 1)
+    tall = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    wide: np.ndarray = np.maximum(np.maximum(tall[:, :-2], tall[:, 1:-1]), tall[:, 2:])
+    return wide
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """The rows and the columns that hold all of the mask."""
+    y, x = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+
+
+def _scaled(ink: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    pixels: np.ndarray = np.rint(255 * ink).astype(np.uint8)
+    height, width = ink.shape
+    longest = max(height, width)
+    if NEARLY <= longest <= BOX:  # it would be blurred for nothing
+        return pixels
+    size = max(1, round(width * BOX / longest)), max(1, round(height * BOX / longest))
+    scaled: np.ndarray = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
+    return scaled
+
+
+def _placed(digit: np.ndarray) -> np.ndarray:
+    pixels = np.zeros((SIDE, SIDE), np.uint8)
+    starts = [
+        int(np.clip(round(MIDDLE - centre), 0, SIDE - n))
+        for centre, n in zip(_centre_of_mass(digit), digit.shape, strict=True)
+    ]
+    pixels[tuple(slice(start, start + n) for start, n in zip(starts, digit.shape, strict=True))] = digit
+    return pixels
+
+
+def _centre_of_mass(pixels: np.ndarray) -> tuple[float, float]:
+    amounts = pixels.astype(np.float64)
+    y, x = (float(amounts.sum(axis=1 - axis) @ np.arange(n) / amounts.sum()) for axis, n in enumerate(pixels.shape))
+    return y, x

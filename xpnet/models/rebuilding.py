@@ -1,0 +1,92 @@
+"""A network made again from the description in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xpnet import layers as all_layers
+from xpnet import losses as all_losses
+from xpnet import storage
+from xpnet.backend import Backend
+from xpnet.backends.base import DTYPES
+from xpnet.descriptions import rebuilt, shortened
+from xpnet.errors import CheckpointError
+from xpnet.models import files
+from xpnet.models.named import MultiLayerNet, TwoLayerNet
+from xpnet.models.sequential import Sequential, named
+
+LOSSES = {
+    kind.__name__: kind
+    for kind in (
+        all_losses.SoftmaxWithLoss,
+        all_losses.SigmoidWithLoss,
+        all_losses.SumSquaredError,
+        all_losses.MeanSquaredError,
+    )
+}
+#: Networks that are more than their layers: only their name is.
+NETWORKS = {kind.__name__: kind for kind in (TwoLayerNet, MultiLayerNet)}
+
+
+def load_network(
+    path: str | Path, *, backend: str | Backend | None = None, device: Any = None, kinds: Sequence[type] = ()
+) -> Sequential:
+    """The network that a file of weights or a checkpoint holds, architecture and parameters.
+
+    Args:
+        path: what ``net.save`` or ``trainer.save`` wrote, on whatever backend.
+        backend, device: where the network shall be; see :func:`xpnet.get_backend`.
+        kinds: classes of layers and losses of one's own (dataclasses) that are in it.
+
+    Raises:
+        OSError: the file cannot be read.
+        CheckpointError: it is damaged, foreign, or has a layer or loss of a kind that is not known here.
+
+    >>> import tempfile
+    >>> from xpnet import TwoLayerNet, load_network
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     TwoLayerNet(4, 3, 2, seed=0).save(f"{folder}/weights.safetensors")
+    ...     load_network(f"{folder}/weights.safetensors", backend="numpy")  # doctest: +ELLIPSIS
+    TwoLayerNet([Affine(n_in=4, n_out=3, tag='1'), ReLU(), ...SoftmaxWithLoss()) on numpy
+    """
+    made: list[Sequential] = []
+
+    def check(header: storage.Header, metadata: dict[str, str]) -> None:
+        weights = files.weights_in(header, metadata)
+        made.append(network_from(path, files.about(path, metadata), weights, backend, device, kinds))
+
+    arrays = storage.read_arrays(path, check)
+    (net,) = made
+    net.params = net.moved({name: arrays[name] for name in net.params})
+    return net
+
+
+def network_from(
+    path: str | Path,
+    about: dict[str, Any],
+    weights: storage.Header,
+    backend: str | Backend | None,
+    device: Any,
+    kinds: Sequence[type] = (),
+) -> Sequential:
+    """The network of a description, still without its parameters, once it is seen that they are in the file."""
+    own = {kind.__name__: kind for kind in kinds}
+    description = about.get("network")
+    try:
+        if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
+            raise CheckpointError(f"its network is {shortened(description)}, expected layers and a loss")
+        layers = [rebuilt(layer, all_layers.LAYERS | own) for layer in description["layers"]]
+        loss, dtype = rebuilt(description.get("loss"), LOSSES | own), description.get("dtype")
+        if not hasattr(loss, "classifies"):
+            raise CheckpointError(f"its loss is {shortened(loss)}, which is none")
+        if dtype not in DTYPES:
+            raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
+        placed = named(layers)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a network that cannot be made: {error}") from None
+    files.check_header(path, weights, files.parameters_of(placed.values(), dtype), "the network that it describes")
+    net = object.__new__(NETWORKS.get(str(description.get("kind")), Sequential))
+    Sequential.__init__(net, layers, loss, weight_init="zeros", dtype=dtype, backend=backend, device=device)
+    return net
