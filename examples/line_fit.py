@@ -36,7 +36,8 @@ figure, (left, right) = new_figure(2)
 left.scatter(points, backend.to_numpy(t), s=12, color="gray", label="data")
 for optimizer in (SGD(lr=0.1), Momentum(lr=0.02), AdaGrad(lr=1.0), RMSprop(lr=0.2), Adam(lr=1.0)):
     name = type(optimizer).__name__
-    w, _, losses = gradient_descent(mean_squared_error, backend.asarray([0.0], "float64"), steps=30, optimizer=optimizer)
+    start = backend.asarray([0.0], "float64")
+    w, _, losses = gradient_descent(mean_squared_error, start, steps=30, optimizer=optimizer)
     print(f"{name:9} w = {float(w[0]):.6f}, mean squared error {losses[0]:.4f} -> {losses[-1]:.4f} in 30 steps")
     ends = np.asarray([-2.0, 2.0])
     left.plot(ends, float(w[0]) * ends + 2, label=name)

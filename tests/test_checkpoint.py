@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from xpnet import SGD, BackendUnavailableError, CheckpointError, MultiLayerNet, Trainer, TwoLayerNet
 from xpnet.backend import get_backend
-from xpnet.optimizers import Adam, Momentum
+from xpnet.optimizers import Adam, Momentum, RMSprop
 from xpnet.schedules import Cosine
 from xpnet.training import Callback, Checkpoint, EarlyStopping
 
@@ -186,13 +186,38 @@ def test_an_optimizer_that_is_given_goes_on_with_what_was_remembered(tmp_path):
     assert cases.contents(loaded) == cases.contents(trainer)
 
 
+@pytest.mark.parametrize(("saved", "given"), [(0.1, Cosine(0.1, 100)), (Cosine(0.1, 100), 0.05)])
+def test_a_rate_may_become_a_schedule_and_the_other_way_round(saved, given, tmp_path):
+    x, t = np.eye(4, dtype="float32"), np.arange(4)
+    trainer = Trainer(TwoLayerNet(4, 5, 4, seed=0, backend="numpy"), Momentum(saved), batch_size=2, seed=0)
+    trainer.fit(x, t, iterations=30)
+    trainer.save(tmp_path / "run")
+    again = Trainer.load(tmp_path / "run", optimizer=Momentum(given), backend="numpy")
+    again.fit(x, t, iterations=20)
+    wanted = Momentum(given).learning_rates(np.arange(30.0, 50.0))
+    np.testing.assert_allclose(again.history.learning_rates[30:], wanted, rtol=1e-12)
+    assert again.memory.get("t", 50) == 50
+
+
+def test_notes_are_plain_data(tmp_path):
+    trainer = Trainer(TwoLayerNet(4, 5, 4, seed=0, backend="numpy"), SGD(0.1), batch_size=2)
+    trainer.notes = {"when": object()}
+    with pytest.raises(TypeError, match=r"trainer\.notes cannot be kept in a checkpoint"):
+        trainer.save(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_optimizer_is_refused_and_each_difference_listed(tmp_path):
     trainer = cases.trained(cases.trainer_of("momentum", get_backend("numpy")), 10)
     trainer.save(tmp_path / "checkpoint")
     with pytest.raises(CheckpointError, match=r"checkpoint is of another optimizer: 'Momentum' in the file, Adam\("):
         Trainer.load(tmp_path / "checkpoint", optimizer=Adam(), backend="numpy")
-    with pytest.raises(CheckpointError, match="checkpoint does not fit this training: optimizer/t is missing"):
-        Trainer.load(tmp_path / "checkpoint", optimizer=Momentum(Cosine(0.1, steps=9)), backend="numpy")
+    plain = Trainer(TwoLayerNet(4, 5, 4, seed=0, backend="numpy"), RMSprop(0.1), batch_size=2)
+    plain.save(tmp_path / "checkpoint")
+    with pytest.raises(CheckpointError, match="checkpoint does not fit this training: ") as raised:
+        Trainer.load(tmp_path / "checkpoint", optimizer=RMSprop(0.1, centered=True), backend="numpy")
+    missing = [f"optimizer/memory/{name}/mean is missing" for name in ("W1", "W2", "b1", "b2")]
+    assert str(raised.value).endswith("; ".join(missing))
 
 
 @pytest.mark.parametrize("given", [{"net": object()}, {"optimizer": object()}, {"optimizer": Momentum}])

@@ -139,7 +139,7 @@ LIES = {
     "an index twice": exchange("training/order", lambda a: np.minimum(a, len(a) - 2)),
     "evaluations of the future": exchange("training/evaluations", lambda a: np.add(a, [0, 10**6, 0, 0, 0, 0])),
     "evaluations that are not numbers": exchange("training/evaluations", lambda a: a * np.nan),
-    "no accuracy to reduce by": exchange("training/evaluated", np.zeros_like),
+    "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 4 + [True])),
     "parameters of another shape": exchange("W1", np.transpose),
     "a memory of another dtype": exchange("optimizer/memory/W1/m", lambda a: a.astype("float64")),
 }

@@ -81,7 +81,7 @@ def torch_rates(make, steps=STEPS, lr=0.3):
         (Warmup(5, Step(0.3, 7)), lambda s, o: warmed(s, o, lambda: s.StepLR(o, 7)), STEPS),
         (Warmup(5, Cosine(0.3, 25)), lambda s, o: warmed(s, o, lambda: s.CosineAnnealingLR(o, 25)), 31),
     ],
-    ids=repr,
+    ids=lambda value: "torch" if callable(value) and not isinstance(value, Schedule) else repr(value),
 )
 @pytest.mark.filterwarnings(
     "default:The epoch parameter in `scheduler.step:UserWarning"

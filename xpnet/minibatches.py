@@ -27,6 +27,7 @@ class Mark(NamedTuple):
 
     order: np.ndarray
     taken: int
+    passed: float
     rng: Mapping[str, Any]
 
 
@@ -34,7 +35,8 @@ class Minibatches:
     """Minibatches of n samples, without end.
 
     With ``sampling="epochs"``, every sample once, then again in another order; the last batch of an epoch may be
-    shorter. With ``"replacement"``, each batch by itself, as the book draws them; an epoch is as many of them.
+    shorter. With ``"replacement"``, each batch by itself, as the book draws them; an epoch is as many of them. So many
+    epochs as ``passed`` says were there before, on other data perhaps.
 
     >>> batches = Minibatches(5, 2, np.random.default_rng(0))
     >>> batches.block(10).rows.shape, batches.block(10).rows.shape, batches.epoch_ended
@@ -42,10 +44,16 @@ class Minibatches:
     """
 
     def __init__(
-        self, n: int, batch_size: int, rng: np.random.Generator, sampling: str = "epochs", masks: Masks | None = None
+        self,
+        n: int,
+        batch_size: int,
+        rng: np.random.Generator,
+        sampling: str = "epochs",
+        masks: Masks | None = None,
+        passed: float = 0.0,
     ) -> None:
         self.n, self.batch_size, self.rng, self.sampling, self.masks = n, batch_size, rng, sampling, masks
-        self.order, self.taken = np.arange(0), self.per_epoch
+        self.order, self.taken, self.passed = np.arange(0), self.per_epoch, passed - 1
 
     @property
     def per_epoch(self) -> int:
@@ -56,10 +64,15 @@ class Minibatches:
     def epoch_ended(self) -> bool:
         return self.taken == self.per_epoch
 
+    @property
+    def epoch(self) -> float:
+        """How many passes through the data were made, ``passed`` of them by others before."""
+        return self.passed + (self.taken / self.per_epoch if self.n else 1)
+
     def block(self, most: int) -> Block:
         """The next minibatches, at most so many, of one size and one epoch; asking for fewer gives the same ones."""
         if self.epoch_ended:
-            self.taken = 0
+            self.taken, self.passed = 0, self.passed + 1
             if self.sampling == "epochs":
                 self.order = self.rng.permutation(self.n)
         size = self.batch_size
@@ -88,8 +101,8 @@ class Minibatches:
         return Block(np.stack(rows), {name: np.stack([m[name] for m in masks]) for name in masks[0]})
 
     def mark(self) -> Mark:
-        return Mark(self.order, self.taken, self.rng.bit_generator.state)
+        return Mark(self.order, self.taken, self.passed, self.rng.bit_generator.state)
 
     def go_back(self, mark: Mark) -> None:
         """Be again where ``mark`` was made: the same minibatches follow."""
-        self.order, self.taken, self.rng.bit_generator.state = mark
+        self.order, self.taken, self.passed, self.rng.bit_generator.state = mark

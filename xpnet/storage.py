@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -20,8 +21,10 @@ if sys.platform != "win32":
 
 #: What a file says it holds: shape and dtype by name.
 Header = dict[str, tuple[tuple[int, ...], str]]
-#: The format's names of the dtypes that arrays here have; any other stands for itself.
-DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8", "BOOL": "bool"}
+#: The dtypes that NumPy has, by the format's names.
+DTYPES = {"BOOL": "bool", "C64": "complex64"}
+DTYPES |= {f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)}
+DTYPES |= {f"F{bits}": f"float{bits}" for bits in (16, 32, 64)}
 DIGEST = "digest"
 #: The name of a file that is being written, or was when its process was killed.
 LEAVING = re.compile(r"\.xpnet-\w{8}\.tmp")
@@ -106,7 +109,7 @@ def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict
     # the format's library writes the memory of an array as it lies, so it has to lie in order, and in this machine's
     ordered = {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in arrays.items()}
     texts = metadata or {}
-    write_bytes(path, save(ordered, texts | {DIGEST: _digest(ordered, texts)}))
+    write_bytes(path, _texts_in_order(save(ordered, texts | {DIGEST: _digest(ordered, texts)})))
 
 
 def read_arrays(
@@ -132,9 +135,9 @@ def read_arrays(
             file = stack.enter_context(safe_open(path, framework="numpy"))
             metadata = file.metadata() or {}
             parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-            found = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in parts.items()}
+            found = {name: (tuple(part.get_shape()), DTYPES[part.get_dtype()]) for name, part in parts.items()}
         if check is not None:
-            check({name: (shape, DTYPES.get(kind, kind)) for name, (shape, kind) in found.items()}, metadata)
+            check(found, metadata)
         with _errors_of(path):
             arrays = {name: file.get_tensor(name) for name in found}
         seal = metadata.pop(DIGEST, None)
@@ -171,6 +174,16 @@ def _memory_errors_of(path: str | Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise CheckpointError(f"{path} holds more than there is memory for here") from None
+
+
+def _texts_in_order(data: bytes) -> bytes:
+    """The same file with its texts sorted: the format's library writes them in another order in each process."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

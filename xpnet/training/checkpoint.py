@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from xpnet.training.history import Evaluation
 
 #: Random generators whose state is a few integers, which a file can be asked for safely.
 GENERATORS = ("PCG64", "PCG64DXSM")
+#: What an optimizer remembers and can be told anew.
+DERIVED = ("optimizer/t", "optimizer/scale")
 #: What may be made of an optimizer's description.
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
 
@@ -33,6 +36,12 @@ def save(trainer: Any, path: str | Path) -> None:
             f"the random generator is {type(rng).__name__}, whose state a checkpoint cannot hold; train with seed=0 "
             "or numpy.random.default_rng(0)"
         )
+    try:
+        json.dumps(trainer.notes)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"trainer.notes cannot be kept in a checkpoint, as it holds what JSON cannot: {error}"
+        ) from None
     beside = {f"optimizer/{name}": trainer.net.backend.to_numpy(a) for name, a in _flat(trainer.memory).items()}
     beside["training/order"] = batches.order.astype(np.int64)
     for name in ("losses", "learning_rates"):
@@ -43,9 +52,10 @@ def save(trainer: Any, path: str | Path) -> None:
         "sampling": trainer.sampling,
         "divide_x_by": trainer.divide_x_by,
         "iteration": trainer.iteration,
-        "epoch": trainer.iteration / batches.per_epoch if batches.n else 0.0,
+        "epoch": batches.epoch,
         "n": batches.n,
         "taken": batches.taken,
+        "passed": batches.passed + 1,
         "rng": rng.state,
         "samples": history.samples,
         "seconds": history.seconds,
@@ -82,7 +92,11 @@ def load(
             files.check_header(path, weights, expected, "this network")
         trainer = _trainer(kind, fields, to, _optimizer(fields, optimizer))
         beside = {name: what for name, what in header.items() if name not in weights}
-        files.check_header(path, beside, _expected(trainer, fields, beside), "this training")
+        expected = _expected(trainer, fields, beside)
+        if optimizer is not None:  # it may have a schedule, or none, where the one in the file has not
+            either = {name for name in DERIVED if (name in beside) != (name in expected)}
+            beside, expected = ({k: v for k, v in some.items() if k not in either} for some in (beside, expected))
+        files.check_header(path, beside, expected, "this training")
         made.extend((trainer, fields))
 
     arrays = storage.read_arrays(path, check)
@@ -162,7 +176,7 @@ def _expected(trainer: Any, fields: _Fields, found: storage.Header) -> storage.H
     permutation = (fields.count("n"),), "int64"
     expected["training/order"] = none if found.get("training/order") == none else permutation
     expected |= {"training/losses": (steps, "float64"), "training/learning_rates": (steps, "float64")}
-    return expected | {"training/evaluations": ((rows, 6), "float64"), "training/evaluated": ((rows, 4), "bool")}
+    return expected | {"training/evaluations": ((rows, 6), "float64"), "training/evaluated": ((rows, 5), "bool")}
 
 
 def _fill(trainer: Any, fields: _Fields, arrays: dict[str, np.ndarray]) -> None:
@@ -176,6 +190,8 @@ def _fill(trainer: Any, fields: _Fields, arrays: dict[str, np.ndarray]) -> None:
     history.evaluations = _evaluations(fields, arrays)
     trainer.iteration = len(history.losses)
     trainer.memory = _filled(trainer.memory, arrays, backend, "optimizer/")
+    if "t" in trainer.memory and "optimizer/t" not in arrays:
+        trainer.memory["t"] = backend.asarray(trainer.iteration, trainer.memory["t"].dtype)
     try:
         scale = trainer.rescale()
     except ValueError as error:
@@ -204,6 +220,7 @@ def _generator(fields: _Fields) -> np.random.Generator:
 def _batches(trainer: Any, fields: _Fields, order: np.ndarray) -> Minibatches:
     """The minibatches at the place where the file left them."""
     batches = Minibatches(fields.count("n"), trainer.batch_size, trainer.rng, trainer.sampling)
+    batches.passed = fields.number("passed") - 1
     batches.order, batches.taken = order, fields.count("taken")
     missing = trainer.sampling == "epochs" and not batches.epoch_ended and not order.size
     if batches.taken > batches.per_epoch or missing or (order.size and (np.sort(order) != np.arange(batches.n)).any()):
@@ -214,26 +231,28 @@ def _batches(trainer: Any, fields: _Fields, order: np.ndarray) -> Minibatches:
 
 
 def _table(evaluations: list[Evaluation]) -> dict[str, np.ndarray]:
-    """Evaluations as rows of numbers, and which of the accuracies and losses there are."""
+    """Evaluations as rows of numbers; which of the accuracies and losses there are, and whether an epoch ends there."""
     rows = [astuple(e) for e in evaluations]
-    there = [[value is not None for value in row[2:]] for row in rows]
-    values = [[0.0 if value is None else value for value in row] for row in rows]
+    there = [[*(value is not None for value in row[2:6]), row[6]] for row in rows]
+    values = [[0.0 if value is None else value for value in row[:6]] for row in rows]
     return {
         "training/evaluations": np.asarray(values, np.float64).reshape(-1, 6),
-        "training/evaluated": np.asarray(there, np.bool_).reshape(-1, 4),
+        "training/evaluated": np.asarray(there, np.bool_).reshape(-1, 5),
     }
 
 
 def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluation]:
     table, there = arrays["training/evaluations"], arrays["training/evaluated"]
     epochs, iterations = table[:, 0], table[:, 1]
-    known = (epochs >= 0) & np.isfinite(epochs) & (iterations >= 0) & (iterations <= fields.count("iteration"))
-    if not known.all() or (iterations != np.floor(iterations)).any():
+    possible = (epochs >= 0) & np.isfinite(epochs) & (iterations >= 0) & (iterations <= fields.count("iteration"))
+    if not possible.all() or (iterations != np.floor(iterations)).any():
         raise CheckpointError(f"{fields.path} is damaged: it has evaluations of steps that were not taken")
     found = []
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
-        rates = [value if is_there else None for value, is_there in zip(values, row, strict=True)]
-        found.append(Evaluation(epoch, int(iteration), *rates))
+        *known, ends = row
+        rates: list[Any] = [value if is_there else None for value, is_there in zip(values, known, strict=True)]
+        train, test, train_loss, test_loss = rates
+        found.append(Evaluation(epoch, int(iteration), train, test, train_loss, test_loss, ends))
     return found
 
 
@@ -250,5 +269,7 @@ def _filled(tree: State, arrays: dict[str, np.ndarray], backend: Backend, prefix
         name: _filled(value, arrays, backend, f"{prefix}{name}/")
         if isinstance(value, dict)
         else backend.asarray(arrays[prefix + name], copy=True)
+        if prefix + name in arrays
+        else value
         for name, value in tree.items()
     }

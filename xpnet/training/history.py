@@ -23,7 +23,8 @@ MONITORS = {
 class Evaluation:
     """Accuracies, 0 to 1, and mean losses after so many steps.
 
-    None stands for what there is not: without validation data, or where outputs are no classes.
+    None stands for what there is not: without validation data, or where outputs are no classes. ``epoch`` counts passes
+    through the data, and ``ends_epoch`` says whether one ends here.
     """
 
     epoch: float
@@ -32,6 +33,7 @@ class Evaluation:
     test: float | None
     train_loss: float | None = None
     test_loss: float | None = None
+    ends_epoch: bool = False
 
     def __str__(self) -> str:
         rates = [
@@ -39,10 +41,6 @@ class Evaluation:
         ]
         accuracy = "  accuracy: " + "  ".join(rates) if rates else ""
         return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}{accuracy}"
-
-    @property
-    def ends_epoch(self) -> bool:
-        return self.iteration > 0 and float(self.epoch).is_integer()
 
     def value(self, monitor: str) -> float | None:
         """``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``."""

@@ -36,6 +36,7 @@ class _Snapshot:
     """The state after so many steps, and the place in the minibatches."""
 
     iteration: int
+    samples: int
     state: State
     mark: Mark
 
@@ -78,7 +79,8 @@ class Loop:
         """Take a block of steps."""
         trainer = self.trainer
         # two of them: the first loss of this block may show that the last step of the one before was too much
-        self.snapshots = [*self.snapshots[-1:], _Snapshot(trainer.iteration, copied(self.state), self.batches.mark())]
+        here = _Snapshot(trainer.iteration, self.history.samples, copied(self.state), self.batches.mark())
+        self.snapshots = [*self.snapshots[-1:], here]
         rows, masks = self.batches.block(most)
         start = time.perf_counter()
         try:
@@ -128,8 +130,8 @@ class Loop:
             params = self.state["params"]
             found.append((None, None) if split is None else self.net.evaluate(params, *split, prepare=self.prepare))
         (train_loss, train), (test_loss, test) = found
-        epoch = iteration / self.batches.per_epoch
-        evaluation = Evaluation(epoch, iteration, train, test, train_loss, test_loss)
+        ends = iteration > 0 and self.batches.epoch_ended
+        evaluation = Evaluation(self.batches.epoch, iteration, train, test, train_loss, test_loss, ends)
         self.history.evaluations.append(evaluation)
         self._adapt()
         with aside():
@@ -144,21 +146,27 @@ class Loop:
             memory["scale"] = self.backend.asarray(scale, memory["scale"].dtype)
 
     def _return_to(self, snapshot: _Snapshot) -> None:
+        """Forget what came after: the history keeps its losses for a while, to show where they led."""
         self.state = snapshot.state
         self.batches.go_back(snapshot.mark)
+        self.trainer.iteration, self.history.samples = snapshot.iteration, snapshot.samples
 
     def _rewind(self, iteration: int, loss: float) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
-        good = max(iteration - 1, 0)
-        origin = next((s for s in reversed(self.snapshots) if s.iteration <= good), None)
-        if origin is not None:
+        if self.snapshots:
+            origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)
-            if good > origin.iteration:
-                rows, masks = self.batches.block(good - origin.iteration)
+            again = iteration - 1 - origin.iteration
+            if again > 0:
+                rows, masks = self.batches.block(again)
                 self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, rows, masks)
-            self.trainer.iteration = good
+                self.trainer.iteration += len(rows)
+                self.history.samples += rows.size
+        good = self.trainer.iteration
+        self.history.evaluations = [e for e in self.history.evaluations if e.iteration <= good]
+        self._adapt()
         self.show()
-        self._evaluate(self.trainer.iteration)
+        self._evaluate(good)
         raise DivergedError(
             f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
             f"a finite loss. Try a smaller learning rate than {self.trainer.learning_rate:g}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,7 +38,8 @@ class Trainer:
 
     Attributes:
         history: what came of it so far.
-        iteration: how many steps were taken.
+        iteration: how many steps led to the weights; after a ``DivergedError`` the history shows one or two more, until
+            the next call of :meth:`fit`.
         stopped: why a callback ended the last call of :meth:`fit`, or None.
         notes: a dict of anything that JSON can hold, to be kept in checkpoints.
 
@@ -116,6 +118,8 @@ class Trainer:
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         self.check(x, t, validation)
+        if not isinstance(callbacks, Sequence):
+            raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
         watchers: list[Callback] = [as_callback(given) for given in callbacks]
         if progress:
             watchers.append(Progress())
@@ -123,12 +127,14 @@ class Trainer:
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
         loop = Loop(self, x, t, validation, watchers)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
-        with np.errstate(over="ignore", invalid="ignore"), deferred_interrupt() as self.interrupted:
-            try:
-                loop.run()
-            finally:
-                for watcher in watchers:
-                    watcher.on_end(self)
+        with (
+            np.errstate(over="ignore", invalid="ignore"),
+            deferred_interrupt() as self.interrupted,
+            ExitStack() as ends,
+        ):
+            for watcher in reversed(watchers):
+                ends.callback(watcher.on_end, self)
+            loop.run()
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -159,8 +165,8 @@ class Trainer:
         Args:
             path: the checkpoint.
             net: a network to put the parameters into, where it has layers of one's own; by default it is made again.
-            optimizer: one to go on with, of the same kind: with another learning rate, for example. By default it is
-                made again; one of one's own has to be given.
+            optimizer: one to go on with, of the same kind: with another learning rate or schedule, for example. By
+                default it is made again; one of one's own has to be given.
             backend, device: where the network shall be made; see :func:`xpnet.get_backend`.
 
         Raises:
@@ -188,7 +194,8 @@ class Trainer:
                 names=names,
                 integers=self.divide_x_by is not None,
             )
-            net.forward(net.params, prepare(some_x[:1, ...]))  # a wrong number of columns shows in the first layer
+            with np.errstate(all="ignore"):  # a wrong number of columns shows in the first layer, and that is all
+                net.forward(net.params, prepare(some_x[:1, ...]))
         if self.batch_size > x.shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {x.shape[0]} samples")
 
@@ -216,9 +223,11 @@ class Trainer:
     def _prepare(self, x: Array) -> None:
         """Where the last call ended, if there was one on as many samples; else at the start of an epoch."""
         if self.batches.n != x.shape[0]:
-            self.batches = Minibatches(x.shape[0], self.batch_size, self.rng, self.sampling)
+            passed = self.batches.epoch
+            self.batches = Minibatches(x.shape[0], self.batch_size, self.rng, self.sampling, passed=passed)
         one = preparation(self.net, self.divide_x_by)(x[:1, ...])
-        shapes = self.net.mask_shapes(one)
+        with np.errstate(all="ignore"):  # it is shapes that are asked for
+            shapes = self.net.mask_shapes(one)
 
         def masks(rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
             layers = ((self.net.layers[name], (samples, *shape)) for name, shape in shapes.items())
