@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -105,3 +106,11 @@ def rng():
 def digits():
     """MNIST as the tutorials load it."""
     return mnist()
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as a program has it at its start: a shell has it ignored in the background, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

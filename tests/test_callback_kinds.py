@@ -9,10 +9,11 @@ from recording import Recorder, data, fit, trainer_of, values_of
 from xpnet import SGD, Sequential, Trainer
 from xpnet.layers import Affine
 from xpnet.losses import MeanSquaredError
-from xpnet.schedules import Step
+from xpnet.schedules import ReduceOnPlateau, Step
+from xpnet.schedules.plateau import LOWER_IS_BETTER
 from xpnet.training import Callback, Checkpoint, EarlyStopping, Evaluation, LearningRateLog, StopOnDivergence
-from xpnet.training.callbacks import watched
-from xpnet.training.history import History
+from xpnet.training.callbacks import better, watched
+from xpnet.training.history import MONITORS, History
 
 
 class Series(Callback):
@@ -67,14 +68,25 @@ def test_early_stopping_counts_over_a_cut(cut):
     ("options", "message"),
     [
         ({"monitor": "test_loss"}, "unknown monitor 'test_loss', expected one of: loss, accuracy, validation_loss"),
+        ({"monitor": ["loss"]}, r"unknown monitor \['loss'\], expected one of: loss, accuracy, validation_loss"),
         ({"patience": 0}, "patience is 0, expected a whole number, 1 or more"),
-        ({"min_delta": -0.1}, r"min_delta is -0\.1, expected a finite number, 0 or more"),
+        ({"min_delta": -0.1}, r"min_delta is -0\.1, expected a finite number, 0 or more, 0\.001 for example"),
+        ({"min_delta": 10**400}, "min_delta is 1000000.*, expected a finite number"),
         ({"min_delta": float("nan")}, "min_delta is nan"),
     ],
 )
 def test_bad_early_stopping(options, message):
     with pytest.raises(ValueError, match=message):
         EarlyStopping(**options)
+
+
+def test_what_is_better_is_said_in_one_place():
+    """By the parts that know of the direction, and where the values are found."""
+    assert list(MONITORS) == list(LOWER_IS_BETTER)
+    for monitor, lower in LOWER_IS_BETTER.items():
+        assert (better(monitor, 1.0, 2.0), better(monitor, 2.0, 1.0)) == (lower, not lower)
+        plateau = ReduceOnPlateau(0.1, patience=0, monitor=monitor)
+        assert (plateau.scale([1.0, 2.0]) < 1, plateau.scale([2.0, 1.0]) < 1) == (lower, not lower)
 
 
 @pytest.mark.parametrize("watcher", [EarlyStopping, lambda monitor: Checkpoint("never", monitor=monitor)])
@@ -150,7 +162,7 @@ def test_bad_checkpoints(tmp_path):
     trainer = trainer_of()
     with pytest.raises(OSError, match="nowhere"):
         fit(trainer, Checkpoint(tmp_path / "nowhere" / "a"), epochs=2)
-    assert trainer.iteration == 3
+    assert trainer.iteration == 0
 
 
 class Losses(Callback):
@@ -191,9 +203,9 @@ def test_stop_on_divergence_in_a_training_that_goes_on():
     assert (trainer.iteration, trainer.stopped) == (6, "a loss of 9 is more than 2 times the first, 2")
 
 
-@pytest.mark.parametrize("factor", [1, 0.5, 0, -3, float("nan"), float("inf"), "10"])
+@pytest.mark.parametrize("factor", [1, 0.5, 0, -3, float("nan"), float("inf"), "10", 10**400])
 def test_bad_factors_of_divergence(factor):
-    with pytest.raises(ValueError, match=r"factor is .*, expected a finite number, more than 1"):
+    with pytest.raises(ValueError, match=r"factor is .*, expected a finite number, more than 1, 10 for example"):
         StopOnDivergence(factor)
 
 
@@ -203,6 +215,12 @@ def test_the_log_of_learning_rates():
     fit(trainer, LearningRateLog(lines.append), Recorder(every=1), iterations=9)
     found = [(int(line.split()[1]), float(line.split()[-1])) for line in lines]
     assert found == [(0, 0.8), (3, 0.8), (4, 0.4), (6, 0.4), (8, 0.2), (9, 0.2)]
+
+
+@pytest.mark.parametrize("write", [None, "rates.log", 3])
+def test_a_log_of_learning_rates_writes_with_a_function(write):
+    with pytest.raises(TypeError, match=r"write is .*, expected a function of a line of text, print for example"):
+        LearningRateLog(write)
 
 
 def test_the_log_of_learning_rates_prints(capsys):

@@ -121,7 +121,7 @@ def test_an_exception_ends_training_with_the_weights_of_the_moment(where, traini
         np.testing.assert_array_equal(values_of(trainer)[name], p)
 
 
-def test_ctrl_c_is_answered_with_the_end_of_all_callbacks():
+def test_ctrl_c_is_answered_with_the_end_of_all_callbacks(ctrl_c):
     class Interrupt(Callback):
         every = 5
 

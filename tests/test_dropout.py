@@ -78,7 +78,7 @@ def test_masks_leave_out_the_share_and_keep_the_mean(rate):
 
 @pytest.mark.parametrize("rate", [1, 1.0, 1.5, -0.1, float("nan"), float("inf"), "0.5", None, True])
 def test_rates_that_are_none(rate):
-    with pytest.raises(ValueError, match=r"Dropout: rate is .*, expected the share to leave out: 0 or more, and less"):
+    with pytest.raises(ValueError, match=r"Dropout: rate is .*, expected a finite number, 0 or more and less than 1"):
         Dropout(rate)
 
 

@@ -108,9 +108,32 @@ def test_parts_of_ones_own_come_back_if_they_are_named(tmp_path):
     assert found.layers["Affine1"] == replace(own, tag="1", factor=0.5)
     assert found.loss_layer == Doubled(by=3)
     for kinds, unknown in (((), "Scaled"), ([Scaled], "Doubled")):
-        with pytest.raises(CheckpointError, match=f"'{unknown}' is not one of") as raised:
+        with pytest.raises(CheckpointError, match=rf"'{unknown} \(not of xpnet\)' is not one of") as raised:
             load_network(tmp_path / "net", backend="numpy", kinds=kinds)
         assert str(tmp_path / "net") in str(raised.value)
+
+
+def test_a_class_of_ones_own_is_not_taken_for_the_one_of_that_name(tmp_path):
+    """Who reads this book writes a ReLU of their own."""
+    own = type("ReLU", (ReLU,), {"forward": lambda self, params, x: (x * 0, x), "__module__": "somewhere"})
+    Sequential([Affine(4, 3), own(), Affine(3, 2)], seed=1, backend="numpy").save(tmp_path / "net")
+    with pytest.raises(CheckpointError, match=r"'ReLU \(not of xpnet\)' is not one of .*kinds=\[MyLayer\]"):
+        load_network(tmp_path / "net", backend="numpy")
+    found = load_network(tmp_path / "net", backend="numpy", kinds=[own])
+    assert not found.predict(np.ones((1, 4), "float32")).any()
+    net_of_ones_own = type("Net", (TwoLayerNet,), {"__module__": "somewhere"})(4, 3, 2, seed=1, backend="numpy")
+    net_of_ones_own.save(tmp_path / "net")
+    with pytest.raises(CheckpointError, match=r"'Net \(not of xpnet\)'; make one, and call its load\(\)"):
+        load_network(tmp_path / "net", backend="numpy")
+    net_of_ones_own.load(tmp_path / "net")
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    net = TwoLayerNet(4, 3, 2, seed=1, backend="numpy")
+    net.params["b1"] = net.params["b1"].astype("float64")
+    with pytest.raises(ValueError, match="are not those of its layers, and could not be loaded"):
+        net.save(tmp_path / "net")
+    assert not (tmp_path / "net").exists()
 
 
 def test_a_class_with_types_of_a_function_is_told(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,37 @@ def test_a_new_training_does_not_take_the_place_of_an_old_log(kind, tmp_path):
     assert recorder.at("block") == []
 
 
+@pytest.mark.parametrize("other", [{"lr": 0.2}, {"validation": True}, {"cuts": (2, 7)}], ids=str)
+def test_a_training_that_goes_on_does_not_take_the_log_of_another(other, kind, tmp_path):
+    """One with other losses, with validation data, or with an evaluation that this one does not have."""
+    path, trainer, x_t = tmp_path / "log", trainer_of(lr=other.get("lr", 0.1)), data()
+    for steps in other.get("cuts", (9,)):
+        given = x_t if "validation" in other else None
+        trainer.fit(*x_t, validation=given, iterations=steps, callbacks=[kind(path)], progress=False)
+    before, resumed, recorder = path.read_bytes(), trainer_of(), Recorder()
+    fit(resumed, epochs=2)
+    with pytest.raises(FileExistsError, match="a log of another training is there; give another path, or delete it"):
+        fit(resumed, kind(path), recorder, epochs=1)
+    assert path.read_bytes() == before
+    assert recorder.at("block") == []
+
+
+def test_a_log_with_less_than_the_history_is_continued(kind, tmp_path):
+    """As some calls of fit had no log; and what is not finite is the same in both."""
+    path, trainer = tmp_path / "log", trainer_of()
+    fit(trainer, kind(path), epochs=1)
+    fit(trainer, epochs=1)
+    fit(trainer, kind(path), epochs=1)
+    assert iterations(path) == [0, 3, 9]
+    first = trainer.history.evaluations[0]
+    trainer.history.evaluations[0] = replace(first, train_loss=float("inf"))
+    texts = path.read_text("utf-8").split(repr(first.train_loss))
+    path.write_text(("null" if kind is JSONLinesLog else "").join(texts), "utf-8")
+    fit(trainer, kind(path), epochs=1)
+    assert [row["loss"] for row in rows(path)][:2] == [None, trainer.history.evaluations[1].train_loss]
+    assert iterations(path) == [0, 3, 9, 12]
+
+
 FOREIGN = {
     "text": b"Dear diary,\ntoday I trained a network.\n",
     "csv": b"a,b\n1,2\n",
@@ -147,6 +179,7 @@ FOREIGN = {
     "a number": b"3\n",
     "one line without an end": b'{"iteration": 3}',
     "bytes": bytes(range(256)),
+    "a step that is none": ",".join(COLUMNS).encode() + b"\n0.0,inf,,,,,,,\n",
     "half a log": ",".join(COLUMNS).encode() + b"\n0.0,0\nnot a row\n",
 }
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from xpnet import book
-from xpnet.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Ftrl, Momentum, NAdam, RMSprop, check_learning_rate
+from xpnet.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Ftrl, Lion, Momentum, NAdam, RMSprop, check_learning_rate
 from xpnet.optimizers.base import bias_correction, scaled_to_norm
-from xpnet.schedules import Constant, ReduceOnPlateau, Step, Warmup
+from xpnet.schedules import Constant, Cosine, ReduceOnPlateau, Step, Warmup
 
 
 def test_sgd(training_backend, array):
@@ -42,7 +42,7 @@ def test_learning_rates_that_are_not(lr):
         (lambda: Momentum(0.1, -0.1), "momentum is -0.1, expected"),
         (lambda: Adam(beta1=1), "beta1 is 1, expected"),
         (lambda: Adam(beta2="0.9"), "beta2 is '0.9', expected"),
-        (lambda: Adam(eps=0), "eps is 0, expected a positive number, 1e-8"),
+        (lambda: Adam(eps=0), "eps is 0, expected a positive number, 1e-8 for example"),
         (lambda: Adam(folded=1), "folded is 1, expected True or False"),
         (lambda: RMSprop(decay_rate=math.nan), "decay_rate is nan, expected"),
         (lambda: RMSprop(centered="yes"), "centered is 'yes', expected True or False"),
@@ -57,6 +57,13 @@ def test_learning_rates_that_are_not(lr):
         (lambda: SGD(decay_biases=0), "decay_biases is 0, expected True or False"),
         (lambda: SGD(clip_value=0), "clip_value is 0, expected a positive number"),
         (lambda: SGD(clip_norm=-1.0), "clip_norm is -1.0, expected a positive number"),
+        (lambda: SGD(lr=10**400), "the learning rate is 1000000.*, expected a positive number"),
+        (lambda: Adam(beta1=-(10**400)), "beta1 is -1000000.*, expected a finite number"),
+        (
+            lambda: Ftrl(learning_rate_power=-math.inf),
+            "learning_rate_power is -inf, expected a finite number, 0 or less",
+        ),
+        (lambda: SGD(clip_value="1"), "clip_value is '1', expected a positive number, 1.0 for example, or None"),
     ],
 )
 def test_refused(make, message):
@@ -110,6 +117,7 @@ def test_learning_rates_over_time(backend, array):
         (ReduceOnPlateau(Warmup(4, 0.4)), [0.1, 0.2, 0.3, 0.4]),
     ):
         np.testing.assert_allclose(backend.to_numpy(SGD(lr).learning_rates(steps)), expected)
+        np.testing.assert_allclose(backend.to_numpy(SGD(lr).learning_rates(array([0, 1, 2, 3]))), expected)
 
 
 def test_the_scale_of_a_plateau_is_in_the_state(training_backend, array):
@@ -138,10 +146,66 @@ def test_a_constant_schedule_is_a_number(rng):
         np.testing.assert_allclose(found[2], found[0], rtol=1e-12)
 
 
-def test_only_parameters_with_a_gradient_move():
-    params = {"w": np.ones(2), "frozen": np.ones(2)}
-    AdamW(0.1).update(params, {"w": np.ones(2)})
+def test_only_parameters_with_a_gradient_move_in_a_step():
+    params, adamw = {"w": np.ones(2), "frozen": np.ones(2)}, AdamW(0.1)
+    params, _ = adamw.step(params, {"w": np.ones(2)}, adamw.init(params))
     assert params["w"][0] < 1 == params["frozen"][0]
+
+
+@pytest.mark.parametrize(
+    ("grads", "message"),
+    [
+        ({"W": 1}, r"grads lacks \['b'\]; expected a gradient for each of \['W', 'b'\].* use step\(params"),
+        ({"W": 1, "b": 1, "c": 1}, r"grads has \['c'\], which params has not; expected"),
+        ({"W": 1, "B": 1}, r"grads lacks \['b'\] and has \['B'\], which params has not; expected"),
+        ({}, r"grads lacks \['W', 'b'\]; expected"),
+    ],
+)
+def test_an_update_needs_a_gradient_of_each_parameter(training_backend, array, grads, message):
+    params = {name: training_backend.asarray([1.0, 2.0], copy=True) for name in ("W", "b")}
+    for optimizer in (SGD(0.1), Adam(0.1)):
+        with pytest.raises(ValueError, match=message):
+            optimizer.update(params, {name: array([1.0, 1.0]) for name in grads})
+        assert vars(optimizer).keys() == {f.name for f in fields(optimizer)}, "nothing is kept of it"
+    for w in params.values():
+        np.testing.assert_array_equal(training_backend.to_numpy(w), [1, 2])
+
+
+def test_an_update_of_what_is_no_array():
+    array, update = np.ones(2), Momentum(0.1).update
+    with pytest.raises(TypeError, match=r"params\['w'\]: expected an array .* but this is of type list"):
+        update({"w": [1.0, 2.0]}, {"w": array})
+    with pytest.raises(TypeError, match=r"grads\['w'\]: expected an array .* but this is .*make one first"):
+        update({"w": array}, {"w": None})
+    with pytest.raises(TypeError, match=r"params is .*, expected a dict of arrays by name"):
+        update([array], {"w": array})
+    with pytest.raises(TypeError, match=r"grads is .*, expected a dict of arrays by name"):
+        update({"w": array}, array)
+
+
+def test_the_decay_of_lion_is_decoupled_as_in_its_paper():
+    for options, expected in (({}, 0.95 - 0.1), ({"decoupled": False}, 1 - 0.1)):
+        params = {"w": np.asarray([1.0])}
+        Lion(lr=0.1, weight_decay=0.5, **options).update(params, {"w": np.asarray([1.0])})
+        np.testing.assert_allclose(params["w"], expected)
+
+
+def test_what_divides_by_the_learning_rate_needs_one_above_zero():
+    zero = Cosine(0.1, 5)
+    for lr in (zero, Warmup(3, zero), ReduceOnPlateau(zero), ReduceOnPlateau(Warmup(3, zero))):
+        with pytest.raises(ValueError, match=r"comes down to 0; expected .* final=0\.001"):
+            Ftrl(lr)
+        assert SGD(lr).lr == lr
+    params, ftrl = {"w": np.asarray([1.0])}, Ftrl(ReduceOnPlateau(Warmup(3, Cosine(0.1, 5, final=0.001))))
+    for _ in range(12):
+        ftrl.update(params, {"w": np.asarray([0.5])})
+    assert np.isfinite(params["w"]).all()
+
+
+def test_switches_of_numpy():
+    adam = Adam(0.1, folded=np.True_, decoupled=np.False_)
+    assert (adam.folded, adam.decoupled) == (True, False)
+    assert {type(adam.folded), type(adam.decoupled)} == {bool}
 
 
 def test_a_norm_below_the_limit_leaves_gradients_alone(training_backend, array):

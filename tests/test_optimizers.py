@@ -74,7 +74,7 @@ def test_the_state(training_backend, array, rng, name):
     """Arrays all of them, none twice, as many after a step and of the same shapes; {} for plain gradient descent."""
     params, gradients = problem(rng, steps=1)
     b = training_backend
-    for lr in (0.1, Cosine(0.1, 10), ReduceOnPlateau(0.1)):
+    for lr in (0.1, Cosine(0.1, 10, final=0.01), ReduceOnPlateau(0.1)):
         optimizer = OPTIMIZERS[name](lr=lr)
         before = dict(arrays_of(optimizer.init(moved(b, params))))
         _, state = after(b, array, optimizer, params, gradients)
@@ -180,7 +180,7 @@ def test_one_optimizer_for_each_network(rng):
     adam.update(params, gradients[0])
     for others in ({"W": np.zeros((3, 2))}, {"W": np.zeros((3, 3)), "b": np.zeros(2)}):
         with pytest.raises(ValueError, match=r"parameters of shapes .*expected .*one optimizer for each network"):
-            adam.update(others, {"W": others["W"]})
+            adam.update(others, others)
     plain = SGD(0.1)  # remembers nothing, so there is nothing to confuse
     for w in (np.zeros(2), np.zeros(3)):
         plain.update({"w": w}, {"w": np.ones_like(w)})

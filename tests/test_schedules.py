@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from xpnet.backend import use_backend, widest_floating
 from xpnet.schedules import SCHEDULES, Constant, Cosine, Exponential, ReduceOnPlateau, Schedule, Step, Warmup
 
 STEPS = 40
@@ -51,6 +52,66 @@ def test_compiled(schedule, form):
     compiled = jax.jit(schedule)
     found = [float(compiled(jax.numpy.asarray(float(t), dtype="float64"))) for t in range(STEPS)]
     np.testing.assert_allclose(found, [form(t) for t in range(STEPS)], rtol=1e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in CLOSED_FORMS], ids=repr)
+def test_step_numbers_are_integers_too(array, backend, schedule):
+    """The rates are then in the widest dtype, as in float16 or as integers they would be worth nothing."""
+    expected = backend.to_numpy(schedule(array([0.0, 3.0, 8.0])))
+    for dtype in ("int64", "int32", "uint8"):
+        found = schedule(array([0, 3, 8], dtype))
+        assert found.dtype == widest_floating(found)
+        np.testing.assert_array_equal(backend.to_numpy(found), expected)
+    single = schedule(array(3, "int32"))
+    assert (single.shape, single.dtype) == ((), found.dtype)
+    assert float(single) == pytest.approx(expected[1], rel=1e-14)
+    for number in (3, 3.0, np.float64(3), np.int64(3), np.float32(3)):
+        rate = schedule(number)
+        assert type(rate) is float
+        assert rate == pytest.approx(expected[1], rel=1e-14)
+
+
+def test_a_number_on_the_current_backend(backend):
+    with use_backend(backend):
+        assert Cosine(0.3, 25, final=0.1)(7) == pytest.approx(0.1 + 0.1 * (1 + math.cos(math.pi * 7 / 25)), rel=1e-14)
+
+
+def test_what_is_no_step_number(array):
+    with pytest.raises(TypeError, match="t is bool, expected step numbers, integer or floating-point"):
+        Constant(0.1)(array([True, False]))
+    for t in (True, None, "3", [0, 1]):
+        with pytest.raises(TypeError, match="expected an array of the Array API standard"):
+            Step(0.1, 5)(t)
+
+
+def test_a_schedule_of_ones_own(array, backend):
+    class Triangle(Schedule):
+        start = 0.5
+
+        def rate(self, t):
+            return self.start * abs(1 - t / 4)
+
+    expected = [0.5, 0.25, 0.0, 0.25]
+    np.testing.assert_array_equal(backend.to_numpy(Triangle()(array([0, 2, 4, 6]))), expected)
+    warmed = Warmup(2, Triangle())(array([2, 4, 6, 8]))
+    np.testing.assert_array_equal(backend.to_numpy(warmed), expected)
+    assert Triangle()(2) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reaches"),
+    [
+        (Cosine(0.1, 5), True),
+        (Warmup(2, Cosine(0.1, 5)), True),
+        (ReduceOnPlateau(Warmup(2, Cosine(0.1, 5))), True),
+        (Cosine(0.1, 5, final=1e-9), False),
+        (ReduceOnPlateau(Warmup(2, 0.1)), False),
+        (Exponential(0.1, 0.5), False),
+    ],
+)
+def test_whether_it_comes_down_to_zero(schedule, reaches):
+    assert schedule.reaches_zero is reaches
+    assert (schedule(100) == 0) is reaches
 
 
 def test_far_away_nothing_overflows():
@@ -161,15 +222,18 @@ def test_no_validation_data():
     [
         (lambda: Constant(0), "lr is 0, expected a positive number"),
         (lambda: Constant(True), "lr is True, expected a positive number"),
-        (lambda: Step(0.1, 0), "every is 0, expected a whole number, 1 or more"),
+        (lambda: Step(0.1, 0), "every is 0, expected a whole number, 1 or more, 1000 for example"),
         (lambda: Step(0.1, 2.5), "every is 2.5, expected a whole number"),
-        (lambda: Step(0.1, 2, -1), "factor is -1, expected a positive number"),
+        (lambda: Step(0.1, 2, -1), "factor is -1, expected a positive number, 0.1 for example"),
+        (lambda: Step(10**400, 2), r"lr is 10000000.*\(401 characters\), expected a positive number"),
+        (lambda: Constant(10**5000), "lr is a very large integer, expected a positive number"),
         (lambda: Exponential(math.nan, 0.5), "lr is nan, expected a positive number"),
-        (lambda: Exponential(0.1, 0), "factor is 0, expected a positive number"),
-        (lambda: Exponential(0.1, 0.5, per=0), "per is 0, expected a whole number"),
+        (lambda: Exponential(0.1, 0), "factor is 0, expected a positive number, 0.99 for example"),
+        (lambda: Exponential(0.1, 0.5, per=0), "per is 0, expected a whole number, 1 or more, 1000 for example"),
         (lambda: Cosine(0.1, -1), "steps is -1, expected a whole number"),
         (lambda: Cosine(0.1, 5, -0.1), "final is -0.1, expected a finite number, 0 or more"),
         (lambda: Cosine(0.1, 5, math.inf), "final is inf, expected a finite number"),
+        (lambda: Cosine(0.1, 5, 10**400), r"final is 10000000.*, expected a finite number, 0 or more"),
         (lambda: Warmup(0, 0.1), "steps is 0, expected a whole number"),
         (lambda: Warmup(5, "0.1"), "then is '0.1', expected a positive number, .* or a schedule"),
         (lambda: Warmup(5, ReduceOnPlateau(0.1)), r"then is Reduce.*inside: ReduceOnPlateau\(Warmup"),
@@ -181,7 +245,11 @@ def test_no_validation_data():
         (lambda: ReduceOnPlateau(0.1, cooldown=0.5), "cooldown is 0.5, expected a whole number"),
         (lambda: ReduceOnPlateau(0.1, threshold=1), "threshold is 1, expected a finite number, 0 or more and less"),
         (lambda: ReduceOnPlateau(0.1, min_lr=-1e-3), "min_lr is -0.001, expected a finite number, 0 or more"),
-        (lambda: ReduceOnPlateau(0.1, monitor="luck"), "monitor is 'luck', expected one of: loss, validation_loss"),
+        (lambda: ReduceOnPlateau(0.1, monitor="luck"), "unknown monitor 'luck', expected one of: loss, accuracy"),
+        (
+            lambda: ReduceOnPlateau(0.1, monitor=["loss"]),
+            r"unknown monitor \['loss'\], expected one of: loss, accuracy",
+        ),
     ],
 )
 def test_refused(make, message):
@@ -198,7 +266,7 @@ def test_plain_values_that_can_be_compared_and_written_down():
         Warmup(np.int64(3), np.float64(0.1)),
         ReduceOnPlateau(np.float64(0.1), np.float64(0.5), np.int64(3), min_lr=np.float64(0)),
     ]
-    assert [type(s) for s in given] == list(SCHEDULES.values())
+    assert {type(s).__name__: type(s) for s in given} == SCHEDULES
     for schedule in given:
         values = {f.name: getattr(schedule, f.name) for f in fields(schedule)}
         assert {type(v) for v in values.values()} <= {float, int, str}

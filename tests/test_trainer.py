@@ -60,7 +60,7 @@ def test_fit_is_the_loop_by_hand(sampling, training_backend, images):
 
 OPTIMIZERS = {
     "sgd": lambda: SGD(0.1, weight_decay=1e-3),
-    "momentum, cosine": lambda: Momentum(Cosine(0.1, steps=9)),
+    "momentum, cosine": lambda: Momentum(Cosine(0.1, steps=12)),
     "adam, plateau": lambda: Adam(ReduceOnPlateau(0.01, factor=0.5, patience=0, threshold=0.5)),
 }
 

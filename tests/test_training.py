@@ -187,7 +187,7 @@ def test_the_rewind_is_exact_wherever_the_loss_breaks(at, digits):
         np.testing.assert_array_equal(p, straight.params[name])
 
 
-def test_ctrl_c_finishes_the_step(training_backend, digits):
+def test_ctrl_c_finishes_the_step(training_backend, digits, ctrl_c):
     (x, t), _ = digits
     b = training_backend
     net = TwoLayerNet(784, 5, 10, seed=0, backend=b)

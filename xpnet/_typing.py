@@ -54,6 +54,8 @@ class Layer(Protocol):
 class Loss(Protocol):
     """A pure pair from scores and targets to one number.
 
+    Where targets may be numbers to come near to as well as classes, ``names_classes(t)`` says which they are.
+
     A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``averages``
     (True for the mean), and ``each(y, t)``, the loss (...) of each sample (..., C) by itself.
     """

@@ -21,6 +21,11 @@ DEEPEST = 10
 PLAIN = (str, int, float, bool, NoneType)
 
 
+def kind_of(kind: type) -> str:
+    """The name of a class, marked if it is not xpnet's: one of the same name may well do something else."""
+    return kind.__name__ if kind.__module__.partition(".")[0] == "xpnet" else f"{kind.__name__} (not of xpnet)"
+
+
 def described(part: Any) -> dict[str, Any]:
     """The kind of a dataclass and its fields, as JSON can hold them; of anything else, the kind alone.
 
@@ -28,7 +33,7 @@ def described(part: Any) -> dict[str, Any]:
     >>> described(LeakyReLU(0.2))
     {'kind': 'LeakyReLU', 'slope': 0.2}
     """
-    kind = {"kind": type(part).__name__}
+    kind = {"kind": kind_of(type(part))}
     if not is_dataclass(part):
         return kind
     return kind | {f.name: _plain(getattr(part, f.name)) for f in fields(part) if f.init}

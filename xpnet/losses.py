@@ -28,6 +28,15 @@ class BaseLoss:
     def classifies(self, outputs: int) -> bool:
         return outputs > 1
 
+    def names_classes(self, t: Array) -> bool:
+        """Whether targets are labels or one-hot, and not numbers to come near to; it reads the values."""
+        if t.ndim == 1:
+            return True
+        xp = namespace(t)
+        ones = t == 1
+        each = xp.sum(xp.astype(ones, xp.int32), axis=-1) == 1
+        return bool(xp.all(ones | (t == 0))) and bool(xp.all(each))
+
     def hits(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
         found = xp.argmax(y, axis=-1)
@@ -74,6 +83,9 @@ class SoftmaxWithLoss(BaseLoss):
         s = xp.log(xp.matmul(xp.exp(d), column(softmax(y)))) * xp.sum(t, axis=-1, keepdims=True)
         return (s - xp.matmul(d, column(t)))[..., 0]
 
+    def names_classes(self, t: Array) -> bool:
+        return True  # of probabilities the largest
+
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         n, classes = y_shape
         if t.shape == y_shape:
@@ -114,6 +126,9 @@ class SigmoidWithLoss(BaseLoss):
             raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
 
     def classifies(self, outputs: int) -> bool:
+        return True
+
+    def names_classes(self, t: Array) -> bool:
         return True
 
     def hits(self, y: Array, t: Array) -> Array:

@@ -7,7 +7,7 @@ import click
 from xpnet.backend import backend_names, backend_status
 
 
-@click.command()
+@click.command(short_help="Show which array libraries can be used here.")
 def backends() -> None:
     """Show every backend: its version, its devices, and why it cannot be used here."""
     from tabulate import tabulate

@@ -13,7 +13,7 @@ from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_
 from xpnet.gradient import MODES, check_gradient
 
 
-@click.command()
+@click.command(short_help="Check backpropagation against the numerical gradient.")
 @network_options
 @click.option("--samples", type=click.IntRange(1, 60_000), default=3, show_default=True, help="Digits to check with.")
 @click.option("--mode", type=click.Choice(MODES), default="full", show_default=True, help="All entries, or directions.")

@@ -18,7 +18,7 @@ REPORT, MISTAKES, CONFUSION = "report.json", "mistakes.png", "confusion.png"
 SPLITS = ("train", "test")
 
 
-@click.command()
+@click.command(short_help="Tell how well a network reads MNIST.")
 @click.argument("weights", type=click.Path(path_type=Path))
 @place_options
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which digits.")

@@ -17,7 +17,7 @@ from xpnet.images import Digit, UnreadableImageError, read_digit
 NAME = 16
 
 
-@click.command()
+@click.command(short_help="Say which digits are in images.")
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
 @place_options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -39,13 +40,13 @@ NOTES: dict[str, Any] = {
 }
 
 
-@click.command()
+@click.command(short_help="Train a network on MNIST, or go on with a run.")
 @network_options
 @click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on, in all. [default: 10000]")
 @click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule.")
-@click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else what its authors use]")
+@click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of its class]")
 @click.option("--schedule", type=ScheduleForm(), help=f"How it changes: {', '.join(FORMS.values())}.")
 @click.option("--warmup", type=click.IntRange(0), default=0, help="Steps in which it rises to its full value.")
 @click.option("--weight-decay", type=float, help="Penalty on large weights. [default: 0.01 for adamw, else 0]")
@@ -128,8 +129,6 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> Trainer:
     if "iterations" in anew or "epochs" in anew:
         anew = {"iterations": None, "epochs": None} | anew
     trainer.notes |= anew
-    if trainer.learning_rate == 0:
-        click.echo(f"The learning rate has come down to 0 and stays there: {trainer.optimizer}", err=True)
     _note_place(trainer)
     return trainer
 
@@ -183,7 +182,10 @@ def _train(
     if every:
         callbacks.append(run.CheckpointOrSay(folder / run.CHECKPOINT, every=every))
     try:
-        trainer.fit(x, t, validation=test, iterations=goal - trainer.iteration, callbacks=callbacks, progress=not quiet)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+            steps = goal - trainer.iteration
+            trainer.fit(x, t, validation=test, iterations=steps, callbacks=callbacks, progress=not quiet)
     except DivergedError as error:
         click.echo(f"Error: {error}", err=True)
         return 1

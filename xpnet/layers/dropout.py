@@ -8,7 +8,7 @@ from typing import Any
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
 from xpnet.layers.activations import Activation
-from xpnet.validation import check_share
+from xpnet.validation import check_number
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Dropout(Activation):
     tag: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", check_share(self.rate, "Dropout: rate", "to leave out"))
+        object.__setattr__(self, "rate", check_number(self.rate, "Dropout: rate", least=0, below=1))
 
     def tagged(self, tag: str) -> Dropout:
         return replace(self, tag=tag)

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet import storage
 from xpnet.backend import dtype_name
-from xpnet.descriptions import described, shortened
+from xpnet.descriptions import described, kind_of, shortened
 from xpnet.errors import CheckpointError
 
 #: The text in the metadata under which xpnet keeps what it has to know, as JSON.
@@ -27,6 +27,13 @@ MOST = 1000
 def save(net: Any, path: str | Path, arrays: dict[str, np.ndarray] | None = None, **about: Any) -> None:
     """Write the parameters of a network, what it is made of, and whatever else is given."""
     params = {name: net.backend.to_numpy(p) for name, p in net.params.items()}
+    found = {name: (p.shape, p.dtype.name) for name, p in params.items()}
+    expected = parameters_of(net.layers.values(), dtype_name(net.dtype))
+    if found != expected:
+        raise ValueError(
+            f"the parameters of this network are not those of its layers, and could not be loaded: {found}, expected "
+            f"{expected}"
+        )
     text = json.dumps({"format": FORMAT, "network": network_description(net)} | about, default=repr)
     if len(text) > LONGEST:
         raise ValueError(
@@ -52,7 +59,7 @@ def load(net: Any, path: str | Path) -> dict[str, np.ndarray]:
 def network_description(net: Any) -> dict[str, Any]:
     """The architecture of a network as plain data."""
     return {
-        "kind": type(net).__name__,
+        "kind": kind_of(type(net)),
         "layers": [described(layer) for layer in net.layers.values()],
         "loss": described(net.loss_layer),
         "dtype": dtype_name(net.dtype),

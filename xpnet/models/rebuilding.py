@@ -11,7 +11,7 @@ from xpnet import losses as all_losses
 from xpnet import storage
 from xpnet.backend import Backend
 from xpnet.backends.base import DTYPES
-from xpnet.descriptions import rebuilt, shortened
+from xpnet.descriptions import kind_of, rebuilt, shortened
 from xpnet.errors import CheckpointError
 from xpnet.models import files
 from xpnet.models.named import MultiLayerNet, TwoLayerNet
@@ -26,8 +26,8 @@ LOSSES = {
         all_losses.MeanSquaredError,
     )
 }
-#: Networks that are more than their layers: only their name is.
-NETWORKS = {kind.__name__: kind for kind in (TwoLayerNet, MultiLayerNet)}
+#: Networks that are no more than their layers, and perhaps a name.
+NETWORKS = {kind.__name__: kind for kind in (Sequential, TwoLayerNet, MultiLayerNet)}
 
 
 def load_network(
@@ -72,11 +72,15 @@ def network_from(
     kinds: Sequence[type] = (),
 ) -> Sequential:
     """The network of a description, still without its parameters, once it is seen that they are in the file."""
-    own = {kind.__name__: kind for kind in kinds}
+    own = {kind_of(kind): kind for kind in kinds}
     description = about.get("network")
     try:
         if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
             raise CheckpointError(f"its network is {shortened(description)}, expected layers and a loss")
+        if description.get("kind") not in NETWORKS:
+            raise CheckpointError(
+                f"it is a {shortened(description.get('kind'))}; make one, and call its load(), or Trainer.load(net=...)"
+            )
         layers = [rebuilt(layer, all_layers.LAYERS | own) for layer in description["layers"]]
         loss, dtype = rebuilt(description.get("loss"), LOSSES | own), description.get("dtype")
         if not hasattr(loss, "classifies"):
@@ -85,8 +89,10 @@ def network_from(
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
         placed = named(layers)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a network that cannot be made: {error}") from None
+        raise CheckpointError(
+            f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
+        ) from None
     files.check_header(path, weights, files.parameters_of(placed.values(), dtype), "the network that it describes")
-    net = object.__new__(NETWORKS.get(str(description.get("kind")), Sequential))
+    net = object.__new__(NETWORKS[description["kind"]])
     Sequential.__init__(net, layers, loss, weight_init="zeros", dtype=dtype, backend=backend, device=device)
     return net

@@ -120,13 +120,14 @@ class Sequential:
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
 
-        With ``SigmoidWithLoss`` it is the share of outputs on the right side of zero. A network with one output and
-        another loss has no classes, and this is a ``ValueError``.
+        With ``SigmoidWithLoss`` it is the share of outputs on the right side of zero. With a squared error, one output
+        is no class, nor are targets that are neither labels nor one-hot, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
         found = self.evaluate(self.params, x, t)[1]
         if found is None:
-            raise ValueError("accuracy compares classes, and the one output of this network is none; look at its loss")
+            what = "targets are numbers" if self.classifies else "the one output of this network is none"
+            raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
         return found
 
     def evaluate(
@@ -140,16 +141,18 @@ class Sequential:
             prepare: what is done to each chunk of x before it goes in.
         """
         xp, total, right, seen, n = namespace(x), 0.0, 0, 0, x.shape[0]
+        classes, tells = self.classifies, getattr(self.loss_layer, "names_classes", None)
         for start in range(0, n, CHUNK):
             part = slice(start, min(start + CHUNK, n))
             chunk, targets = x[part, ...], t[part, ...]
             scores = self.forward(params, chunk if prepare is None else prepare(chunk))
             share = chunk.shape[0] / n if getattr(self.loss_layer, "averages", True) else 1
             total += float(self.loss_layer.forward(scores, targets)[0]) * share
-            if self.classifies:
+            classes = classes and (tells is None or tells(targets))
+            if classes:
                 hits = self.loss_layer.hits(scores, targets)
                 right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
-        return total, right / seen if seen else None
+        return total, right / seen if classes else None
 
     def gradient(self, x: Array, t: Array) -> Params:
         """The gradients of the loss by name, by backpropagation.
@@ -260,7 +263,8 @@ def named(layers: Sequence[Layer]) -> dict[str, Layer]:
         kinds[layer.label] += 1
         tag += bool(layer.shapes)
         place = tag if layer.shapes else kinds[layer.label]
-        by_name[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(place))
+        reads = layer.shapes or hasattr(layer, "masks")
+        by_name[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(place)) if reads else layer
     if not tag:
         raise ValueError("a network needs at least one layer with parameters, Affine(784, 10) for example")
     return by_name

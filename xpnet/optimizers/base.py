@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from math import inf, log
+from functools import partial
+from math import log
 from types import ModuleType
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params, State
-from xpnet.backend import namespace
-from xpnet.schedules import ReduceOnPlateau, Schedule, check_number, check_rate_or_schedule, rate
-from xpnet.validation import check_positive
-
-#: What the numbers of optimizers have to be, by the names of the fields: the least, and what they are less than.
-RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("momentum", "decay_rate", "beta1", "beta2"), (0, 1)),
-    **dict.fromkeys(("weight_decay", "momentum_decay", "l1", "l2", "beta"), (0, inf)),
-}
-#: The fields that are positive, with an example.
-POSITIVE = {"eps": "1e-8", "clip_value": "0.5", "clip_norm": "1.0", "initial_accumulator_value": "0.1"}
-SWITCHES = ("decoupled", "decay_biases", "centered", "folded")
+from xpnet.backend import describe, namespace
+from xpnet.schedules import ReduceOnPlateau, Schedule
+from xpnet.schedules.base import check_rate_or_schedule, floating, rate_of
+from xpnet.validation import check_number, check_positive, check_switch
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,18 +23,18 @@ class Optimizer(ABC):
 
     Entries of dicts are updated in place where arrays allow it and rebound where not, so one line serves eager and
     compiled code. All that changes from step to step is an array in the state: ``{"t": steps taken so far, "memory":
-    {parameter: {slot: array}}, "scale": what ReduceOnPlateau multiplies with}``, each where it is needed, so ``{}`` for
-    plain gradient descent.
+    {parameter: {slot: array}}, "scale": the product of the reductions of ReduceOnPlateau}``. A state has only the keys
+    that the optimizer needs; that of plain gradient descent is ``{}``.
 
     Args:
         lr: the learning rate, or a schedule of ``xpnet.schedules``.
         weight_decay: adds weight_decay w to the gradient, as a penalty weight_decay |w|²/2 in the loss does.
-        decoupled: instead take the share lr weight_decay off w before the rule, which the rule then does not rescale
+        decoupled: w ← (1 - lr weight_decay) w before the rule instead, so that the rule does not rescale the decay
             (Loshchilov and Hutter 2019).
         decay_biases: False leaves arrays of one axis out of the decay, as the book does.
-        clip_value: entries of gradients are moved into [-clip_value, clip_value].
+        clip_value: entries of gradients are clipped to [-clip_value, clip_value].
         clip_norm: all gradients together are scaled down to this L2 norm if theirs is larger (Pascanu et al. 2013).
-            Both clips come before the decay, values first.
+            Clipping comes before weight decay, and by value before by norm.
 
     Raises:
         ValueError: a number out of range.
@@ -59,14 +53,14 @@ class Optimizer(ABC):
 
     @abstractmethod
     def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        """The parameter w after a step with gradient g, which is not written to; w and ``memory`` are consumed."""
+        """The parameter w after a step with gradient g; may write to w and ``memory``, not to g."""
 
     def memory(self, w: Array) -> dict[str, Array]:
-        """What is remembered of the parameter w, before the first step."""
+        """The state for the parameter w before the first step: arrays by name."""
         return {}
 
     def shared(self, t: Array) -> Any:
-        """What is the same for all parameters in step t = 1, 2, ..., computed once; asked if ``counts``."""
+        """What all parameters share in step t = 1, 2, ..., computed once a step; called only if ``counts``."""
         return None
 
     def init(self, params: Params) -> State:
@@ -84,8 +78,10 @@ class Optimizer(ABC):
     def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Parameters and state after one step; both are consumed, ``grads`` are not written to.
 
+        A parameter without a gradient stays as it is.
+
         Raises:
-            ValueError: the state is empty, and this optimizer remembers something.
+            ValueError: the state is empty, and this optimizer has one.
         """
         if not state and self.init(params):
             raise ValueError(f"state is {{}}, expected what {self!r}.init(params) returned, or the step before")
@@ -102,11 +98,17 @@ class Optimizer(ABC):
         return params, state
 
     def update(self, params: Params, grads: Params) -> None:
-        """The book's form: change the entries of ``params``, and keep the state here. A copy of this starts afresh.
+        """The book's form: change the entries of ``params``, and keep the state in the optimizer.
+
+        A copy of the optimizer starts without that state. Make one optimizer for each network: the parameters of
+        another network with the same names and shapes cannot be told from those of the first.
 
         Raises:
-            ValueError: these are other parameters than at the first call, so what is remembered is not of them.
+            TypeError: something in ``params`` or ``grads`` is not an array.
+            ValueError: ``grads`` has other names than ``params``, or an optimizer with a state is given parameters of
+                other names or shapes than at its first call.
         """
+        check_update(params, grads)
         shapes = {name: tuple(w.shape) for name, w in params.items()}
         held, state = self.__dict__.get("_held") or (shapes, self.init(params))
         if state and held != shapes:
@@ -118,16 +120,16 @@ class Optimizer(ABC):
         object.__setattr__(self, "_held", (shapes, state))
 
     def learning_rates(self, steps: Array) -> Array:
-        """The learning rates before these steps, a floating-point array of numbers 0, 1, 2, ..., without ``scale``."""
-        return rate(self.lr, steps)
+        """The learning rates before these steps, an array of numbers 0, 1, 2, ..., without the factor ``scale``."""
+        return rate_of(self.lr, floating(steps))
 
     def _known(self, state: State, dtype: Any) -> tuple[Any, Any]:
-        """The learning rate of this step and what its parameters share, in their dtype, so that it stays theirs."""
+        """The learning rate of this step and what its parameters share, in their dtype, which they keep so."""
         if "t" not in state:
             return self.lr, None
         xp = namespace(state["t"])
         t = xp.astype(state["t"], dtype)
-        lr = self.lr(t) if isinstance(self.lr, Schedule) else self.lr
+        lr = self.lr.rate(t) if isinstance(self.lr, Schedule) else self.lr
         if "scale" in state:
             lr = lr * xp.astype(state["scale"], dtype)
         return lr, self.shared(xp.asarray(t + 1)) if self.counts else None
@@ -150,8 +152,9 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = _checked(field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, value)
+            if field.name in CHECKS:
+                value = CHECKS[field.name](getattr(self, field.name), field.name)
+                object.__setattr__(self, field.name, value)
 
     def __repr__(self) -> str:
         own_first = sorted(fields(self), key=lambda field: field.kw_only is True)
@@ -166,14 +169,14 @@ class Optimizer(ABC):
 def entry(w: Array) -> Array:
     """An entry of w, for 0-d arrays to be made like.
 
-    They are then on the device of w, and bound to it only if w is: compiled code meets arrays of one kind, before the
-    first step and after it.
+    They are then on the device of w, and committed to it only if w is: compiled code gets arrays of one kind in the
+    first step and in all others.
     """
     return w[(0,) * w.ndim]
 
 
 def bias_correction(beta: float, t: Array) -> Array:
-    """1 - beta^t, also in float32, where beta^t is near 1 and taking it off would leave few digits."""
+    """1 - beta^t; by expm1, as the difference would have few correct digits in float32, where beta^t is near 1."""
     return -namespace(t).expm1(t * log(beta or 1e-300))
 
 
@@ -191,16 +194,39 @@ def check_learning_rate(lr: Any) -> float:
     return check_positive(lr, "the learning rate", "0.1 for example")
 
 
-def _checked(name: str, value: Any) -> Any:
-    """The value of a field, numbers as Python floats; ``ValueError`` if it is out of range."""
-    if name == "lr":
-        return check_rate_or_schedule(value, "the learning rate")
-    if name in SWITCHES:
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}, expected True or False")
-        return value
-    if name in POSITIVE:
-        if value is None and name.startswith("clip"):
-            return None
-        return check_positive(value, name, f"{POSITIVE[name]} for example")
-    return check_number(value, name, *RANGES[name]) if name in RANGES else value
+def check_update(params: Params, grads: Params) -> None:
+    """Raise unless both are dicts of arrays with the same names; see :meth:`Optimizer.update`."""
+    for owner, arrays in (("params", params), ("grads", grads)):
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"{owner} is {describe(arrays)}, expected a dict of arrays by name")
+        for name, array in arrays.items():
+            if owner == "grads" and isinstance(array, float):
+                continue  # what some libraries make of computations with 0-d arrays
+            try:
+                namespace(array)
+            except TypeError as error:
+                raise TypeError(f"{owner}[{name!r}]: {error}") from None
+    missing, unknown = ([name for name in a if name not in b] for a, b in ((params, grads), (grads, params)))
+    if missing or unknown:
+        problems = [f"lacks {missing}"] * bool(missing) + [f"has {unknown}, which params has not"] * bool(unknown)
+        raise ValueError(
+            f"grads {' and '.join(problems)}; expected a gradient for each of {list(params)}. To leave some parameters "
+            "as they are, use step(params, grads, state)"
+        )
+
+
+def _clip(value: Any, name: str) -> float | None:
+    return None if value is None else check_positive(value, name, "1.0 for example, or None")
+
+
+#: How the value of a field is checked, and made a Python number, by the name of the field.
+CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "lr": lambda value, _: check_rate_or_schedule(value, "the learning rate"),
+    **dict.fromkeys(("momentum", "decay_rate", "beta1", "beta2"), partial(check_number, least=0, below=1)),
+    **dict.fromkeys(("weight_decay", "momentum_decay", "l1", "l2", "beta"), partial(check_number, least=0)),
+    **dict.fromkeys(("clip_value", "clip_norm"), _clip),
+    **dict.fromkeys(("decoupled", "decay_biases", "centered", "folded"), check_switch),
+    "eps": partial(check_positive, example="1e-8 for example"),
+    "initial_accumulator_value": partial(check_positive, example="0.1 for example"),
+    "learning_rate_power": partial(check_number, most=0),
+}

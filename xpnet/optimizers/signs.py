@@ -1,10 +1,8 @@
-"""Lion and FTRL, which set weights by comparison: a step for the sign of a mean, and zero for what stays small."""
+"""Lion, whose steps have the length of the learning rate, and FTRL, which sets small weights to zero."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import inf
-from numbers import Real
+from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet._typing import Array
@@ -15,13 +13,13 @@ from xpnet.schedules import Schedule
 
 @dataclass(frozen=True, repr=False)
 class Lion(Optimizer):
-    """w ← w - lr sign(β1 m + (1 - β1) g), then m ← β2 m + (1 - β2) g: all steps are as long as lr.
+    """w ← w - lr sign(β1 m + (1 - β1) g), then m ← β2 m + (1 - β2) g: every entry changes by lr.
 
-    Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023), algorithm 2; its weight decay is decoupled, and
-    its learning rate 3 to 10 times less than Adam's. There is no eps. The book does not have it.
+    Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023), algorithm 2; weight decay is decoupled there,
+    and the learning rate 3 to 10 times less than Adam's. There is no eps. The book does not have it.
 
     Args:
-        lr: the learning rate, or a schedule; options as for :class:`Optimizer`.
+        lr: the learning rate, or a schedule; options as for :class:`Optimizer`, but ``decoupled`` is True by default.
         beta1, beta2: the share of m in the step, and what is left of it after; 0 or more and less than 1.
 
     >>> import numpy as np
@@ -34,6 +32,7 @@ class Lion(Optimizer):
     lr: float | Schedule = 0.0001
     beta1: float = 0.9
     beta2: float = 0.99
+    decoupled: bool = field(default=True, kw_only=True)
 
     def memory(self, w: Array) -> dict[str, Array]:
         return {"m": namespace(w).zeros_like(w)}
@@ -54,12 +53,15 @@ class Ftrl(Optimizer):
     first step knows the first weights. The book does not have it.
 
     Args:
-        lr: the learning rate, or a schedule that does not come down to zero, as the rule divides by it; options as for
-            :class:`Optimizer`.
+        lr: the learning rate, or a schedule that does not come down to 0, as the rule divides by it: ``Cosine`` needs a
+            ``final``. Options as for :class:`Optimizer`.
         learning_rate_power: -p, zero or less; -0.5 divides by the root, as AdaGrad does.
         initial_accumulator_value: n before the first step, positive.
         l1, l2: the strength of the penalties, zero or more.
         beta: zero or more; makes the first steps smaller.
+
+    Raises:
+        ValueError: a number out of range, or a schedule that comes down to 0.
 
     >>> import numpy as np
     >>> params = {"W": np.asarray([0.0, 0.0])}
@@ -77,10 +79,11 @@ class Ftrl(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        power: Any = self.learning_rate_power
-        if isinstance(power, bool) or not isinstance(power, Real) or not -inf < float(power) <= 0:
-            raise ValueError(f"learning_rate_power is {power!r}, expected a finite number, 0 or less")
-        object.__setattr__(self, "learning_rate_power", float(power))
+        if isinstance(self.lr, Schedule) and self.lr.reaches_zero:
+            raise ValueError(
+                f"the learning rate is {self.lr!r}, which comes down to 0; expected one that stays above 0, as Ftrl "
+                "divides by it; give the cosine a final rate: Cosine(0.1, steps=1000, final=0.001)"
+            )
 
     def memory(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)

@@ -1,4 +1,4 @@
-"""What happens beside training: stopping, saving, logging. All of it between blocks of steps, none of it inside."""
+"""Callbacks: stopping, saving and logging, between blocks of steps and never inside one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from xpnet.models import Sequential
-from xpnet.schedules import check_number
-from xpnet.training.history import Evaluation, History, check_monitor
-from xpnet.validation import check_count
+from xpnet.schedules.plateau import LOWER_IS_BETTER, check_monitor
+from xpnet.training.history import Evaluation, History
+from xpnet.validation import check_count, check_number
 
 
 class Training(Protocol):
     """What a callback sees of the :class:`xpnet.Trainer` that calls it.
 
     Attributes:
-        net: the network with the parameters of the moment. On some backends the next step consumes these arrays: copy
-            what you want to keep.
-        history: what came of the steps so far.
-        iteration: how many were taken.
-        goal: after how many ``fit`` ends.
+        net: the network with its current parameters. On some backends the next step consumes these arrays: copy what
+            you want to keep.
+        history: losses, evaluations and learning rates so far.
+        iteration: the number of steps taken.
+        goal: the number of steps at which ``fit`` ends.
     """
 
     net: Sequential
@@ -32,24 +32,27 @@ class Training(Protocol):
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """The learning rate of the next step."""
 
     def stop(self, reason: str) -> None:
-        """End training after this block of steps."""
+        """End ``fit`` after this block of steps."""
+
+    def check_save(self, path: str | Path) -> None:
+        """Raise what :meth:`save` would raise, as far as it can be known before."""
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint."""
 
 
 class Callback:
-    """Something to happen beside training; every method does nothing until it is overridden.
+    """Methods that ``fit`` calls between steps; each does nothing until a subclass overrides it.
 
-    They are called in the order in which ``fit`` was given the callbacks. What one raises ends ``fit``, and the network
-    has the weights of that moment. Whoever prints in :meth:`on_block` does it ``with aside():``, so that a progress
-    bar is not in the way.
+    Callbacks are called in the order in which they were given to ``fit``. An exception in one ends ``fit``, and the
+    network keeps its current weights. To print in :meth:`on_block`, use ``with aside():``, which hides the progress bar
+    while you print.
 
     Attributes:
-        every: a number of steps; :meth:`on_block` is then also called whenever the iteration is a multiple of it.
+        every: a number of steps; :meth:`on_block` is then also called at each iteration that is a multiple of it.
 
     >>> class Norm(Callback):
     ...     every = 100
@@ -63,16 +66,16 @@ class Callback:
     every: int | None = None
 
     def on_begin(self, trainer: Training) -> None:
-        """Before the first step of a call of ``fit``."""
+        """Called before the first step of each ``fit``."""
 
     def on_block(self, trainer: Training) -> None:
-        """After a block of steps, whose losses are then in the history: about ten times a second."""
+        """Called after each block of steps, about ten times a second; their losses are in the history."""
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
-        """After each epoch, at the start and at the end, with accuracies and losses; there a bar is not in the way."""
+        """Called with accuracies and losses at the start, after each epoch and at the end; no progress bar is shown."""
 
     def on_end(self, trainer: Training) -> None:
-        """When ``fit`` ends, however it ends; also if what was called before :meth:`on_begin` raised."""
+        """Called when ``fit`` ends for any reason, even before this callback's :meth:`on_begin` was called."""
 
 
 class OnEvaluation(Callback):
@@ -86,19 +89,19 @@ class OnEvaluation(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stop when what is watched was no better than its best for so many epochs in a row.
+    """Stop when the monitor has not improved for ``patience`` epochs in a row.
 
-    It looks at the whole history, so a training that was resumed stops where an uninterrupted one would have. To keep
-    the best network, add ``Checkpoint(path, monitor=...)``.
+    It looks at the whole history, so a resumed training stops where an uninterrupted one would have. To keep the best
+    network, add ``Checkpoint(path, monitor=...)``.
 
     Args:
         monitor: ``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``.
-        patience: epochs.
-        min_delta: by how much it has to be better to count.
+        patience: the number of epochs.
+        min_delta: the smallest change that counts as an improvement.
 
     Raises:
-        ValueError: another monitor, a number out of range; in ``fit``, before the first step, if it is not known: of
-            validation data that are not given, or of classes where there are none.
+        ValueError: an unknown monitor, or a number out of range; in ``fit``, before the first step, if there is no such
+            value: no validation data were given, or the network does not classify.
 
     >>> EarlyStopping("validation_accuracy", patience=3).patience
     3
@@ -106,7 +109,7 @@ class EarlyStopping(Callback):
 
     def __init__(self, monitor: str = "validation_loss", *, patience: int = 5, min_delta: float = 0.0) -> None:
         self.monitor, self.patience = check_monitor(monitor), check_count(patience, "patience")
-        self.min_delta = check_number(min_delta, "min_delta", 0)
+        self.min_delta = check_number(min_delta, "min_delta", least=0, example="0.001 for example")
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
         values = watched(trainer.history, self.monitor)
@@ -119,17 +122,18 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write a checkpoint after each epoch, or every so many steps; each takes the place of the one before.
+    """Write a checkpoint after each epoch, or every ``every`` steps; each replaces the one before.
 
     Args:
-        path: the file; ``Trainer.load(path)`` goes on from it.
+        path: the file; ``Trainer.load(path)`` resumes from it.
         every: a number of steps; by default an epoch.
-        monitor: write only when this was never better (one of those of :class:`EarlyStopping`), and at the end of
-            epochs.
+        monitor: write at the end of an epoch, and only if this is the best value so far; one of those of
+            :class:`EarlyStopping`.
 
     Raises:
-        ValueError: both are given, or one is out of range; in ``fit``, as :class:`EarlyStopping` does.
-        OSError: in ``fit``, if the file cannot be written.
+        ValueError: both are given, or one is out of range; in ``fit``, as :class:`EarlyStopping` does, or for a random
+            generator whose state cannot be kept.
+        OSError: in ``fit``, if the folder is missing, before the first step, or the file cannot be written.
     """
 
     def __init__(self, path: str | Path, *, every: int | None = None, monitor: str | None = None) -> None:
@@ -138,6 +142,9 @@ class Checkpoint(Callback):
             raise ValueError("every and monitor are both given; what is watched is known at the end of epochs only")
         self.every = None if every is None else check_count(every, "every")
         self.monitor = None if monitor is None else check_monitor(monitor)
+
+    def on_begin(self, trainer: Training) -> None:
+        trainer.check_save(self.path)  # hours before the first one
 
     def on_block(self, trainer: Training) -> None:
         if self.every is not None and trainer.iteration % self.every == 0:
@@ -153,7 +160,7 @@ class Checkpoint(Callback):
 
 
 class StopOnDivergence(Callback):
-    """Stop when the loss of a minibatch is so many times that of the first one, long before it is infinite.
+    """Stop when the loss of a minibatch is more than ``factor`` times the first one, long before it is infinite.
 
     A loss that is not finite ends training in any case, with a ``DivergedError`` and the last good weights.
 
@@ -162,7 +169,7 @@ class StopOnDivergence(Callback):
     """
 
     def __init__(self, factor: float = 10.0) -> None:
-        self.factor = check_number(factor, "factor", 1, open_below=True)
+        self.factor = check_number(factor, "factor", above=1, example="10 for example")
         self.seen = 0
 
     def on_begin(self, trainer: Training) -> None:
@@ -177,13 +184,18 @@ class StopOnDivergence(Callback):
 
 
 class LearningRateLog(Callback):
-    """Tell the learning rate at each evaluation, and in between when it has changed by a tenth.
+    """Write the learning rate at each evaluation, and in between when it has changed by a tenth.
 
     Args:
-        write: where a line goes.
+        write: a function that is called with each line.
+
+    Raises:
+        TypeError: ``write`` is no function.
     """
 
     def __init__(self, write: Callable[[str], Any] = print) -> None:
+        if not callable(write):
+            raise TypeError(f"write is {write!r}, expected a function of a line of text, print for example")
         self.write, self.last, self.line = write, 0.0, ""
 
     def on_block(self, trainer: Training) -> None:
@@ -203,7 +215,7 @@ class LearningRateLog(Callback):
 
 
 def as_callback(given: Any) -> Callback:
-    """A callback as it is; a function as one that is called with each evaluation."""
+    """The callback itself, or a function as an :class:`OnEvaluation`."""
     if isinstance(given, type) or not (isinstance(given, Callback) or callable(given)):
         raise TypeError(f"{given!r} is no callback; expected one such as EarlyStopping(patience=3), or a function")
     callback = given if isinstance(given, Callback) else OnEvaluation(given)
@@ -213,16 +225,17 @@ def as_callback(given: Any) -> Callback:
 
 
 def aside() -> AbstractContextManager[Any]:
-    """A moment in which others may print: bars are taken away before it, and drawn again after."""
+    """A context in which it is safe to print: progress bars are hidden, and drawn again afterwards."""
     module = sys.modules.get("tqdm.std")
     return nullcontext() if module is None else module.tqdm.external_write_mode()
 
 
 def watched(history: History, monitor: str) -> list[float]:
-    """What is watched, at the end of each epoch; those before there were validation data are left out.
+    """The values of the monitor at the end of each epoch; epochs without validation data are left out.
 
     Raises:
-        ValueError: the last evaluation does not have it, though it may be no end of an epoch: it is then said in time.
+        ValueError: the last evaluation has no such value. It need not be at the end of an epoch, so that the error
+            comes before the first step.
     """
     if history.evaluations and history.evaluations[-1].value(monitor) is None:
         wants = "a network that classifies" if monitor == "accuracy" else "validation=(x, t)"
@@ -234,7 +247,7 @@ def watched(history: History, monitor: str) -> list[float]:
 
 
 def better(monitor: str, value: float, other: float, by: float = 0.0) -> bool:
-    """Whether a value is better than another one; NaN never is, and anything is better than NaN."""
+    """Whether a value is better than another; NaN is never better, and everything else is better than NaN."""
     if value != value or other != other:
         return value == value
-    return value > other + by if monitor.endswith("accuracy") else value < other - by
+    return value < other - by if LOWER_IS_BETTER[monitor] else value > other + by

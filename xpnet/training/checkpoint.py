@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import optimizers, storage
 from xpnet._typing import Optimizer, State
 from xpnet.backend import Backend, dtype_name
-from xpnet.descriptions import described, rebuilt, shortened
+from xpnet.descriptions import described, kind_of, rebuilt, shortened
 from xpnet.errors import CheckpointError
 from xpnet.minibatches import SAMPLING, Minibatches
 from xpnet.models import Sequential, files, rebuilding
@@ -28,9 +28,9 @@ DERIVED = ("optimizer/t", "optimizer/scale")
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
 
 
-def save(trainer: Any, path: str | Path) -> None:
-    """Write all that is needed to go on."""
-    batches, history, rng = trainer.batches, trainer.history, trainer.rng.bit_generator
+def check(trainer: Any, path: str | Path) -> None:
+    """Raise what :func:`save` would raise, as far as it can be known before."""
+    rng, folder = trainer.rng.bit_generator, Path(path).resolve().parent
     if type(rng).__name__ not in GENERATORS:
         raise ValueError(
             f"the random generator is {type(rng).__name__}, whose state a checkpoint cannot hold; train with seed=0 "
@@ -42,6 +42,16 @@ def save(trainer: Any, path: str | Path) -> None:
         raise TypeError(
             f"trainer.notes cannot be kept in a checkpoint, as it holds what JSON cannot: {error}"
         ) from None
+    if not isinstance(trainer.notes, dict):
+        raise TypeError(f"trainer.notes is {trainer.notes!r}, expected a dict")
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "there is no folder for the checkpoint", str(folder))
+
+
+def save(trainer: Any, path: str | Path) -> None:
+    """Write all that is needed to go on."""
+    check(trainer, path)
+    batches, history, rng = trainer.batches, trainer.history, trainer.rng.bit_generator
     beside = {f"optimizer/{name}": trainer.net.backend.to_numpy(a) for name, a in _flat(trainer.memory).items()}
     beside["training/order"] = batches.order.astype(np.int64)
     for name in ("losses", "learning_rates"):
@@ -80,7 +90,7 @@ def load(
         raise TypeError(f"net is {net!r}, expected a network: TwoLayerNet(784, 50, 10), for example")
     made: list[Any] = []
 
-    def check(header: storage.Header, metadata: dict[str, str]) -> None:
+    def look(header: storage.Header, metadata: dict[str, str]) -> None:
         about = files.about(path, metadata)
         if "training" not in about:
             raise CheckpointError(f"{path} holds weights alone, and no training to go on with; load_network reads it")
@@ -90,6 +100,7 @@ def load(
         else:
             expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
+            _check_alike(path, about.get("network"), files.network_description(to))
         trainer = _trainer(kind, fields, to, _optimizer(fields, optimizer))
         beside = {name: what for name, what in header.items() if name not in weights}
         expected = _expected(trainer, fields, beside)
@@ -99,10 +110,22 @@ def load(
         files.check_header(path, beside, expected, "this training")
         made.extend((trainer, fields))
 
-    arrays = storage.read_arrays(path, check)
+    arrays = storage.read_arrays(path, look)
     trainer, fields = made
     _fill(trainer, fields, arrays)
     return trainer
+
+
+def _check_alike(path: str | Path, theirs: Any, ours: dict[str, Any]) -> None:
+    """Raise unless a network that is given has layers and a loss of the kinds in the file."""
+    kinds = []
+    for network in (theirs, ours):
+        try:
+            kinds.append([part["kind"] for part in (*network["layers"], network["loss"])])
+        except (TypeError, KeyError):
+            raise CheckpointError(f"{path} is damaged: its network is {shortened(network)}") from None
+    if kinds[0] != kinds[1]:
+        raise CheckpointError(f"{path} is of another network: {shortened(kinds[0], 400)} in the file, {kinds[1]} given")
 
 
 class _Fields:
@@ -140,7 +163,7 @@ def _optimizer(fields: _Fields, given: Optimizer | None) -> Optimizer:
     """The optimizer in the file, or the one that is given if it is of the same kind."""
     found = fields.of("optimizer", dict)
     if given is not None:
-        if found.get("kind") != type(given).__name__:
+        if found.get("kind") != kind_of(type(given)):
             raise CheckpointError(
                 f"{fields.path} is of another optimizer: {shortened(found.get('kind'))} in the file, {given!r} given"
             )

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from xpnet import plotting, storage
+from xpnet.schedules.plateau import check_monitor
 
-#: What can be watched, and the attribute of an :class:`Evaluation` that it is.
+#: The attribute of an :class:`Evaluation` for each thing that can be monitored.
 MONITORS = {
     "loss": "train_loss",
     "accuracy": "train",
@@ -98,12 +99,6 @@ class History:
     def plot(self) -> Any:
         """The losses and the accuracies beside each other, a matplotlib Figure; needs ``pip install "xpnet[plot]"``."""
         return plotting.training_curves(self)
-
-
-def check_monitor(monitor: str) -> str:
-    if monitor not in MONITORS:
-        raise ValueError(f"unknown monitor {monitor!r}, expected one of: {', '.join(MONITORS)}")
-    return monitor
 
 
 def _finite(value: float | None) -> float | None:

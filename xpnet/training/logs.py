@@ -1,4 +1,4 @@
-"""The course of a training in a file that grows by a line at each evaluation."""
+"""Logs: a file that gets a line at each evaluation of a training."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ COLUMNS = (
     "seconds",
     "samples_per_second",
 )
+#: The columns that a resumed training finds in its history too.
+RESULTS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 
 class _Log(Callback):
-    """A line at each evaluation. A training that goes on, also from a checkpoint, goes on in its log.
+    """A line at each evaluation. A training that is resumed, also from a checkpoint, continues its log.
 
-    Lines of steps that are taken again, and half a line of a process that was killed, are taken out before.
+    Lines after the last evaluation in the history are removed first, as these steps will be taken again; so is an
+    incomplete line of a process that was killed.
 
     Raises:
-        FileExistsError: in ``fit``, if the log of another training is there.
-        ValueError: in ``fit``, if the file is there and is no such log.
+        FileExistsError: in ``fit``, if the file is the log of another training: this one is new, or its history has
+            other evaluations.
+        ValueError: in ``fit``, if the file is not such a log.
         OSError: in ``fit``, if the file cannot be written.
     """
 
@@ -46,38 +50,37 @@ class _Log(Callback):
     def line(self, row: dict[str, Any]) -> str:
         raise NotImplementedError
 
-    def iteration_in(self, line: str) -> int:
+    def row(self, line: str) -> dict[str, Any]:
+        """What :meth:`line` wrote, with None for what there is not."""
         raise NotImplementedError
 
     def on_begin(self, trainer: Training) -> None:
         lines = self._lines() if self.path.exists() else []
-        # what the history knows is not evaluated again, and what it does not know will be
-        last = trainer.history.evaluations[-1].iteration if trainer.history.evaluations else -1
-        if lines and last < 0:
+        known = {e.iteration: _results(e) for e in trainer.history.evaluations}
+        # what is in the history is not evaluated again, and what is not will be
+        last = max(known, default=-1)
+        kept = [(line, row) for line, row in lines if row["iteration"] <= last]
+        foreign = any(known.get(row["iteration"]) != {name: row[name] for name in RESULTS} for _, row in kept)
+        if foreign or (lines and not known):
             raise FileExistsError(
                 17, "a log of another training is there; give another path, or delete it", str(self.path)
             )
-        kept = (line for line, iteration in lines if iteration <= last)
-        storage.write_bytes(self.path, (self.head() + "".join(kept)).encode())
+        storage.write_bytes(self.path, (self.head() + "".join(line for line, _ in kept)).encode())
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
         history = trainer.history
-        values: tuple[Any, ...] = (
-            evaluation.epoch,
-            evaluation.iteration,
-            trainer.learning_rate,
-            evaluation.train_loss,
-            evaluation.train,
-            evaluation.test_loss,
-            evaluation.test,
-            history.seconds,
-            history.samples_per_second,
-        )
-        finite = [v if v is None or isfinite(v) else None for v in values]
+        row = {
+            "epoch": evaluation.epoch,
+            "iteration": evaluation.iteration,
+            "learning_rate": _finite(trainer.learning_rate),
+            **_results(evaluation),
+            "seconds": history.seconds,
+            "samples_per_second": _finite(history.samples_per_second),
+        }
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self.line(dict(zip(COLUMNS, finite, strict=True))))
+            file.write(self.line({name: row[name] for name in COLUMNS}))
 
-    def _lines(self) -> list[tuple[str, int]]:
+    def _lines(self) -> list[tuple[str, dict[str, Any]]]:
         try:
             text = self.path.read_bytes().decode()
             if text and not text.startswith(self.head()):
@@ -85,15 +88,20 @@ class _Log(Callback):
             *lines, half = text[len(self.head()) :].split("\n")  # the last is empty, or of a process that was killed
             if half and not lines and not self.head():
                 raise ValueError("it has no whole line")
-            return [(line + "\n", self.iteration_in(line)) for line in lines]
-        except (ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
+            return [(line + "\n", self._checked(self.row(line))) for line in lines]
+        except (ValueError, KeyError, TypeError, OverflowError, StopIteration) as error:
             raise ValueError(f"{self.path} is no log of a training ({error}); give another path") from None
+
+    @staticmethod
+    def _checked(row: dict[str, Any]) -> dict[str, Any]:
+        """The row with what is compared; raises if it is not there."""
+        return {"iteration": int(row["iteration"]), **{name: row[name] for name in RESULTS}}
 
 
 class CSVLog(_Log):
     """Comma-separated values: epoch, iteration, learning rate, losses, accuracies, seconds and samples a second.
 
-    Losses and accuracies are those of all samples at that moment. What there is not is left empty.
+    Losses and accuracies are those of all samples with the current weights. A value that does not exist is left empty.
     """
 
     def head(self) -> str:
@@ -102,18 +110,28 @@ class CSVLog(_Log):
     def line(self, row: dict[str, Any]) -> str:
         return _csv(["" if v is None else v for v in row.values()])
 
-    def iteration_in(self, line: str) -> int:
-        return int(next(csv.reader([line]))[COLUMNS.index("iteration")])
+    def row(self, line: str) -> dict[str, Any]:
+        texts = dict(zip(COLUMNS, next(csv.reader([line])), strict=True))
+        return {name: float(text) if text else None for name, text in texts.items()}
 
 
 class JSONLinesLog(_Log):
-    """The same as :class:`CSVLog`, a JSON object a line; what there is not is null."""
+    """The same values as :class:`CSVLog`, with one JSON object in each line; a value that does not exist is null."""
 
     def line(self, row: dict[str, Any]) -> str:
         return json.dumps(row) + "\n"
 
-    def iteration_in(self, line: str) -> int:
-        return int(json.loads(line)["iteration"])
+    def row(self, line: str) -> dict[str, Any]:
+        return dict(json.loads(line))
+
+
+def _results(evaluation: Evaluation) -> dict[str, float | None]:
+    """Losses and accuracies as they are written."""
+    return {name: _finite(evaluation.value(name)) for name in RESULTS}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is None or isfinite(value) else None
 
 
 def _csv(values: Any) -> str:

@@ -18,9 +18,8 @@ from xpnet._typing import Array, State
 from xpnet.backend import namespace
 from xpnet.errors import DivergedError
 from xpnet.minibatches import Mark
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, aside
 from xpnet.training.history import Evaluation
-from xpnet.training.progress import aside
 from xpnet.training.step import make_step, preparation
 
 #: A block grows until it takes this many seconds: long enough that nothing but steps costs time, short enough that
@@ -66,6 +65,7 @@ class Loop:
             self.take(self._most())
             for callback in self.callbacks:
                 callback.on_block(trainer)
+            self._take_over()
             if self.batches.epoch_ended or trainer.iteration == trainer.goal:
                 self.evaluate()
         if trainer.interrupted() or trainer.stopped is not None:
@@ -137,6 +137,14 @@ class Loop:
         with aside():
             for callback in self.callbacks:
                 callback.on_evaluation(self.trainer, evaluation)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Go on with the weights that a callback gave the network, if one did."""
+        if self.net.params is not self.state["params"]:
+            self.state["params"] = copied(self.net.params)
+            self.snapshots = []  # the steps to what was there before lead nowhere now
+            self.show()
 
     def _adapt(self) -> None:
         """Scale the learning rate by what the history asks for."""

@@ -1,4 +1,4 @@
-"""How far training is: a bar in a terminal and in a notebook, a line now and then in a log file."""
+"""Progress: a bar in a terminal and in a notebook; where the output is a file or a pipe, a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 from xpnet.training.callbacks import Callback, Training
-from xpnet.training.callbacks import aside as aside
 
-#: A bar is drawn once training has taken so many seconds: one that is gone again at once only flickers.
+#: A bar is drawn after this many seconds of training: a bar that disappears at once would only flicker.
 BAR_SECONDS = 0.5
-#: Where the output is no terminal, a line is written when so many seconds have passed since the last.
+#: Where the output is not a terminal, a line is written this many seconds after the last one.
 LINE_SECONDS = 10.0
 
 
 class Progress(Callback):
-    """A bar with the loss of the last minibatch and samples a second; on the standard error output, as is custom."""
+    """A bar with the loss of the last minibatch and samples per second, on standard error."""
 
     kind: Any = None
     bar: Any = None
@@ -35,12 +34,12 @@ class Progress(Callback):
             self.bar.update(trainer.iteration - self.bar.n)
         elif self.kind is not None:
             if waited >= BAR_SECONDS:
-                # at least one step a refresh: by default it would grow with the speed, and a bar stand still for long
+                # miniters=1: tqdm would raise it with the speed of training, and a slow step later would not be shown
                 shown: dict[str, Any] = {"unit": "it", "dynamic_ncols": True, "leave": False, "miniters": 1}
                 self.bar = self.kind(total=trainer.goal, initial=trainer.iteration, postfix=text, **shown)
         elif waited >= LINE_SECONDS:
             self.since = time.monotonic()
-            with suppress(OSError):  # nobody reads the other end of the pipe any more: no reason to stop training
+            with suppress(OSError):  # the reader of the pipe has ended, which is no reason to stop training
                 print(f"iteration {trainer.iteration} of {trainer.goal}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def on_end(self, trainer: Training) -> None:
@@ -49,10 +48,10 @@ class Progress(Callback):
 
 
 def _bar() -> Any:
-    """The class of a progress bar that fits where the output goes; None for a file or a pipe."""
+    """The class of progress bar for this output: terminal or notebook; None for a file or a pipe."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # in a notebook without widgets it draws with text, and says so each time
+        warnings.simplefilter("ignore")  # in a notebook without widgets tqdm draws with text, and warns each time
         from tqdm.auto import tqdm
     widgets = any("notebook" in kind.__module__ for kind in tqdm.__mro__)
-    cell = type(sys.stderr).__module__.startswith("ipykernel")  # no terminal, but it knows how to go back in a line
+    cell = type(sys.stderr).__module__.startswith("ipykernel")  # no terminal, but it understands a carriage return
     return tqdm if widgets or cell or (sys.stderr is not None and sys.stderr.isatty()) else None

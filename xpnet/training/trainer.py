@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -82,6 +83,7 @@ class Trainer:
         self.memory = optimizer.init(net.params)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.interrupted: Callable[[], bool] = lambda: False
+        self._running = False
 
     def fit(
         self,
@@ -118,6 +120,8 @@ class Trainer:
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         self.check(x, t, validation)
+        if self._running:
+            raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
         if not isinstance(callbacks, Sequence):
             raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
         watchers: list[Callback] = [as_callback(given) for given in callbacks]
@@ -125,6 +129,12 @@ class Trainer:
             watchers.append(Progress())
         self._prepare(x)
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
+        if self.learning_rates(self.goal - 1, 1) == [0.0]:
+            warnings.warn(
+                f"the learning rate has come down to 0 before iteration {self.goal}, the last one of this training, so "
+                f"steps until then change nothing: {self.optimizer!r}",
+                stacklevel=2,
+            )
         loop = Loop(self, x, t, validation, watchers)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
@@ -134,6 +144,8 @@ class Trainer:
         ):
             for watcher in reversed(watchers):
                 ends.callback(watcher.on_end, self)
+            self._running = True
+            ends.callback(setattr, self, "_running", False)
             loop.run()
         return self.history
 
@@ -149,6 +161,10 @@ class Trainer:
         a crash at any moment leaves one of the two whole.
         """
         checkpoint.save(self, path)
+
+    def check_save(self, path: str | Path) -> None:
+        """Raise what :meth:`save` would raise, as far as it can be known before, and write nothing."""
+        checkpoint.check(self, path)
 
     @classmethod
     def load(
@@ -182,6 +198,8 @@ class Trainer:
         net, prepare = self.net, preparation(self.net, self.divide_x_by)
         pairs = [(x, t, ("x", "t"))]
         if validation is not None:
+            if not isinstance(validation, tuple | list) or len(validation) != 2:
+                raise TypeError(f"validation is {describe(validation)}, expected samples and labels: validation=(x, t)")
             pairs.append((*validation, ("validation x", "validation t")))
         for some_x, some_t, names in pairs:
             check_samples(

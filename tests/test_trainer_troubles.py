@@ -1,13 +1,15 @@
-"""When a loss is not finite: the weights, the history and the place in the minibatches agree afterwards."""
+"""What goes wrong in training: weights, history and the place in the minibatches agree afterwards."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from xpnet import SGD, DivergedError, MultiLayerNet, Trainer, TwoLayerNet
-from xpnet.schedules import ReduceOnPlateau
-from xpnet.training import Callback
+from xpnet import SGD, CheckpointError, DivergedError, MultiLayerNet, Sequential, Trainer, TwoLayerNet
+from xpnet.layers import Affine
+from xpnet.losses import MeanSquaredError
+from xpnet.schedules import Cosine, ReduceOnPlateau
+from xpnet.training import Callback, Checkpoint
 
 
 @pytest.fixture
@@ -119,3 +121,77 @@ def test_every_callback_ends_whatever_the_others_do(data):
 def test_callbacks_are_a_list(given, data):
     with pytest.raises(TypeError, match=r"callbacks is .*, expected a list of callbacks and functions: \[print\]"):
         broken(0).fit(*data, iterations=1, callbacks=given)
+
+
+def test_weights_that_a_callback_assigns_are_trained_on(training_backend, data):
+    b = training_backend
+    x, t = b.asarray(data[0]), b.asarray(data[1])
+
+    class Reset(Callback):
+        every = 5
+
+        def on_block(self, trainer):
+            if trainer.iteration == 5:
+                trainer.net.params = start.params
+
+    start, net = (TwoLayerNet(6, 5, 4, seed=seed, backend=b) for seed in (7, 0))
+    held = {name: b.to_numpy(p).copy() for name, p in start.params.items()}
+    trainer = Trainer(net, SGD(0.1), batch_size=50, seed=1)
+    trainer.fit(x, t, iterations=9, callbacks=[Reset()])
+    straight = Trainer(TwoLayerNet(6, 5, 4, seed=0, backend=b), SGD(0.1), batch_size=50, seed=1)
+    straight.fit(x, t, iterations=5)
+    straight.net.params = start.to(b).params
+    straight.fit(x, t, iterations=4)
+    for name, p in straight.net.params.items():
+        np.testing.assert_array_equal(b.to_numpy(net.params[name]), b.to_numpy(p))
+        np.testing.assert_array_equal(b.to_numpy(start.params[name]), held[name])
+
+
+def test_fit_is_not_called_while_it_runs(data):
+    trainer = broken(0)
+    with pytest.raises(RuntimeError, match=r"fit was called while it runs"):
+        trainer.fit(*data, iterations=2, callbacks=[lambda e: trainer.fit(*data, iterations=1)])
+    assert trainer.fit(*data, iterations=2).iterations == 2
+
+
+def test_a_learning_rate_that_comes_down_to_nothing_is_told(data):
+    with pytest.warns(UserWarning, match="has come down to 0 before iteration 20"):
+        broken(0, SGD(Cosine(0.1, 10))).fit(*data, iterations=20)
+
+
+@pytest.mark.parametrize("validation", [np.zeros((3, 6)), (np.zeros((3, 6)),), 3])
+def test_validation_is_samples_and_labels(validation, data):
+    with pytest.raises(TypeError, match=r"validation is .*, expected samples and labels: validation=\(x, t\)"):
+        broken(0).fit(*data, iterations=1, validation=validation)
+
+
+def test_numbers_to_come_near_to_are_no_classes(training_backend, array, rng):
+    """Regression with several outputs has a loss and no accuracy; one-hot targets with the same loss have both."""
+    x, t = array(rng.normal(size=(20, 4))), rng.normal(size=(20, 3))
+    hot = array(np.eye(3)[rng.integers(0, 3, 20)])
+    for targets, classes in ((array(t), False), (hot, True)):
+        net = Sequential([Affine(4, 3)], MeanSquaredError(), seed=0, dtype="float64", backend=training_backend)
+        history = Trainer(net, SGD(0.1), batch_size=5, seed=0).fit(x, targets, epochs=1)
+        assert all((e.train is not None) == classes and e.train_loss > 0 for e in history.evaluations)
+    with pytest.raises(ValueError, match="accuracy compares classes, and targets are numbers"):
+        net.accuracy(x, array(t))
+
+
+def test_a_network_that_is_given_has_the_layers_of_the_file(data, tmp_path):
+    trainer = broken(0)
+    trainer.save(tmp_path / "run")
+    other = MultiLayerNet(6, [5], 4, activation="tanh", backend="numpy")
+    with pytest.raises(CheckpointError, match=r"run is of another network: .*'ReLU'.* in the file, .*'Tanh'.* given"):
+        Trainer.load(tmp_path / "run", net=other)
+
+
+def test_a_checkpoint_that_cannot_be_is_found_out_before_the_first_step(data, tmp_path):
+    net = TwoLayerNet(6, 5, 4, seed=0, backend="numpy")
+    old = Trainer(net, SGD(0.1), batch_size=50, seed=np.random.Generator(np.random.MT19937(0)))
+    for trainer, path, error, message in [
+        (old, tmp_path / "run", ValueError, "the random generator is MT19937"),
+        (broken(0), tmp_path / "nowhere" / "run", FileNotFoundError, "there is no folder for the checkpoint"),
+    ]:
+        with pytest.raises(error, match=message):
+            trainer.fit(*data, iterations=1, callbacks=[Checkpoint(path)])
+        assert trainer.iteration == 0
