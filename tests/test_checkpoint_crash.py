@@ -94,7 +94,7 @@ import os
 import checkpoint_cases as cases
 from xpnet import Trainer
 trainer = cases.trained(cases.trainer_of("adam", "numpy"), 7)
-Trainer.load(sys.argv[1], backend="numpy")  # whoever may not write may not see the libraries either: imported now
+import safetensors.numpy  # whoever may not write there may not read the libraries either
 if os.getuid() == 0:
     os.setuid(65534)
 try:

@@ -123,15 +123,22 @@ def test_callbacks_are_a_list(given, data):
         broken(0).fit(*data, iterations=1, callbacks=given)
 
 
-def test_weights_that_a_callback_assigns_are_trained_on(training_backend, data):
+@pytest.mark.parametrize("moment", [0, 5])
+def test_weights_that_a_callback_assigns_are_trained_on(moment, training_backend, data):
     b = training_backend
     x, t = b.asarray(data[0]), b.asarray(data[1])
 
     class Reset(Callback):
         every = 5
 
+        def on_begin(self, trainer):
+            self.again(trainer)
+
         def on_block(self, trainer):
-            if trainer.iteration == 5:
+            self.again(trainer)
+
+        def again(self, trainer):
+            if trainer.iteration == moment:
                 trainer.net.params = start.params
 
     start, net = (TwoLayerNet(6, 5, 4, seed=seed, backend=b) for seed in (7, 0))
@@ -139,9 +146,10 @@ def test_weights_that_a_callback_assigns_are_trained_on(training_backend, data):
     trainer = Trainer(net, SGD(0.1), batch_size=50, seed=1)
     trainer.fit(x, t, iterations=9, callbacks=[Reset()])
     straight = Trainer(TwoLayerNet(6, 5, 4, seed=0, backend=b), SGD(0.1), batch_size=50, seed=1)
-    straight.fit(x, t, iterations=5)
+    if moment:
+        straight.fit(x, t, iterations=moment)
     straight.net.params = start.to(b).params
-    straight.fit(x, t, iterations=4)
+    straight.fit(x, t, iterations=9 - moment)
     for name, p in straight.net.params.items():
         np.testing.assert_array_equal(b.to_numpy(net.params[name]), b.to_numpy(p))
         np.testing.assert_array_equal(b.to_numpy(start.params[name]), held[name])

@@ -60,6 +60,7 @@ class Loop:
         self.show()
         for callback in self.callbacks:
             callback.on_begin(trainer)
+        self._take_over()
         self.evaluate()
         while trainer.iteration < trainer.goal and trainer.stopped is None and not trainer.interrupted():
             self.take(self._most())
