@@ -56,6 +56,12 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"NOT TESTED on {name}: {problem}", yellow=True)
 
 
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "backend_name" in item.fixturenames:
+            item.add_marker("on_backends")
+
+
 def pytest_generate_tests(metafunc):
     if "backend_name" in metafunc.fixturenames:
         metafunc.parametrize("backend_name", selected(metafunc.config), scope="session")

@@ -283,7 +283,7 @@ def test_a_step_is_compiled_once_for_each_size_of_batch(training_backend, images
 
     net.value_and_grad = counted
     data = moved(net, (images[0].astype("float32"), images[1]))
-    for optimizer in (SGD(0.1), Adam(Cosine(0.1, steps=9)), Momentum(ReduceOnPlateau(0.1, patience=0, threshold=0.9))):
+    for optimizer in (SGD(0.1), Adam(Cosine(0.1, steps=30)), Momentum(ReduceOnPlateau(0.1, patience=0, threshold=0.9))):
         trainer = Trainer(net, optimizer, seed=1)
         traced.clear()
         rates = trainer.fit(*data, epochs=4, progress=False).learning_rates
