@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from xpnet import Trainer, cli, load_network, schedules
+from xpnet import Trainer, TwoLayerNet, cli, load_network, schedules
 from xpnet.cli import common, run
 from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.layers import Dropout
@@ -107,7 +107,8 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(number, status, comm
     assert [straight[k] for k in ("losses", "learning_rates")] == [resumed[k] for k in ("losses", "learning_rates")]
     differ = {k for k in straight["settings"] if straight["settings"][k] != resumed["settings"][k]}
     assert differ == set()
-    assert names_in(tmp_path / "cut off") == FILES, "the run is over, and its checkpoint was for going on"
+    assert names_in(tmp_path / "cut off") == ALL
+    assert Trainer.load(tmp_path / "cut off" / "checkpoint.safetensors", backend="numpy").iteration == 400
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
@@ -185,6 +186,24 @@ def test_a_checkpoint_that_cannot_be_written_does_not_cost_the_run(command, tmp_
     assert calls == [10, 20, 30, 35]
     assert "no checkpoint at iteration 20: [Errno 28] No space left on device" in result.output
     assert Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy").iteration == 35
+
+
+def test_a_run_that_diverges_keeps_its_last_checkpoint(command, tmp_path):
+    """What was saved is not lost because the steps after it led nowhere."""
+    options = "--iterations", 100, "--lr", "1e10", "--checkpoint-every", 1, "--out", "out"
+    assert_refused(command(*options), "diverged")
+    assert names_in(tmp_path / "out") == ALL
+    Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy")
+
+
+def test_a_checkpoint_of_a_run_that_is_replaced_goes_last(command, tmp_path, monkeypatch):
+    assert command("--iterations", 3, "--checkpoint-every", 3, "--out", "out").exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(TwoLayerNet, "save", lambda self, path: (_ for _ in ()).throw(OSError(28, "full", str(path))))
+        assert command("--iterations", 2, "--out", "out", "--overwrite").exit_code == 1
+    assert Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy").iteration == 3
+    assert command("--iterations", 2, "--out", "out", "--overwrite").exit_code == 0
+    assert names_in(tmp_path / "out") == FILES
 
 
 def test_dropout_stands_behind_each_activation(command, tmp_path):

@@ -70,9 +70,12 @@ class Lines(Callback):
 class CheckpointOrSay(Checkpoint):
     """A checkpoint that cannot be written is told, and training goes on: what was saved before is still there."""
 
+    saved = False
+
     def on_block(self, trainer: Any) -> None:
         try:
             super().on_block(trainer)
+            self.saved = self.saved or trainer.iteration % (self.every or 1) == 0
         except OSError as error:
             click.echo(f"no checkpoint at iteration {trainer.iteration}: {error}; training goes on", err=True)
 
@@ -115,8 +118,11 @@ class Signals(Callback):
             trainer.stop("interrupted")
 
 
-def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool) -> tuple[list[str], list[str]]:
-    """Write what there is, each file even if another fails; returns a line for each, and what failed."""
+def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale: bool) -> tuple[list[str], list[str]]:
+    """Write what there is, each file even if another fails; returns a line for each, and what failed.
+
+    ``stale`` says that a checkpoint in the folder is of a run that this one replaces; it goes when all else is written.
+    """
     net, history = trainer.net, trainer.history
     writers: dict[str, Callable[[Path], None]] = {
         CHECKPOINT: trainer.save,
@@ -128,7 +134,6 @@ def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool) -> tup
     if not plot:
         del writers[PLOT]
     if not checkpoint:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
         del writers[CHECKPOINT]
     made, failed = [], []
     for name, write in writers.items():
@@ -139,4 +144,6 @@ def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool) -> tup
             made.append(f"no plot: {error}")
         except OSError as error:
             failed.append(str(error))
+    if stale and not failed:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     return made, failed

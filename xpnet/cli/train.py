@@ -76,11 +76,13 @@ def train(context: click.Context, /, **options: Any) -> None:
             trainer.check(*data[0], validation=data[1])
             goal = _goal(trainer, data[0])
             folder = _folder(options)
-        status = _train(trainer, data, goal, folder, signals, options)
-        interrupted, kept = status > 128, trainer.notes["checkpoint_every"] is not None
-        made, failed = run.save(
-            trainer, folder, plot=not options["no_plot"], checkpoint=interrupted or (kept and not status)
-        )
+        every, resumed = trainer.notes["checkpoint_every"], options["resume"] is not None
+        saving = run.CheckpointOrSay(folder / run.CHECKPOINT, every=every) if every else None
+        status = _train(trainer, data, goal, signals, saving, options["quiet"])
+        interrupted = status > 128
+        checkpoint = interrupted or (status == 0 and (saving is not None or resumed))
+        stale = not (checkpoint or resumed or (saving is not None and saving.saved))
+        made, failed = run.save(trainer, folder, plot=not options["no_plot"], checkpoint=checkpoint, stale=stale)
         _report(trainer, made, options)
         if interrupted:
             click.echo(f"go on with: xpnet train --resume {shlex.quote(str(folder))}", err=True)
@@ -170,17 +172,16 @@ def _folder(options: dict[str, Any]) -> Path:
 
 
 def _train(
-    trainer: Trainer, data: list[Split], goal: int, folder: Path, signals: run.Signals, options: dict[str, Any]
+    trainer: Trainer, data: list[Split], goal: int, signals: run.Signals, saving: Callback | None, quiet: bool
 ) -> int:
     """Train, and say how it went; returns the exit status."""
     (x, t), test = data
-    quiet, every = options["quiet"], trainer.notes["checkpoint_every"]
     callbacks: list[Callback] = [signals]
     if not quiet:
         click.echo(_title(trainer, goal))
         callbacks.append(run.Lines(trainer.history))
-    if every:
-        callbacks.append(run.CheckpointOrSay(folder / run.CHECKPOINT, every=every))
+    if saving is not None:
+        callbacks.append(saving)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from abc import ABC, abstractmethod
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ COLUMNS = (
 RESULTS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 
 
-class _Log(Callback):
+class _Log(Callback, ABC):
     """A line at each evaluation. A training that is resumed, also from a checkpoint, continues its log.
 
     Lines after the last evaluation in the history are removed first, as these steps will be taken again; so is an
@@ -47,12 +48,13 @@ class _Log(Callback):
     def head(self) -> str:
         return ""
 
+    @abstractmethod
     def line(self, row: dict[str, Any]) -> str:
-        raise NotImplementedError
+        """A row as it is written."""
 
+    @abstractmethod
     def row(self, line: str) -> dict[str, Any]:
         """What :meth:`line` wrote, with None for what there is not."""
-        raise NotImplementedError
 
     def on_begin(self, trainer: Training) -> None:
         lines = self._lines() if self.path.exists() else []
