@@ -202,6 +202,14 @@ def test_bad_creation():
         TwoLayerNet(6, 0, 4)
 
 
+def test_dropout_of_a_multi_layer_net_stands_behind_each_activation():
+    net = MultiLayerNet(6, [5, 3], 4, dropout=0.25, seed=0, backend="numpy")
+    assert list(net.layers) == ["Affine1", "Relu1", "Dropout1", "Affine2", "Relu2", "Dropout2", "Affine3"]
+    assert [net.layers[f"Dropout{i}"].rate for i in (1, 2)] == [0.25, 0.25]
+    without = MultiLayerNet(6, [5, 3], 4, seed=0, backend="numpy")
+    assert all((net.params[k] == w).all() for k, w in without.params.items()), "the same weights, of one seed"
+
+
 def test_copies_and_pickles(backend, array, rng):
     net = TwoLayerNet(6, 5, 4, seed=0, backend=backend)
     x = array(rng.normal(size=(3, 6)), "float32")

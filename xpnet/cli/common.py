@@ -68,10 +68,11 @@ def mnist_digits() -> tuple[Split, Split]:
 
 def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
     where = {"seed": rng, "dtype": options["dtype"], "backend": get_backend(options["backend"], options["device"])}
-    sizes = options["hidden"]
-    if len(sizes) == 1:
-        return TwoLayerNet(784, sizes[0], 10, **where)
-    return MultiLayerNet(784, sizes, 10, **where)
+    sizes, dropout = options["hidden"], options.get("dropout", 0.0)
+    if len(sizes) == 1 and not dropout:
+        return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
+    spread: Any = 0.01 if len(sizes) == 1 else "he"
+    return MultiLayerNet(PIXELS, sizes, CLASSES, weight_init=spread, dropout=dropout, **where)
 
 
 def digit_network(path: Path, backend: str | None, device: str | None) -> Sequential:

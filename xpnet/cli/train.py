@@ -18,9 +18,6 @@ from xpnet.cli import run
 from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options
 from xpnet.cli.rates import FORMS, ScheduleForm, schedule
 from xpnet.errors import CheckpointError, DivergedError
-from xpnet.initializers import he, normal
-from xpnet.layers import Dropout
-from xpnet.models import Sequential
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.training import Callback, Split, Trainer
 
@@ -97,7 +94,7 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     if options["iterations"] is None and options["epochs"] is None:
         options["iterations"] = 10_000
     rng = np.random.default_rng(options["seed"])
-    net = _with_dropout(options, rng) if options["dropout"] else network(options, rng)
+    net = network(options, rng)
     kind = OPTIMIZERS[options["optimizer"]]
     usual: Any = 0.1 if kind is SGD else next(field.default for field in fields(kind) if field.name == "lr")
     lr = check_learning_rate(usual if options["lr"] is None else options["lr"])
@@ -139,18 +136,6 @@ def _note_place(trainer: Trainer) -> None:
     backend = trainer.net.backend
     trainer.notes |= {"backend": backend.name, "device": backend.device_name, "xpnet": xpnet.__version__}
     trainer.notes |= {"command": "train"}
-
-
-def _with_dropout(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
-    """The same network with units left out behind each activation."""
-    plain = network(options | {"backend": "numpy", "device": None}, np.random.default_rng(0))
-    first, *rest = plain.layers.values()
-    layers = [first]
-    for layer in rest:
-        layers += [layer] if layer.shapes else [layer, Dropout(options["dropout"])]
-    init = normal(0.01) if len(options["hidden"]) == 1 else he()
-    where = {"backend": options["backend"], "device": options["device"]}
-    return Sequential(layers, weight_init=init, seed=rng, dtype=options["dtype"], **where)
 
 
 def _goal(trainer: Trainer, data: Split) -> int:

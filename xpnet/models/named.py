@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet._typing import Layer
 from xpnet.initializers import Initializer, normal
-from xpnet.layers import ACTIVATIONS, Affine, ReLU
+from xpnet.layers import ACTIVATIONS, Affine, Dropout, ReLU
 from xpnet.models.sequential import Sequential
 
 
@@ -43,6 +43,7 @@ class MultiLayerNet(Sequential):
         activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
         weight_init: ``"he"`` (for ReLU and its kin), ``"xavier"`` (for sigmoid and tanh), ``"normal"``, ``"zeros"``,
             a standard deviation, or an initializer.
+        dropout: the share of hidden units that is left out in each training step, behind each activation.
         seed, dtype, backend, device: see :class:`Sequential`.
 
     >>> list(MultiLayerNet(784, [100, 50], 10, activation="tanh", weight_init="xavier").layers)
@@ -56,6 +57,8 @@ class MultiLayerNet(Sequential):
         output_size: int,
         activation: str = "relu",
         weight_init: str | float | Initializer = "he",
+        *,
+        dropout: float = 0.0,
         **options: Any,
     ) -> None:
         if activation not in ACTIVATIONS:
@@ -65,4 +68,5 @@ class MultiLayerNet(Sequential):
         sizes, layers = [input_size, *hidden_sizes], list[Layer]()
         for n_in, n_out in pairwise(sizes):
             layers += [Affine(n_in, n_out), ACTIVATIONS[activation]()]
+            layers += [Dropout(dropout)] if dropout else []
         super().__init__([*layers, Affine(sizes[-1], output_size)], weight_init=weight_init, **options)
