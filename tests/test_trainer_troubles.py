@@ -34,7 +34,7 @@ class Breaking:
 
 def broken(at, optimizer=None, **options):
     net = TwoLayerNet(6, 5, 4, seed=0, backend="numpy")
-    trainer = Trainer(net, optimizer or SGD(0.1), batch_size=50, seed=1, **options)
+    trainer = Trainer(net, optimizer or SGD(0.1), batch_size=50, seed=1, compile=False, **options)
     object.__setattr__(net.loss_layer, "forward", Breaking(net, at, 50))
     return trainer
 

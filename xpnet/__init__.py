@@ -26,7 +26,7 @@ from xpnet import (
     training,
 )
 from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
-from xpnet.errors import CheckpointError, DivergedError
+from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
@@ -41,6 +41,7 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "CheckpointError",
+    "CompileWarning",
     "DivergedError",
     "Evaluation",
     "History",

@@ -19,5 +19,9 @@ class DivergedError(ArithmeticError):
         self.iteration, self.loss, self.path = iteration, loss, path
 
 
+class CompileWarning(UserWarning):
+    """A training step could not be compiled, and runs as it is; the message says why."""
+
+
 class CheckpointError(ValueError):
     """A file is not what was expected: damaged, foreign, or of another network or optimizer; the message names it."""

@@ -74,6 +74,8 @@ class Backend(ABC):
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.
     compiles_shapes: ClassVar[bool] = False
+    #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
+    compiles_by_default: ClassVar[bool] = True
 
     device: Any
     xp: ModuleType

@@ -61,13 +61,13 @@ class Adam(_Moments):
 
     def shared(self, t: Array) -> Any:
         xp = namespace(t)
-        first, second = bias_correction(self.beta1, t), xp.sqrt(bias_correction(self.beta2, t))
-        return (second / first, 1.0) if self.folded else (1 / first, second)
+        first, root = bias_correction(self.beta1, t), xp.sqrt(bias_correction(self.beta2, t))
+        return root / first, self.eps if self.folded else self.eps * root
 
     def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        factor, root = shared
+        factor, eps = shared  # both corrections are here, so that each entry of an array has fewer of them
         m, v = self.average(g, memory)
-        w -= lr * factor * m / (namespace(w).sqrt(v) / root + self.eps)
+        w -= lr * factor * m / (namespace(w).sqrt(v) + eps)
         return w
 
 

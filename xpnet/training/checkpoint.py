@@ -61,6 +61,7 @@ def save(trainer: Any, path: str | Path) -> None:
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
         "divide_x_by": trainer.divide_x_by,
+        "compile": trainer.compile,
         "iteration": trainer.iteration,
         "epoch": batches.epoch,
         "n": batches.n,
@@ -138,7 +139,7 @@ class _Fields:
 
     def of(self, name: str, *kinds: type) -> Any:
         value = self.values.get(name)
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise self.damaged(name)
         return value
 
@@ -187,8 +188,8 @@ def _trainer(kind: type, fields: _Fields, net: Sequential, optimizer: Optimizer)
         raise fields.damaged("sampling")
     if divide_x_by == 0:
         raise fields.damaged("divide_x_by")
-    batch_size = fields.count("batch_size", 1)
-    return kind(net, optimizer, batch_size=batch_size, sampling=sampling, divide_x_by=divide_x_by)
+    options = {"sampling": sampling, "divide_x_by": divide_x_by, "compile": fields.of("compile", bool, type(None))}
+    return kind(net, optimizer, batch_size=fields.count("batch_size", 1), **options)
 
 
 def _expected(trainer: Any, fields: _Fields, found: storage.Header) -> storage.Header:

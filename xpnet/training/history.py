@@ -57,7 +57,7 @@ class History:
         losses: the loss of each minibatch, in order, before the step that learned from it.
         evaluations: accuracies and losses before the first step, after each epoch and after the last step.
         samples: how many samples the steps took, each as often as it was taken.
-        seconds: how long the steps took, evaluations left out.
+        seconds: how long training took, drawing of minibatches included, evaluations and callbacks left out.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
     """
 

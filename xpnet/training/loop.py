@@ -47,7 +47,8 @@ class Loop:
         self.trainer, self.net, self.history = trainer, trainer.net, trainer.history
         self.x, self.t, self.validation, self.callbacks = x, t, validation, callbacks
         self.batches, self.backend = trainer.batches, trainer.net.backend
-        self.step = self.backend.compile(make_step(self.net, trainer.optimizer, divide_x_by=trainer.divide_x_by))
+        step = make_step(self.net, trainer.optimizer, divide_x_by=trainer.divide_x_by)
+        self.step = self.backend.compile(step) if trainer.compiles else step
         self.prepare = preparation(self.net, trainer.divide_x_by)
         # a step consumes its state, and the user may hold on to these
         self.state: State = {"params": copied(self.net.params), "optimizer": copied(trainer.memory)}
@@ -78,12 +79,11 @@ class Loop:
 
     def take(self, most: int) -> None:
         """Take a block of steps."""
-        trainer = self.trainer
+        trainer, start = self.trainer, time.perf_counter()
         # two of them: the first loss of this block may show that the last step of the one before was too much
         here = _Snapshot(trainer.iteration, self.history.samples, copied(self.state), self.batches.mark())
         self.snapshots = [*self.snapshots[-1:], here]
         rows, masks = self.batches.block(most)
-        start = time.perf_counter()
         try:
             self.state, losses = self.backend.run(self.step, self.state, self.x, self.t, rows, masks)
         except BaseException:  # the state is consumed, and this may have happened in the middle of a step

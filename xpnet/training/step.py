@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, State
 from xpnet.backend import namespace
@@ -32,6 +33,21 @@ def make_step(net: Sequential, optimizer: Optimizer, *, divide_x_by: float | Non
         return {"params": params, "optimizer": memory}, loss
 
     return step
+
+
+def only_ours(net: Sequential, optimizer: Optimizer) -> bool:
+    """Whether a step is made of xpnet's parts alone, which remember nothing but what is in their state."""
+    return _ours(net) and all(map(_wholly_ours, (*net.layers.values(), net.loss_layer, optimizer)))
+
+
+def _ours(part: Any) -> bool:
+    return type(part).__module__.partition(".")[0] == "xpnet"
+
+
+def _wholly_ours(part: Any) -> bool:
+    if part is None or isinstance(part, str | int | float | tuple | list):
+        return True
+    return _ours(part) and all(_wholly_ours(value) for name, value in vars(part).items() if name != "_held")
 
 
 def preparation(net: Sequential, divide_x_by: float | None) -> Callable[[Array], Array]:

@@ -20,8 +20,8 @@ from xpnet.training.callbacks import Callback, as_callback, watched
 from xpnet.training.history import Evaluation, History
 from xpnet.training.loop import Loop, Split
 from xpnet.training.progress import Progress
-from xpnet.training.step import preparation
-from xpnet.validation import check_count, check_positive, check_samples
+from xpnet.training.step import only_ours, preparation
+from xpnet.validation import check_count, check_positive, check_samples, check_switch
 
 
 class Trainer:
@@ -36,6 +36,10 @@ class Trainer:
         sampling: ``"epochs"``, in which each sample comes once, or ``"replacement"``, as the book draws minibatches.
         divide_x_by: 255 for images that stay uint8 on the device: each minibatch is turned into the network's dtype
             and divided by this. By default x has to be of that dtype already.
+        compile: whether steps are compiled: the same but for rounding, and faster. A compiled step is written down at
+            its first call, so layers, losses and optimizers have to be pure: whatever changes from step to step is in
+            the parameters and the optimizer's state. By default JAX compiles, PyTorch does not, which would take half a
+            minute, and NumPy does unless there are parts that are not xpnet's.
 
     Attributes:
         history: what came of it so far.
@@ -64,6 +68,7 @@ class Trainer:
         seed: int | np.random.Generator | None = None,
         sampling: str = "epochs",
         divide_x_by: float | None = None,
+        compile: bool | None = None,  # noqa: A002  (what array libraries call it)
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -75,6 +80,7 @@ class Trainer:
         self.net, self.optimizer, self.sampling = net, optimizer, sampling
         self.batch_size = check_count(batch_size, "batch_size")
         self.divide_x_by = None if divide_x_by is None else check_positive(divide_x_by, "divide_x_by", "255 for uint8")
+        self.compile = None if compile is None else check_switch(compile, "compile")
         self.rng = np.random.default_rng(seed)
         self.history = History()
         self.iteration, self.goal, self.scale = 0, 0, 1.0
@@ -216,6 +222,14 @@ class Trainer:
                 net.forward(net.params, prepare(some_x[:1, ...]))
         if self.batch_size > x.shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {x.shape[0]} samples")
+
+    @property
+    def compiles(self) -> bool:
+        """Whether :meth:`fit` has its steps compiled."""
+        if self.compile is not None:
+            return self.compile
+        backend = self.net.backend
+        return backend.compiles_by_default and (backend.compiles_shapes or only_ours(self.net, self.optimizer))
 
     @property
     def learning_rate(self) -> float:
