@@ -1,14 +1,21 @@
-"""JAX: CPU, GPU and TPU through XLA. A step is compiled, and the state it consumes is donated."""
+"""JAX: CPU, GPU and TPU through XLA. Many steps are one compiled loop, and the state they consume is donated."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array
+from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
+
+#: The most steps that one dispatch takes: as many as the longest block of a training loop.
+CAPACITY = 256
+#: How much memory the minibatches and masks of one dispatch may take. They are padded to one size, so that blocks of
+#: every length run the same program, and padding that is never read has to be moved to the device all the same.
+DISPATCH_BYTES = 2**22
 
 
 class JaxBackend(Backend):
@@ -82,7 +89,27 @@ class JaxBackend(Backend):
         self.library().block_until_ready(self.library().live_arrays())
 
     def compile(self, step: Step) -> Step:
-        return self.library().jit(step, donate_argnums=0)  # type: ignore[no-any-return]
+        return CompiledStep(step, self.library())
+
+    def run(
+        self,
+        step: Step,
+        state: State,
+        x: Array,
+        t: Array,
+        block: np.ndarray,
+        masks: dict[str, np.ndarray] | None = None,
+    ) -> tuple[State, np.ndarray]:
+        if not isinstance(step, CompiledStep):
+            return super().run(step, state, x, t, block, masks)
+        rows, masks, losses = block.astype(np.int32), masks or {}, []
+        for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
+            count = min(capacity, len(rows) - start)
+            here = slice(start, start + count)
+            drawn = {name: padded(mask[here], capacity) for name, mask in masks.items()}
+            state, found = step.many(state, x, t, padded(rows[here], capacity), drawn, np.int32(count))
+            losses.append((found, count))
+        return state, np.concatenate([np.asarray(found)[:count] for found, count in losses])
 
     def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
         """As they are on the host: a compiled step takes such an array in less time than a slice on the device."""
@@ -91,6 +118,56 @@ class JaxBackend(Backend):
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         return np.asarray(self.library().device_get(numbers))
+
+
+class CompiledStep:
+    """One step, compiled when it is called; and ``many``, as many as there is room for, compiled as a loop.
+
+    ``many(state, x, t, rows, masks, count)``, with rows (K, B) and masks (K, B, ...), takes ``count`` of the K steps
+    and returns the state and losses (K,), of which the first ``count`` are set. Each batch size B is compiled once.
+    """
+
+    def __init__(self, step: Step, jax: ModuleType) -> None:
+        self.jax = jax
+        self.one = jax.jit(step, donate_argnums=0)
+        self.body = jax.jit(step, inline=True)  # for its cache: what is asked for the dtype of the loss is traced once
+        self.many = jax.jit(self._many, donate_argnums=0)
+
+    def __call__(
+        self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
+    ) -> tuple[State, Array]:
+        state, loss = self.one(state, x, t, rows, masks)
+        return state, loss
+
+    def _many(self, state: State, x: Array, t: Array, rows: Array, masks: Params, count: Array) -> tuple[State, Array]:
+        lax = self.jax.lax
+
+        def take(i: Array) -> tuple[Array, Params]:
+            return self.jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), (rows, masks))  # type: ignore[no-any-return]
+
+        def one(i: Array, carried: tuple[State, Array]) -> tuple[State, Array]:
+            state, losses = carried
+            state, loss = self.body(state, x, t, *take(i))
+            return state, lax.dynamic_update_index_in_dim(losses, loss, i, 0)
+
+        _, loss = self.jax.eval_shape(self.body, state, x, t, *take(np.int32(0)))
+        losses = self.jax.numpy.zeros(rows.shape[0], loss.dtype)
+        return lax.fori_loop(0, count, one, (state, losses))  # type: ignore[no-any-return]
+
+
+def steps_a_dispatch(rows: np.ndarray, masks: dict[str, np.ndarray]) -> int:
+    """How many steps there is room for; it depends on the shapes of one step alone, so a program serves all blocks."""
+    a_step: int = rows[0].nbytes + sum(mask[0].nbytes for mask in masks.values())
+    return max(1, min(CAPACITY, DISPATCH_BYTES // a_step))
+
+
+def padded(a: np.ndarray, length: int) -> np.ndarray:
+    """a (k, ...) as (length, ...), with zeros at the end, which are not read."""
+    if len(a) == length:
+        return a
+    wide = np.zeros((length, *a.shape[1:]), a.dtype)
+    wide[: len(a)] = a
+    return wide
 
 
 def _refuse_to_wrap(x: Any) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array
-from xpnet.backends.base import Backend, BackendUnavailableError
+from xpnet._typing import Array, Params, State
+from xpnet.backends.base import Backend, BackendUnavailableError, Step
+from xpnet.errors import CompileWarning
+
+#: Arrays in the order of :func:`leaves`: of the state, x, t, the rows, of the masks -> of the state, and the loss.
+Program = Callable[..., list[Array]]
 
 
 class TorchBackend(Backend):
     name = "torch"
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
+    compiles_by_default = False  # it takes many seconds
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -57,6 +66,115 @@ class TorchBackend(Backend):
     def synchronize(self) -> None:
         if self.device.type != "cpu":
             getattr(self.library(), self.device.type).synchronize()
+
+    def compile(self, step: Step) -> Step:
+        return CompiledStep(step, self.library())
+
+    def run(
+        self,
+        step: Step,
+        state: State,
+        x: Array,
+        t: Array,
+        block: np.ndarray,
+        masks: dict[str, np.ndarray] | None = None,
+    ) -> tuple[State, np.ndarray]:
+        steps = list(self.portions(block, masks or {}))
+        program = step.program(state, x, t, *steps[0]) if isinstance(step, CompiledStep) else None
+        if program is None:
+            plain = step.plain if isinstance(step, CompiledStep) else step
+            return super().run(plain, state, x, t, block, masks)
+        flat, losses = leaves(state), []
+        for rows, drawn in steps:
+            *flat, loss = program(*flat, x, t, rows, *leaves(drawn))
+            losses.append(loss)
+        return rebuilt(state, iter(flat)), self.read_together(losses)
+
+
+class CompiledStep:
+    """One step as one graph that ``torch.compile`` makes a program of, for each size of a batch.
+
+    The graph is traced with arrays that have no values, by their operations rather than by the lines of Python, so
+    a failing compilation leaves the state as it was: one :class:`CompileWarning` says why, and steps run as they are.
+    On CUDA it is what ``torch.compile`` makes of it by default.
+    """
+
+    def __init__(self, plain: Step, torch: ModuleType) -> None:
+        self.plain, self.torch, self.failed = plain, torch, False
+        self.programs: dict[Any, Program] = {}
+
+    def __call__(
+        self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
+    ) -> tuple[State, Array]:
+        program = self.program(state, x, t, rows, masks or {})
+        if program is None:
+            return self.plain(state, x, t, rows, masks or {})
+        *flat, loss = program(*leaves(state), x, t, rows, *leaves(masks or {}))
+        return rebuilt(state, iter(flat)), loss
+
+    def program(self, state: State, x: Array, t: Array, rows: Array, masks: Params) -> Program | None:
+        """The program for arrays of these shapes; None if there can be none."""
+        if self.failed:
+            return None
+        arrays = [*leaves(state), x, t, rows, *leaves(masks)]
+        key = tuple((tuple(a.shape), a.dtype, a.device) for a in arrays), names((state, masks))
+        if key not in self.programs:
+            try:
+                self.programs[key] = self._compiled(state, masks, arrays)
+            except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
+                self.failed = True
+                warnings.warn(_uncompiled(error), CompileWarning, stacklevel=2)
+                return None
+        return self.programs[key]
+
+    def _compiled(self, state: State, masks: Params, arrays: list[Array]) -> Program:
+        make_fx = importlib.import_module("torch.fx.experimental.proxy_tensor").make_fx
+        count = len(leaves(state))
+
+        def flat_step(*arrays: Array) -> list[Array]:
+            before, (x, t, rows), drawn = arrays[:count], arrays[count : count + 3], arrays[count + 3 :]
+            given = rebuilt(state, iter(before))
+            after, loss = self.plain(given, x, t, rows, rebuilt(masks, iter(drawn)))
+            self._check_alike(state, after)
+            return [*leaves(after), loss]
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are of torch's own workings, for those who work on it
+            graph = make_fx(flat_step, tracing_mode="fake")(*arrays)
+            program: Program = self.torch.compile(graph, fullgraph=True, dynamic=False)
+            # it is compiled when it is called, here on copies, so that whatever fails has not touched the state
+            program(*(a.clone() for a in arrays[:count]), *arrays[count:])
+        return program
+
+    def _check_alike(self, before: State, after: State) -> None:
+        pairs = zip(leaves(before), leaves(after), strict=True)
+        if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
+            raise TypeError("the state after a step has other names, shapes or dtypes than before")
+
+
+def _uncompiled(error: Exception) -> str:
+    what = (str(error).strip() or "no message").splitlines()[0]
+    return (
+        f"torch.compile failed with {type(error).__name__}: {what}; steps run uncompiled. It needs a C++ compiler, and "
+        "operations that it knows; Trainer(..., compile=False) does not ask for it"
+    )
+
+
+def leaves(tree: Any) -> list[Array]:
+    """The arrays of nested dicts, in their order."""
+    return [a for v in tree.values() for a in (leaves(v) if isinstance(v, dict) else [v])]
+
+
+def rebuilt(tree: Any, arrays: Iterator[Array]) -> Any:
+    """Nested dicts with the names of these and other arrays."""
+    return {k: rebuilt(v, arrays) if isinstance(v, dict) else next(arrays) for k, v in tree.items()}
+
+
+def names(tree: Any) -> Any:
+    """What is where in nested dicts, to compare and to look up by."""
+    if isinstance(tree, dict):
+        return tuple((k, names(v)) for k, v in tree.items())
+    return tuple(map(names, tree)) if isinstance(tree, tuple) else None
 
 
 BACKEND = TorchBackend
