@@ -7,13 +7,17 @@ import signal
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from xpnet.backend import BackendUnavailableError, backend_names, backend_status, get_backend
+from xpnet.cli import common, main
 from xpnet.datasets import mnist
 
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
 READONLY = "readonly"
 DEFAULT = "numpy,readonly,strict"
+#: Tests side by side fill the cores already: with more threads than one in each, these mostly wait for each other.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def pytest_addoption(parser):
@@ -26,6 +30,8 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: the oracles are in float64
+    if config.getoption("numprocesses", None):  # workers, which are not started yet and inherit this
+        os.environ.update({name: os.environ.get(name, "1") for name in THREADS})
     names = selected(config)
     unknown = [name for name in names if name not in (READONLY, *backend_names())]
     if unknown:
@@ -112,6 +118,26 @@ def rng():
 def digits():
     """MNIST as the tutorials load it."""
     return mnist()
+
+
+@pytest.fixture(scope="session")
+def some_digits(digits):
+    """A tenth of MNIST."""
+    (x_train, t_train), (x_test, t_test) = digits
+    return (x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])
+
+
+@pytest.fixture
+def command(monkeypatch, some_digits, tmp_path):
+    """``command(*arguments, NAME=value)``: ``xpnet`` in this process, in an empty folder, with some of MNIST."""
+    monkeypatch.setattr(common, "mnist", lambda: some_digits)
+    monkeypatch.delenv("XPNET_BACKEND", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments, **environment):
+        return CliRunner().invoke(main, [str(a) for a in arguments], env=environment)
+
+    return invoke
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from xpnet import SGD, Trainer, TwoLayerNet, metrics
-from xpnet.cli import common, main
+from xpnet.cli import common
 from xpnet.functions import softmax
 
 FILES = ["confusion.png", "mistakes.png", "report.json", "weights.safetensors"]
@@ -26,15 +25,16 @@ def trained(digits):
     return net
 
 
+@pytest.fixture(scope="module")
+def some_digits(digits):
+    return tuple(tuple(a[:n] for a in split) for split, n in zip(digits, (700, 500), strict=True))
+
+
 @pytest.fixture
-def command(monkeypatch, digits, tmp_path, trained):
-    """``command(*arguments)`` in this process, in a folder with weights in it, and a tenth of MNIST."""
-    few = tuple(tuple(a[:n] for a in split) for split, n in zip(digits, (700, 500), strict=True))
-    monkeypatch.setattr(common, "mnist", lambda: few)
-    monkeypatch.delenv("XPNET_BACKEND", raising=False)
-    monkeypatch.chdir(tmp_path)
+def command(command, tmp_path, trained):
+    """``command(*arguments)``, in a folder with weights in it."""
     trained.save(tmp_path / "weights.safetensors")
-    return lambda *arguments: CliRunner().invoke(main, [str(a) for a in arguments])
+    return command
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from safetensors.numpy import load_file
 
-from xpnet import Trainer, TwoLayerNet, cli, load_network, schedules
-from xpnet.cli import common, run
+from xpnet import Trainer, TwoLayerNet, load_network, schedules
+from xpnet.cli import run
 from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.layers import Dropout
 from xpnet.optimizers import OPTIMIZERS
@@ -25,22 +24,11 @@ ALL = ["checkpoint.safetensors", *FILES]
 
 
 @pytest.fixture
-def command(monkeypatch, digits, tmp_path):
-    """``command(*arguments)`` in this process, in an empty folder, with a tenth of MNIST."""
-    (x_train, t_train), (x_test, t_test) = digits
-    monkeypatch.setattr(common, "mnist", lambda: ((x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])))
-    monkeypatch.delenv("XPNET_BACKEND", raising=False)
-    monkeypatch.chdir(tmp_path)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored, and children inherit that
-
-    def invoke(*arguments):
-        return CliRunner().invoke(cli.main, ["train", *map(str, arguments), "--no-plot"])
-
-    yield invoke
-    for number, handler in before.items():
-        assert number == signal.SIGINT or signal.getsignal(number) is handler
-        signal.signal(number, handler)
+def command(command, ctrl_c):
+    """``command(*options)``: ``xpnet train`` without a picture; it leaves signals as it found them."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield lambda *options: command("train", *options, "--no-plot")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def names_in(folder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import xpnet
-from xpnet.cli import backends, check, evaluate, predict, train
+from xpnet.cli import backends, bench, check, evaluate, predict, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,3 +19,4 @@ main.add_command(evaluate.evaluate)
 main.add_command(predict.predict)
 main.add_command(check.check)
 main.add_command(backends.backends)
+main.add_command(bench.bench)

@@ -46,7 +46,11 @@ NOTES: dict[str, Any] = {
 @click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of its class]")
 @click.option("--schedule", type=ScheduleForm(), help=f"How it changes: {', '.join(FORMS.values())}.")
 @click.option("--warmup", type=click.IntRange(0), default=0, help="Steps in which it rises to its full value.")
-@click.option("--weight-decay", type=float, help="Penalty on large weights. [default: 0.01 for adamw, else 0]")
+@click.option(
+    "--weight-decay",
+    type=float,
+    help="Penalty on large weights; decoupled in adamw and lion. [default: 0.01 for adamw, else 0]",
+)
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")

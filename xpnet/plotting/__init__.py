@@ -1,6 +1,6 @@
 """Pictures. What draws, draws on the Axes it is given, or on a new one, and returns it; nothing needs a screen.
 
-``training_curves`` is a figure of two, and ``save`` writes any of them.
+``training_curves`` is a figure of two, ``crossovers`` of several, and ``save`` writes any of them.
 
 matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when something is drawn.
 """
@@ -11,6 +11,7 @@ from xpnet.plotting.figures import INSTALL, PlottingUnavailableError, new_figure
 from xpnet.plotting.networks import activation_histograms, activations, digits
 from xpnet.plotting.paths import descent_paths
 from xpnet.plotting.surfaces import contours, gradient_field, surface
+from xpnet.plotting.throughput import crossover, crossovers, overtakings
 
 __all__ = [
     "INSTALL",
@@ -20,6 +21,8 @@ __all__ = [
     "activations",
     "confusion",
     "contours",
+    "crossover",
+    "crossovers",
     "descent_paths",
     "digits",
     "function_curves",
@@ -27,6 +30,7 @@ __all__ = [
     "loss_curve",
     "mistakes",
     "new_figure",
+    "overtakings",
     "png",
     "save",
     "surface",

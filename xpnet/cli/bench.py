@@ -1,0 +1,251 @@
+"""``xpnet bench``: how fast MNIST is trained on, on each library and device here; where a GPU begins to pay."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import xpnet
+from xpnet import plotting, storage, throughput
+from xpnet.backends.base import DTYPES
+from xpnet.cli import run
+from xpnet.cli.common import Sizes, errors_in_one_line
+from xpnet.datasets import mnist
+from xpnet.throughput import Cell, Comparison, Entrant, Job, NotRun
+
+RESULT, PICTURE = "throughput.json", "throughput.png"
+BATCH_SIZES, HIDDEN = "10,100,1000,10000", "50,500,2000"
+
+#: What the quartiles of a measurement may be apart, as a factor, on a machine that does nothing else.
+STEADY = 1.5
+
+WORK = (
+    "steps of MNIST training: TwoLayerNet 784-hidden-10, ReLU, softmax with cross-entropy, SGD 0.1; uint8 images on "
+    "the device, minibatch gather and division by 255 included"
+)
+
+
+@click.command(short_help="Compare the speed of training on every library and device here.")
+@click.option(
+    "--backend",
+    type=click.Choice(throughput.MEASURED),
+    multiple=True,
+    help="Array library; may be given several times. [default: all]",
+)
+@click.option("--device", multiple=True, help="Device, cuda for example; several times. [default: all of each library]")
+@click.option("--batch-sizes", type=Sizes(), default=BATCH_SIZES, show_default=True, help="Samples a minibatch.")
+@click.option("--hidden", type=Sizes(), default=HIDDEN, show_default=True, help="Hidden units, each a network.")
+@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option("--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well; compiling takes long.")
+@click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--overwrite", is_flag=True, help="Replace earlier results in --out.")
+@click.option("--no-plot", is_flag=True, help="Draw no picture.")
+@click.option("--quiet", is_flag=True, help="Print only the table and what could not be run.")
+def bench(**options: Any) -> None:
+    """Compare the speed of training on MNIST on every array library and device here: samples a second.
+
+    All train the same networks from the same weights on the same minibatches, in turns of a tenth of a second in random
+    order; the table has medians. Before any time counts, the first losses must be those of NumPy to 0.1 %, and the
+    weights must have moved as NumPy's did. What does not fit in --seconds is left out, the largest first. NumPy and JAX
+    compile their steps, PyTorch does with --compile. The backends strict (for tests) and dask (for forward passes) are
+    not for speed and take no part. Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
+    """
+    with run.Signals() as signals:
+        with errors_in_one_line():
+            data = mnist(normalize=False)[0]
+            jobs = _jobs(options, len(data[0]))
+            names = options["backend"] or throughput.MEASURED
+            found = throughput.entrants(names, options["device"], compiled=options["compiled"], dtype=options["dtype"])
+            entrants, missing = found
+            if not entrants:
+                raise click.ClickException("nothing can be measured:\n" + _missing(missing))
+            folder = _folder(options)
+        settings: dict[str, Any] = {"seconds": options["seconds"], "seed": options["seed"]}
+        tell = None if options["quiet"] else _tell
+        comparison = Comparison(entrants, data, jobs, stop=lambda: bool(signals.received), tell=tell, **settings)
+        _title(entrants, options)
+        comparison.run()
+        _report(comparison, missing)
+        failed = _save(comparison, missing, folder, options)
+    if failed:
+        raise click.ClickException("; ".join(failed))
+    if signals.status:
+        raise SystemExit(signals.status)
+    if not any(cell.measured for cell in comparison.cells):
+        raise click.ClickException("nothing was measured; the reasons are above")
+
+
+def _jobs(options: dict[str, Any], samples: int) -> list[Job]:
+    largest = max(options["batch_sizes"])
+    if largest > samples:
+        raise ValueError(f"--batch-sizes: a minibatch of {largest}, and there are {samples} digits to train on")
+    sizes = [(hidden, batch) for hidden in options["hidden"] for batch in options["batch_sizes"]]
+    return [Job(*pair, seed=options["seed"], dtype=options["dtype"]) for pair in dict.fromkeys(sizes)]
+
+
+def _folder(options: dict[str, Any]) -> Path:
+    out = options["out"]
+    there = [name for name in (RESULT, PICTURE) if out and (out / name).exists()]
+    if there and not options["overwrite"]:
+        raise click.ClickException(f"{out} holds {', '.join(there)} already; give another --out, or --overwrite")
+    return run.output_folder(out, overwrite=True)
+
+
+def _title(entrants: list[Entrant], options: dict[str, Any]) -> None:
+    if not options["quiet"]:
+        names = ", ".join(e.name for e in entrants)
+        click.echo(f"{names}; {options['dtype']}, about {options['seconds']:g} s", err=True)
+
+
+def _tell(cell: Cell) -> None:
+    """A line of progress."""
+    done = [f"{name} {m.samples_per_second:,.0f}" for name, m in cell.measured.items()]
+    done += [f"{name} {_short(why)}" for name, why in cell.problems.items()]
+    click.echo(f"hidden {cell.job.hidden}, batch {cell.job.batch_size}: {'; '.join(done)}", err=True)
+
+
+def _short(why: str) -> str:
+    """The word for it that fits in a table."""
+    return next((word for word in ("wrong", "failed", "could not be compiled") if why.startswith(word)), "left out")
+
+
+def _report(comparison: Comparison, missing: list[NotRun]) -> None:
+    """The table, and all that is not in it."""
+    from tabulate import tabulate
+
+    names = [e.name for e in comparison.entrants]
+    cells = _in_order(comparison)
+    rows = []
+    for cell in cells:
+        shown = [_entry(cell, name) for name in names]
+        rates = {name: m.samples_per_second for name, m in cell.measured.items()}
+        rows.append([cell.job.hidden, cell.job.batch_size, *shown, max(rates, key=rates.__getitem__, default="-")])
+    headers = ["hidden", "batch", *names, "fastest"]
+    align = ["right"] * (len(headers) - 1) + ["left"]
+    click.echo("samples/s, medians")
+    click.echo(tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align if rows else None))
+    for line in [*_changes(comparison), *_unsteady(cells), *_reasons(comparison, cells)]:
+        click.echo(line)
+    if missing:
+        click.echo("Not run:\n" + _missing(missing))
+
+
+def _in_order(comparison: Comparison) -> list[Cell]:
+    return sorted(comparison.cells, key=lambda cell: (cell.job.hidden, cell.job.batch_size))
+
+
+def _entry(cell: Cell, name: str) -> str:
+    if name in cell.measured:
+        return f"{cell.measured[name].samples_per_second:,.0f}"
+    return _short(cell.problems[name]) if name in cell.problems else "-"
+
+
+def _rates(comparison: Comparison) -> dict[int, dict[str, dict[int, float]]]:
+    """Samples a second, by hidden units, entrant and batch size."""
+    found: dict[int, dict[str, dict[int, float]]] = {}
+    for cell in _in_order(comparison):
+        for entrant in comparison.entrants:
+            if entrant.name in cell.measured:
+                lines = found.setdefault(cell.job.hidden, {})
+                rate = cell.measured[entrant.name].samples_per_second
+                lines.setdefault(entrant.name, {})[cell.job.batch_size] = rate
+    return found
+
+
+def _changes(comparison: Comparison) -> list[str]:
+    """Who is the fastest from which batch size on."""
+    lines = []
+    for hidden, rates in _rates(comparison).items():
+        found = plotting.overtakings(rates)
+        if found:
+            parts = [f"{name} from about {float(f'{size:.2g}'):,.0f}" for size, name in found]
+            lines.append(f"The fastest changes with {hidden} hidden units, over batch size: {', '.join(parts)}")
+    return lines
+
+
+def _unsteady(cells: list[Cell]) -> list[str]:
+    """A warning where the machine had something else to do."""
+    spreads = [m.spread for cell in cells for m in cell.measured.values()]
+    bad = sum(spread > STEADY for spread in spreads)
+    if not bad:
+        return []
+    what = f"in {bad} of {len(spreads)} measurements the quartiles of the rounds are more than a factor {STEADY} apart"
+    return [f"Unsteady: {what}; something else may be running, and small differences mean nothing"]
+
+
+def _reasons(comparison: Comparison, cells: list[Cell]) -> list[str]:
+    """A line for each reason why a place in the table has no number, with all the places that it is true of."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        for name, why in cell.problems.items():
+            places.setdefault((name, why), []).append(f"{cell.job.hidden} x {cell.job.batch_size}")
+    lines = [f"{name}, hidden x batch {', '.join(where)}: {why}" for (name, why), where in places.items()]
+    rest = len(comparison.jobs) - len(cells)
+    return lines + ([f"Interrupted: {rest} of {len(comparison.jobs)} rows were not begun"] if rest else [])
+
+
+def _missing(missing: list[NotRun]) -> str:
+    return "\n".join(f"  {each.name}: {each.why}" for each in missing)
+
+
+def _save(comparison: Comparison, missing: list[NotRun], folder: Path, options: dict[str, Any]) -> list[str]:
+    """Write the numbers and the picture, one even if the other fails; returns what failed."""
+    result = _result(comparison, missing, options)
+    panels = {f"{hidden} hidden units": rates for hidden, rates in _rates(comparison).items()}
+    writers: dict[str, Callable[[], bytes]] = {RESULT: lambda: (json.dumps(result, indent=1) + "\n").encode()}
+    if panels and not options["no_plot"]:
+        writers[PICTURE] = lambda: plotting.png(plotting.crossovers(panels))
+    (folder / PICTURE).unlink(missing_ok=True)  # there may be one of another run
+    failed = []
+    for name, make in writers.items():
+        try:
+            storage.write_bytes(folder / name, make())
+            line = f"wrote {folder / name}"
+        except plotting.PlottingUnavailableError as error:
+            line = f"no plot: {error}"
+        except OSError as error:
+            failed.append(str(error))
+            continue
+        if not options["quiet"]:
+            click.echo(line)
+    return failed
+
+
+def _result(comparison: Comparison, missing: list[NotRun], options: dict[str, Any]) -> dict[str, Any]:
+    """All there is to know, as JSON can hold it."""
+    entrants = comparison.entrants
+    return {
+        "work": WORK,
+        "xpnet": xpnet.__version__,
+        "machine": throughput.described([e.backend for e in entrants]),
+        "settings": {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet")},
+        "seconds": round(comparison.used, 3),
+        "entrants": [_entrant(e) for e in entrants],
+        "not_run": {each.name: each.why for each in missing},
+        "cells": [line for cell in _in_order(comparison) for line in _lines(cell)],
+    }
+
+
+def _entrant(e: Entrant) -> dict[str, Any]:
+    model = throughput.device_model(e.backend)
+    return {"name": e.name, "backend": e.backend.name, "device": e.backend.device_name, "model": model} | {
+        "compiled": e.compiled
+    }
+
+
+def _lines(cell: Cell) -> list[dict[str, Any]]:
+    where: dict[str, Any] = {"hidden": cell.job.hidden, "batch_size": cell.job.batch_size}
+    lines = [where | {"entrant": name, "problem": why} for name, why in cell.problems.items()]
+    for name, m in cell.measured.items():
+        middle = statistics.median(m.rounds) / m.steps
+        found = {"samples_per_second": m.samples_per_second, "seconds_per_step": middle, "steps_per_round": m.steps}
+        found["spread"] = m.spread
+        lines.append(where | {"entrant": name} | found | {"warm_up_seconds": m.warm_up_seconds, "rounds": m.rounds})
+    return lines
