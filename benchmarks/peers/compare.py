@@ -1,0 +1,216 @@
+"""One training job in xpnet and in other libraries, interleaved in one run, each in a process of its own.
+
+Real MNIST, float32, the gather of each minibatch from all 60,000 images and the loss of each step included. All start
+from the same weights and see the same minibatches; their losses are compared before any time counts.
+
+    python benchmarks/peers/compare.py --job seed --threads 1 --rounds 20
+    python benchmarks/peers/compare.py --job deep --only xpnet-numpy,jax-scan --samples 6000 --rounds 3
+    python benchmarks/peers/compare.py --python keras-jax,keras-torch=other-environment/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1]))
+from contender import CONTENDERS, VARIANTS, Contender, FailedError
+from machine import described, limit_threads
+
+UNIT, FLOOR = "torch-eager", "floor"
+#: Sizes of the layers, samples a minibatch, learning rate, and whether Adam takes the place of gradient descent.
+JOBS = {
+    "seed": {"sizes": [784, 50, 10], "batch": 100, "lr": 0.1, "adam": False},
+    "wide": {"sizes": [784, 1000, 10], "batch": 1000, "lr": 0.1, "adam": False},
+    "deep": {"sizes": [784, 500, 500, 10], "batch": 100, "lr": 0.001, "adam": True},
+}
+SEED = 0
+#: Turns before those that count: the first is compared step by step, in the second nothing is new any more.
+WARM_UP = 2
+#: Seconds before each turn.
+PAUSE = 0.1
+#: Losses of the first steps agree as closely as this, while rounding has not grown from step to step. Adam makes a
+#: whole step of the smallest gradient, whose sign may be rounding's, so with it they part sooner.
+FIRST, FIRST_RTOL = 100, 1e-4
+FIRST_OF_ADAM = 10
+#: Mean losses of a turn: of the first one, and of later ones.
+TURN_RTOL, TURN_RTOL_OF_ADAM, LATER_RTOL = 2e-3, 1e-2, 2e-2
+#: Where a network knows its training set, a few samples make the mean loss, and rounding chooses them.
+LATER_ATOL = 5e-3
+
+
+def main() -> None:
+    args = arguments()
+    limit_threads(args.threads)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the contenders are, too
+    with tempfile.TemporaryDirectory() as folder:
+        write_job(Path(folder), args.job, args.rounds + WARM_UP, args.samples)
+        contenders = compare(Path(folder), args.only, args.rounds, args.python)
+    result = {
+        "job": args.job,
+        **JOBS[args.job],
+        "samples": args.samples,
+        "dtype": "float32",
+        "rounds": args.rounds,
+        **summary(contenders),
+    }
+    result |= described(args.threads, None)
+    print(table(result))
+    out = args.out or Path(__file__).parents[1] / "results" / f"peers_{args.job}_cpu_{args.threads}.json"
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"wrote {out}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--job", choices=JOBS, default="seed", help="what to train (default seed)")
+    parser.add_argument("--threads", type=int, default=1, help="cores to run on (default 1)")
+    parser.add_argument("--rounds", type=int, default=20, help="turns of each contender, of one epoch (default 20)")
+    parser.add_argument("--samples", type=int, default=60_000, help="images, fewer for a trial (default 60000)")
+    parser.add_argument("--only", type=names, default=list(CONTENDERS), help=f"of {', '.join(CONTENDERS | VARIANTS)}")
+    parser.add_argument("--python", action="append", default=[], metavar="NAMES=PATH", help="their interpreter")
+    parser.add_argument("--out", type=Path, help="the JSON (default benchmarks/results/peers_JOB_cpu_THREADS.json)")
+    args = parser.parse_args()
+    pairs = [given.partition("=")[::2] for given in args.python]
+    args.python = {name: path for chosen, path in pairs for name in names(chosen)}
+    return args
+
+
+def names(text: str) -> list[str]:
+    """Contenders by name; the unit and the floor run in any case."""
+    unknown = set(text.split(",")) - {*CONTENDERS, *VARIANTS}
+    if unknown:
+        known = ", ".join(CONTENDERS | VARIANTS)
+        raise argparse.ArgumentTypeError(f"unknown contenders: {', '.join(sorted(unknown))}; known: {known}")
+    return text.split(",")
+
+
+def write_job(folder: Path, job: str, turns: int, samples: int | None = None) -> None:
+    """What all contenders are given: settings, data, initial weights, and the minibatches that a Trainer draws."""
+    import numpy as np
+
+    import xpnet
+    from xpnet.datasets import mnist
+    from xpnet.minibatches import Minibatches
+
+    settings = JOBS[job]
+    images, labels = (array[:samples] for array in mnist(normalize=False)[0])
+    inputs, *hidden, outputs = settings["sizes"]
+    batches = Minibatches(len(images), settings["batch"], np.random.default_rng(SEED))
+    for turn in range(turns):
+        np.save(folder / f"order{turn}.npy", batches.block(batches.per_epoch).rows)
+    weights = "he" if settings["adam"] else 0.01
+    net = xpnet.MultiLayerNet(inputs, hidden, outputs, weight_init=weights, seed=SEED)
+    for name, array in {"images": images, "labels": labels, **net.params}.items():
+        np.save(folder / f"{name}.npy", array)
+    more = {"seed": SEED, "turns": turns, "steps": batches.per_epoch}
+    (folder / "job.json").write_text(json.dumps(settings | more))
+
+
+def compare(folder: Path, chosen: list[str], rounds: int, pythons: dict[str, str]) -> list[Contender]:
+    """All contenders, after their turns."""
+    contenders = []
+    try:
+        for name in dict.fromkeys([UNIT, FLOOR, *chosen]):
+            contenders.append(Contender(name, folder, pythons.get(name, sys.executable)))
+            attempt(contenders[-1], contenders[-1].wait_until_ready)
+        job = json.loads((folder / "job.json").read_text())
+        for number in range(rounds + WARM_UP):
+            take_turns(contenders, number, job["steps"], job["adam"])
+            print(f"turn {number + 1} of {rounds + WARM_UP}", file=sys.stderr, flush=True)
+    finally:
+        for contender in contenders:
+            contender.end()
+    return contenders
+
+
+def attempt(contender: Contender, do, *args):
+    """What it returns; a contender that fails is given up and the others go on, unless it is the unit."""
+    try:
+        return do(*args)
+    except FailedError as error:
+        contender.failure = str(error)
+        print(f"{contender.name}: {error}", file=sys.stderr)
+        if contender.name == UNIT:
+            raise SystemExit(f"{UNIT} is what the others are compared with, and it failed: {error}") from error
+        return None
+
+
+def take_turns(contenders: list[Contender], number: int, steps: int, adam: bool) -> None:
+    """One turn of each, in another order each time, and the comparison of their losses."""
+    running = [c for c in contenders if c.failure is None]
+    losses = {}
+    for contender in random.sample(running, len(running)):  # no one always runs after the same one
+        time.sleep(PAUSE)
+        found = attempt(contender, contender.turn, number)
+        if found is None:
+            continue
+        seconds, losses[contender] = found
+        if number >= WARM_UP:
+            contender.microseconds.append(seconds / steps * 1e6)
+    expected = losses[contenders[0]]
+    for contender, found in losses.items():
+        if contender.name != FLOOR:
+            contender.means.append(statistics.fmean(found))
+            attempt(contender, check, number, found, expected, adam)
+
+
+def check(number: int, found: list[float], expected: list[float], adam: bool = False) -> None:
+    """That it is the same training."""
+    if number == 0 and len(found) == len(expected):
+        close = FIRST_OF_ADAM if adam else FIRST
+        for step, (a, b) in enumerate(zip(found[:close], expected[:close], strict=True)):
+            agree(a, b, FIRST_RTOL, 0.0, f"turn 0, step {step}")
+    rtol, atol = (LATER_RTOL, LATER_ATOL) if number else (TURN_RTOL_OF_ADAM if adam else TURN_RTOL, 0.0)
+    agree(statistics.fmean(found), statistics.fmean(expected), rtol, atol, f"turn {number}, on average")
+
+
+def agree(found: float, expected: float, rtol: float, atol: float, where: str) -> None:
+    if not abs(found - expected) <= rtol * abs(expected) + atol:
+        raise FailedError(f"its loss in {where}, is {found}, and {UNIT}'s is {expected}")
+
+
+def summary(contenders: list[Contender]) -> dict:
+    """A row for each contender; ratios are medians of those of each round."""
+    unit, floor = (next(c.microseconds for c in contenders if c.name == name) for name in (UNIT, FLOOR))
+    rows = {}
+    for c in contenders:
+        rows[c.name] = {"versions": c.versions, "start s": round(c.start, 2)}
+        if c.failure is not None:
+            rows[c.name] |= {"failure": c.failure}
+            continue
+        of = lambda base: statistics.median(a / b for a, b in zip(c.microseconds, base, strict=True))  # noqa: B023, E731
+        rows[c.name] |= {
+            "median": statistics.median(c.microseconds),
+            "min": min(c.microseconds),
+            "max": max(c.microseconds),
+            "ratio": of(unit),
+            "of floor": of(floor),
+            "mean losses": [round(mean, 6) for mean in (c.means[:1] + c.means[-1:])],
+        }
+    return {"unit": "microseconds a step", "contenders": rows}
+
+
+def table(result: dict) -> str:
+    ok = {name: row for name, row in result["contenders"].items() if "failure" not in row}
+    sizes = "-".join(map(str, result["sizes"]))
+    lines = [
+        f"{result['job']}: {sizes}, batch {result['batch']}, {result['dtype']}, {result['threads']} threads; µs a step",
+        f"{'':22}{'median':>9}{'min':>9}{'max':>9}   of {UNIT}   of {FLOOR}     start",
+    ]
+    for name, row in sorted(ok.items(), key=lambda item: item[1]["ratio"]):
+        numbers = f"{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}{row['ratio']:17.2f}{row['of floor']:11.2f}"
+        lines.append(f"{name:22}{numbers}{row['start s']:8.1f} s")
+    lines += [f"{name:22}  {row['failure']}" for name, row in result["contenders"].items() if "failure" in row]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Forward and backward of each layer and each loss; on JAX compiled, as they are in a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpnet.layers import LAYERS
+from xpnet.models.rebuilding import LOSSES
+
+#: Samples, units, and calls a round: where calls cost, and where arithmetic and memory do.
+SIZES = {"100x50": (100, 50, 20), "1000x1000": (1000, 1000, 1)}
+SCORES = {"100x10": (100, 10, 20), "10000x10": (10_000, 10, 5)}
+
+
+def layer_case(name, samples, units):
+    """The layer, and on the host its parameters, its input, and the gradient of its output."""
+    rng = np.random.default_rng(0)
+    layer = LAYERS[name](units, units) if name == "Affine" else LAYERS[name]()
+    params = {key: 0.1 * rng.normal(size=shape).astype("float32") for key, shape in layer.shapes.items()}
+    if hasattr(layer, "masks"):
+        params |= layer.masks(rng, (samples, units))
+    return layer, params, *rng.normal(size=(2, samples, units)).astype("float32")
+
+
+def compare(backend, found, expected):
+    """Arrays with arrays, whatever they are in."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        found, expected = list(found.values()), list(expected.values())
+    if isinstance(expected, list | tuple):
+        for one, other in zip(found, expected, strict=True):
+            compare(backend, one, other)
+        return
+    np.testing.assert_allclose(backend.to_numpy(found), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("way", ["forward", "backward"])
+@pytest.mark.parametrize("size", SIZES)
+def test_layer(size, way, name, benchmark, timed, backend):
+    samples, units, calls = SIZES[size]
+    layer, params, x, dy = layer_case(name, samples, units)
+    y, residuals = layer.forward(params, x)
+    expected = y if way == "forward" else layer.backward(params, residuals, dy)
+    params = {key: backend.asarray(p) for key, p in params.items()}
+    x, dy = backend.asarray(x), backend.asarray(dy)
+    forward, backward = backend.jit(layer.forward), backend.jit(layer.backward)
+    residuals = forward(params, x)[1]
+    call = (lambda: forward(params, x)[0]) if way == "forward" else (lambda: backward(params, residuals, dy))
+    compare(backend, call(), expected)
+    benchmark.group = f"layers, {way}: {calls} x {size}"
+    timed(call, calls=calls)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("way", ["forward", "backward"])
+@pytest.mark.parametrize("size", SCORES)
+def test_loss(size, way, name, benchmark, timed, backend):
+    samples, classes, calls = SCORES[size]
+    rng = np.random.default_rng(0)
+    loss, y = LOSSES[name](), rng.normal(size=(samples, classes)).astype("float32")
+    labels = rng.integers(0, classes, samples)
+    t = labels if name == "SoftmaxWithLoss" else np.eye(classes, dtype="float32")[labels]
+    value, residuals = loss.forward(y, t)
+    expected = value if way == "forward" else loss.backward(residuals)
+    y, t = backend.asarray(y), backend.asarray(t)
+    forward, backward = backend.jit(loss.forward), backend.jit(loss.backward)
+    residuals = forward(y, t)[1]
+    call = (lambda: forward(y, t)[0]) if way == "forward" else (lambda: backward(residuals))
+    benchmark.group = f"losses, {way}: {calls} x {size}"
+    compare(backend, call(), expected)
+    timed(call, calls=calls)
