@@ -130,31 +130,42 @@ def _inside(parts: list[list[Call]], program: Program) -> set[Ref]:
 
 def _allocated(parts: list[list[Call]], inside: set[Ref], loss: Ref) -> Arrays:
     """Memory for each place of the step's own; what nobody needs any more is given to the next of its size."""
-    last = {loss: len(parts)}
+    memory: Arrays = {}
+    _allocate(parts, {loss: len(parts)}, memory, lambda root: None if root in inside else root.shape)
+    for part in (part for part in parts if len(part) > 1):  # what is inside of a group, by its calls
+        _allocate([[call] for call in part], {}, memory, lambda root: (_rows(root), *root.shape[1:]))
+    return memory
+
+
+def _allocate(
+    parts: list[list[Call]], last: dict[Ref, int], memory: Arrays, shape_of: Callable[[Ref], tuple[int, ...] | None]
+) -> None:
+    """Memory for what these write, where it has none yet and ``shape_of`` says how much."""
     for i, part in enumerate(parts):
         for root in _roots(part):
             last[root] = max(i, last.get(root, i))
-    memory: Arrays = {}
     free: dict[int, list[np.ndarray]] = {}
+    ours: set[Ref] = set()
 
     def release(i: int) -> None:
-        for root in _roots(parts[i]) & memory.keys() - inside:
+        for root in _roots(parts[i]) & ours:
             if last[root] == i:
-                last[root] = -1
-                free.setdefault(root.nbytes, []).append(memory[root].reshape(-1).view(np.uint8))
+                ours.remove(root)
+                free.setdefault(memory[root].nbytes, []).append(memory[root].reshape(-1).view(np.uint8))
 
     for i, part in enumerate(parts):
         for root in (call.out.root for call in part):
-            if not root.made or root in memory:
+            shape = shape_of(root)
+            if shape is None or not root.made or root in memory:
                 continue
-            shape = (_rows(root), *root.shape[1:]) if root in inside else root.shape
             if len(part) == 1 and part[0].elementwise:
                 release(i)  # its operand may be overwritten, if nobody needs it later
-            spare = free.get(root.nbytes) if root not in inside else None
-            raw = spare.pop() if spare else _empty(prod(shape) * root.dtype.itemsize)
+            nbytes = prod(shape) * root.dtype.itemsize
+            spare = free.get(nbytes)
+            raw = spare.pop() if spare else _empty(nbytes)
             memory[root] = raw.view(root.dtype).reshape(shape)
+            ours.add(root)
         release(i)
-    return memory
 
 
 def _roots(part: list[Call]) -> set[Ref]:
