@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -121,3 +123,18 @@ def test_no_file_is_long():
 def test_public_names_exist_and_say_what_they_are():
     for name in xpnet.__all__:
         assert getattr(xpnet, name).__doc__, name
+
+
+def test_what_is_not_always_needed_is_imported_when_it_is_asked_for():
+    code = """
+import sys, xpnet
+later = {"xpnet.book", "xpnet.graph", "xpnet.images", "xpnet.metrics", "matplotlib", "PIL"}
+assert not later & sys.modules.keys(), later & sys.modules.keys()
+assert xpnet.graph.variable and "graph" in dir(xpnet)
+try:
+    xpnet.grap
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "module 'xpnet' has no attribute 'grap'\n"), done.stderr

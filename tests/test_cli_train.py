@@ -194,6 +194,14 @@ def test_a_checkpoint_of_a_run_that_is_replaced_goes_last(command, tmp_path, mon
     assert names_in(tmp_path / "out") == FILES
 
 
+@pytest.mark.parametrize(("option", "compiles"), [((), True), (("--compile",), True), (("--no-compile",), False)])
+def test_steps_are_compiled_unless_told_otherwise(option, compiles, command, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, *_, **__: seen.append(trainer.compiles))
+    command("--iterations", 2, "--quiet", *option)
+    assert seen == [compiles]
+
+
 def test_dropout_stands_behind_each_activation(command, tmp_path):
     assert command("--iterations", 2, "--hidden", "20,10", "--dropout", 0.3, "--out", "out").exit_code == 0
     net = load_network(tmp_path / "out" / "weights.safetensors", backend="numpy")

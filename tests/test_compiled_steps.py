@@ -1,9 +1,11 @@
 """Compiled steps are the steps: the same losses and parameters to rounding, in blocks of every length."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, Momentum, Sequential, make_step
+from xpnet import SGD, Adam, Momentum, Sequential, get_backend, make_step
 from xpnet.backends.jax import CAPACITY, DISPATCH_BYTES, steps_a_dispatch
 from xpnet.errors import CompileWarning
 from xpnet.layers import Affine, Dropout, ReLU, Tanh
@@ -127,6 +129,70 @@ def test_a_dispatch_has_room_for_as_many_steps_as_fit():
     assert steps_a_dispatch(rows, {"mask1": np.zeros((1, 1000, 784 * 100), "bool")}) == 1
 
 
+def transposed(xp, x, y):
+    return xp.matmul(xp.matrix_transpose(x), y)
+
+
+def three_axes(xp, x, y):
+    return xp.tensordot(xp.matrix_transpose(x), xp.reshape(y, (40, 3, 1)), axes=1)[..., 0]
+
+
+def stack(xp, x, y):
+    return xp.matmul(xp.matrix_transpose(xp.reshape(x, (2, 20, 12))), xp.reshape(y, (2, 20, 3)))[0, ...]
+
+
+#: Products of x (40, I) and y (40, O): what is computed, I, O, and whether it is turned for XLA on a CPU.
+PRODUCTS = {
+    "tall": (transposed, 12, 3, True),
+    "less tall": (transposed, 11, 3, False),
+    "square": (transposed, 3, 3, False),
+    "as narrow as it may be": (transposed, 256, 64, True),
+    "not narrow": (transposed, 260, 65, False),
+    "wide": (transposed, 3, 12, False),
+    "no transpose": (lambda xp, x, y: xp.matmul(x, y[:12, :]), 12, 3, False),
+    "of a constant": (lambda xp, x, y: transposed(xp, xp.asarray(np.ones((40, 12)), dtype=y.dtype), y), 12, 3, True),
+    "three axes": (three_axes, 12, 3, False),
+    "a stack": (stack, 12, 3, False),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_products_are_turned_for_xla_and_stay_the_same(case, dtype):
+    """xᵀ y as (yᵀ x)ᵀ, on a CPU, where y is narrow and x is not; NumPy says what the product is."""
+    pytest.importorskip("jax", reason="JAX is not installed, so nothing is compiled by it")
+    product, n_in, n_out, turned = PRODUCTS[case]
+    b, rng, traces = get_backend("jax", "cpu"), np.random.default_rng(3), []
+
+    def step(state, x, t, rows, masks=None):
+        traces.append(rows.shape)
+        w = product(b.xp, b.xp.take(x, rows, axis=0), b.xp.take(t, rows, axis=0))
+        return {"w": state["w"] + w}, b.xp.sum(w)
+
+    x, y = rng.normal(size=(60, n_in)).astype(dtype), rng.normal(size=(60, n_out)).astype(dtype)
+    block, compiled = rng.integers(0, 60, (3, 40)), b.compile(step)
+    wanted = [product(np, x[rows], y[rows]) for rows in block]
+    state = {"w": b.asarray(np.zeros_like(wanted[0]))}
+    program = compiled.one.lower(state, b.asarray(x), b.asarray(y), block[0], None).as_text()
+    assert ("optimization_barrier" in program) == turned
+    traces.clear()
+    state, losses = b.run(compiled, state, b.asarray(x), b.asarray(y), block)
+    assert len(traces) == 1
+    tolerance = 1e-4 if dtype == "float32" else 1e-11
+    assert b.to_numpy(state["w"]).dtype == dtype
+    np.testing.assert_allclose(b.to_numpy(state["w"]), sum(wanted), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(losses, [np.sum(w) for w in wanted], rtol=tolerance, atol=tolerance)
+
+
+def test_products_are_left_alone_where_there_is_no_cpu(monkeypatch):
+    jax = pytest.importorskip("jax", reason="JAX is not installed, so nothing is compiled by it")
+    b = get_backend("jax", "cpu")
+    monkeypatch.setattr(b, "device", SimpleNamespace(platform="gpu"))
+    step = b.compile(lambda state, x, t, rows, masks=None: ({"w": transposed(b.xp, x, t)}, state["w"][0, 0]))
+    x, y, w = (jax.numpy.ones(shape) for shape in ((40, 12), (40, 3), (12, 3)))
+    assert "optimization_barrier" not in step.one.lower({"w": w}, x, y, np.arange(40), None).as_text()
+
+
 @pytest.fixture
 def torch():
     return pytest.importorskip("torch", reason="PyTorch is not installed, so nothing is compiled by it")
@@ -150,7 +216,6 @@ def on_blocks(b, blocks, wrap, one_by_one):
 @pytest.mark.parametrize("one_by_one", [True, False])
 def test_a_compilation_that_fails_is_one_warning(one_by_one, torch, monkeypatch):
     """Training goes on from a state that the failing call has not touched."""
-    from xpnet import get_backend
 
     def compile_badly(graph, **options):
         def program(*arrays):
@@ -173,7 +238,6 @@ def test_a_compilation_that_fails_is_one_warning(one_by_one, torch, monkeypatch)
 
 def test_a_step_that_changes_its_state_otherwise_is_not_compiled(torch):
     """Another shape in every step would be another program in every step."""
-    from xpnet import get_backend
 
     def step(state, x, t, rows, masks=None):
         return {"w": torch.cat([state["w"], x[rows]])}, torch.sum(x[rows])

@@ -6,6 +6,7 @@ from the same weights and see the same minibatches; their losses are compared be
     python benchmarks/peers/compare.py --job seed --threads 1 --rounds 20
     python benchmarks/peers/compare.py --job deep --only xpnet-numpy,jax-scan --samples 6000 --rounds 3
     python benchmarks/peers/compare.py --python keras-jax,keras-torch=other-environment/bin/python
+    python benchmarks/peers/compare.py --device cuda --job huge
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
-from contender import CONTENDERS, VARIANTS, Contender, FailedError
+from contender import CONTENDERS, ON_CUDA, VARIANTS, Contender, FailedError
 from machine import described, limit_threads
 
 UNIT, FLOOR = "torch-eager", "floor"
@@ -30,6 +31,7 @@ JOBS = {
     "seed": {"sizes": [784, 50, 10], "batch": 100, "lr": 0.1, "adam": False},
     "wide": {"sizes": [784, 1000, 10], "batch": 1000, "lr": 0.1, "adam": False},
     "deep": {"sizes": [784, 500, 500, 10], "batch": 100, "lr": 0.001, "adam": True},
+    "huge": {"sizes": [784, 4096, 4096, 10], "batch": 8192, "lr": 0.1, "adam": False},
 }
 SEED = 0
 #: Turns before those that count: the first is compared step by step, in the second nothing is new any more.
@@ -51,7 +53,7 @@ def main() -> None:
     limit_threads(args.threads)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the contenders are, too
     with tempfile.TemporaryDirectory() as folder:
-        write_job(Path(folder), args.job, args.rounds + WARM_UP, args.samples)
+        write_job(Path(folder), args.job, args.rounds + WARM_UP, args.samples, args.device)
         contenders = compare(Path(folder), args.only, args.rounds, args.python)
     result = {
         "job": args.job,
@@ -61,9 +63,11 @@ def main() -> None:
         "rounds": args.rounds,
         **summary(contenders),
     }
-    result |= described(args.threads, None)
+    result |= described(args.threads, args.device)
+    add_rates(result)
     print(table(result))
-    out = args.out or Path(__file__).parents[1] / "results" / f"peers_{args.job}_cpu_{args.threads}.json"
+    where = args.device.replace(":", "_")
+    out = args.out or Path(__file__).parents[1] / "results" / f"peers_{args.job}_{where}_{args.threads}.json"
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {out}")
 
@@ -72,13 +76,15 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", choices=JOBS, default="seed", help="what to train (default seed)")
     parser.add_argument("--threads", type=int, default=1, help="cores to run on (default 1)")
+    parser.add_argument("--device", default="cpu", help="cuda: of all that can be there (default cpu)")
     parser.add_argument("--rounds", type=int, default=20, help="turns of each contender, of one epoch (default 20)")
     parser.add_argument("--samples", type=int, default=60_000, help="images, fewer for a trial (default 60000)")
-    parser.add_argument("--only", type=names, default=list(CONTENDERS), help=f"of {', '.join(CONTENDERS | VARIANTS)}")
+    parser.add_argument("--only", type=names, help=f"of {', '.join(CONTENDERS | VARIANTS)}")
     parser.add_argument("--python", action="append", default=[], metavar="NAMES=PATH", help="their interpreter")
     parser.add_argument("--out", type=Path, help="the JSON (default benchmarks/results/peers_JOB_cpu_THREADS.json)")
     args = parser.parse_args()
     pairs = [given.partition("=")[::2] for given in args.python]
+    args.only = args.only or list(CONTENDERS if args.device == "cpu" else ON_CUDA)
     args.python = {name: path for chosen, path in pairs for name in names(chosen)}
     return args
 
@@ -92,7 +98,7 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
-def write_job(folder: Path, job: str, turns: int, samples: int | None = None) -> None:
+def write_job(folder: Path, job: str, turns: int, samples: int | None = None, device: str = "cpu") -> None:
     """What all contenders are given: settings, data, initial weights, and the minibatches that a Trainer draws."""
     import numpy as np
 
@@ -101,7 +107,9 @@ def write_job(folder: Path, job: str, turns: int, samples: int | None = None) ->
     from xpnet.minibatches import Minibatches
 
     settings = JOBS[job]
-    images, labels = (array[:samples] for array in mnist(normalize=False)[0])
+    x, t = mnist(normalize=False)[0]
+    samples = min(samples or len(x), len(x)) // settings["batch"] * settings["batch"]  # whole minibatches only
+    images, labels = x[:samples], t[:samples]
     inputs, *hidden, outputs = settings["sizes"]
     batches = Minibatches(len(images), settings["batch"], np.random.default_rng(SEED))
     for turn in range(turns):
@@ -110,7 +118,7 @@ def write_job(folder: Path, job: str, turns: int, samples: int | None = None) ->
     net = xpnet.MultiLayerNet(inputs, hidden, outputs, weight_init=weights, seed=SEED)
     for name, array in {"images": images, "labels": labels, **net.params}.items():
         np.save(folder / f"{name}.npy", array)
-    more = {"seed": SEED, "turns": turns, "steps": batches.per_epoch}
+    more = {"seed": SEED, "turns": turns, "steps": batches.per_epoch, "device": device}
     (folder / "job.json").write_text(json.dumps(settings | more))
 
 
@@ -198,16 +206,26 @@ def summary(contenders: list[Contender]) -> dict:
     return {"unit": "microseconds a step", "contenders": rows}
 
 
+def add_rates(result: dict) -> None:
+    """GFLOP/s of each contender, counting the products of matrices alone."""
+    first, *rest = [n * m for n, m in zip(result["sizes"], result["sizes"][1:], strict=False)]
+    operations = 2 * result["batch"] * (2 * first + 3 * sum(rest))  # nobody needs the gradient of the images
+    for row in result["contenders"].values():
+        if "median" in row:
+            row["GFLOP/s"] = round(operations / row["median"] / 1e3, 1)
+
+
 def table(result: dict) -> str:
     ok = {name: row for name, row in result["contenders"].items() if "failure" not in row}
     sizes = "-".join(map(str, result["sizes"]))
     lines = [
         f"{result['job']}: {sizes}, batch {result['batch']}, {result['dtype']}, {result['threads']} threads; µs a step",
-        f"{'':22}{'median':>9}{'min':>9}{'max':>9}   of {UNIT}   of {FLOOR}     start",
+        f"{'':22}{'median':>9}{'min':>9}{'max':>9}   of {UNIT}   of {FLOOR}  GFLOP/s     start",
     ]
     for name, row in sorted(ok.items(), key=lambda item: item[1]["ratio"]):
-        numbers = f"{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}{row['ratio']:17.2f}{row['of floor']:11.2f}"
-        lines.append(f"{name:22}{numbers}{row['start s']:8.1f} s")
+        times = f"{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}"
+        ratios = f"{row['ratio']:17.2f}{row['of floor']:11.2f}{row['GFLOP/s']:9.1f}"
+        lines.append(f"{name:22}{times}{ratios}{row['start s']:8.1f} s")
     lines += [f"{name:22}  {row['failure']}" for name, row in result["contenders"].items() if "failure" in row]
     return "\n".join(lines)
 

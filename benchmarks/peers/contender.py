@@ -36,7 +36,10 @@ VARIANTS = {
     "xpnet-torch-bytes": ("xpnet_trainer.py", "torch bytes"),
     "xpnet-torch-eager": ("xpnet_trainer.py", "torch eager"),
     "xpnet-jax-bytes": ("xpnet_trainer.py", "jax bytes"),
+    "xpnet-cupy": ("xpnet_trainer.py", "cupy bytes"),
 }
+#: Those with arrays on a GPU; torch-eager and the floor, which stays on the CPU, are always there.
+ON_CUDA = ("xpnet-cupy", "xpnet-torch", "xpnet-jax", "torch-eager-select", "torch-compile", "jax-scan")
 
 
 class FailedError(Exception):

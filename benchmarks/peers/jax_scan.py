@@ -42,6 +42,7 @@ def adam(lr):
 def main() -> None:
     worker = Worker("jax", "numpy")
     job = worker.job
+    jax.config.update("jax_default_device", jax.devices("cpu" if job.device == "cpu" else "gpu")[0])
     x, t = jnp.asarray(job.x), jnp.asarray(job.labels)
     params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in job.weights]
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731

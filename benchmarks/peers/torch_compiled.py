@@ -34,7 +34,7 @@ def graph(job: Job, x: torch.Tensor, t: torch.Tensor):
     model, loss_function = model_of(job), torch.nn.CrossEntropyLoss()
     params = {name: p.detach().clone() for name, p in model.named_parameters()}
     moments = [{name: torch.zeros_like(p) for name, p in params.items()} for _ in range(2)]
-    count = torch.zeros(())
+    count = torch.zeros((), device=job.device)
 
     def loss_of(params, batch, labels):
         return loss_function(torch.func.functional_call(model, params, (batch,)), labels)
@@ -64,10 +64,11 @@ def graph(job: Job, x: torch.Tensor, t: torch.Tensor):
 
 def main() -> None:
     worker = Worker("torch", "numpy")
-    step = {"graph": graph, "recipe": recipe}[worker.variant](worker.job, *data_of(worker.job))
+    job = worker.job
+    step = {"graph": graph, "recipe": recipe}[worker.variant](job, *data_of(job))
 
     def train(rows):
-        return torch.stack([step(row) for row in torch.from_numpy(rows)]).tolist()
+        return torch.stack([step(row) for row in torch.from_numpy(rows).to(job.device)]).tolist()
 
     worker.serve(train)
 

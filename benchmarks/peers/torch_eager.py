@@ -20,7 +20,7 @@ def model_of(job: Job) -> torch.nn.Sequential:
             layer.weight.copy_(torch.from_numpy(w.T.copy()))
             layer.bias.copy_(torch.from_numpy(b))
     between = [part for layer in layers[:-1] for part in (layer, torch.nn.ReLU())]
-    return torch.nn.Sequential(*between, layers[-1])
+    return torch.nn.Sequential(*between, layers[-1]).to(job.device)
 
 
 def optimizer_of(job: Job, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -28,7 +28,7 @@ def optimizer_of(job: Job, model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def data_of(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(job.x), torch.from_numpy(job.labels).long()
+    return torch.from_numpy(job.x).to(job.device), torch.from_numpy(job.labels).long().to(job.device)
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
     def train(rows):
         losses = []
-        for row in torch.from_numpy(rows):
+        for row in torch.from_numpy(rows).to(job.device):
             batch, labels = (x.index_select(0, row), t.index_select(0, row)) if select else (x[row], t[row])
             optimizer.zero_grad()
             loss = loss_function(model(batch), labels)

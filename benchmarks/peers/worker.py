@@ -27,6 +27,7 @@ class Job:
     Attributes:
         sizes: units of each layer, inputs and outputs included.
         batch, lr, adam, turns, seed: of the training; a turn is one epoch.
+        device: cpu or cuda.
         weights: W (I, O), float32, and b (O,) of each layer: copies, to be trained.
         images: uint8 (N, 784); :attr:`x` are the same as float32 from 0 to 1.
         labels: uint8 (N,).

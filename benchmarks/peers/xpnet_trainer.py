@@ -38,7 +38,9 @@ def main() -> None:
     name, _, options = worker.variant.partition(" ")
     if name != "numpy":
         worker.libraries += (name,)
-    net = MultiLayerNet(job.sizes[0], job.sizes[1:-1], job.sizes[-1], backend=name)
+    net = MultiLayerNet(
+        job.sizes[0], job.sizes[1:-1], job.sizes[-1], backend=name, device=None if name == "numpy" else job.device
+    )
     for i, (w, b) in enumerate(job.weights, 1):
         net.params |= {f"W{i}": net.backend.asarray(w), f"b{i}": net.backend.asarray(b)}
     as_bytes = "bytes" in options

@@ -221,7 +221,10 @@ class Backend(ABC):
         return map(function, items)
 
     def compile(self, step: Step) -> Step:
-        """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned."""
+        """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned.
+
+        It may have a method ``run(state, x, t, block, masks)``, which takes a block at once, as :meth:`run` does.
+        """
         return step
 
     def run(
@@ -245,8 +248,11 @@ class Backend(ABC):
         Returns:
             The state after K steps, and K losses as a NumPy array.
         """
+        masks = masks or {}
+        if hasattr(step, "run"):
+            return step.run(state, x, t, block, masks)  # type: ignore[no-any-return]
         losses = []
-        for rows, drawn in self.portions(block, masks or {}):
+        for rows, drawn in self.portions(block, masks):
             state, loss = step(state, x, t, rows, drawn)
             losses.append(loss)
         return state, self.read_together(losses)

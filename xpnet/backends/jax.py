@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,9 @@ CAPACITY = 256
 #: How much memory the minibatches and masks of one dispatch may take. They are padded to one size, so that blocks of
 #: every length run the same program, and padding that is never read has to be moved to the device all the same.
 DISPATCH_BYTES = 2**22
+#: Where y has at most so many columns, and x at least so many times as many, XLA on a CPU takes less time for xᵀ y as
+#: (yᵀ x)ᵀ. With more columns of y the transpose costs what the product gains, and more where x has a power of two.
+NARROW, TIMES = 64, 4
 
 
 class JaxBackend(Backend):
@@ -89,27 +93,8 @@ class JaxBackend(Backend):
         self.library().block_until_ready(self.library().live_arrays())
 
     def compile(self, step: Step) -> Step:
-        return CompiledStep(step, self.library())
-
-    def run(
-        self,
-        step: Step,
-        state: State,
-        x: Array,
-        t: Array,
-        block: np.ndarray,
-        masks: dict[str, np.ndarray] | None = None,
-    ) -> tuple[State, np.ndarray]:
-        if not isinstance(step, CompiledStep):
-            return super().run(step, state, x, t, block, masks)
-        rows, masks, losses = block.astype(np.int32), masks or {}, []
-        for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
-            count = min(capacity, len(rows) - start)
-            here = slice(start, start + count)
-            drawn = {name: padded(mask[here], capacity) for name, mask in masks.items()}
-            state, found = step.many(state, x, t, padded(rows[here], capacity), drawn, np.int32(count))
-            losses.append((found, count))
-        return state, np.concatenate([np.asarray(found)[:count] for found, count in losses])
+        jax = self.library()
+        return CompiledStep(with_turned_products(step, jax) if self.device.platform == "cpu" else step, jax)
 
     def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
         """As they are on the host: a compiled step takes such an array in less time than a slice on the device."""
@@ -139,6 +124,19 @@ class CompiledStep:
         state, loss = self.one(state, x, t, rows, masks)
         return state, loss
 
+    def run(
+        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
+    ) -> tuple[State, np.ndarray]:
+        """A step for each row of ``block``, as many as there is room for in a dispatch."""
+        rows, losses = block.astype(np.int32), []
+        for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
+            count = min(capacity, len(rows) - start)
+            here = slice(start, start + count)
+            drawn = {name: padded(mask[here], capacity) for name, mask in masks.items()}
+            state, found = self.many(state, x, t, padded(rows[here], capacity), drawn, np.int32(count))
+            losses.append((found, count))
+        return state, np.concatenate([np.asarray(found)[:count] for found, count in losses])
+
     def _many(self, state: State, x: Array, t: Array, rows: Array, masks: Params, count: Array) -> tuple[State, Array]:
         lax = self.jax.lax
 
@@ -153,6 +151,44 @@ class CompiledStep:
         _, loss = self.jax.eval_shape(self.body, state, x, t, *take(np.int32(0)))
         losses = self.jax.numpy.zeros(rows.shape[0], loss.dtype)
         return lax.fori_loop(0, count, one, (state, losses))  # type: ignore[no-any-return]
+
+
+def with_turned_products(step: Step, jax: ModuleType) -> Step:
+    """The step, with products xᵀ y written (yᵀ x)ᵀ where y (N, O) is narrow and x (N, I) is not.
+
+    Such are the gradients of weights. What a step calls under a ``jit`` of its own stays as it is.
+    """
+
+    def turned(*arguments: Any) -> Any:
+        closed, result = jax.make_jaxpr(step, return_shape=True)(*arguments)
+        stored, equations = {}, []
+        for equation in closed.eqns:
+            if equation.primitive.name == "transpose" and equation.params["permutation"] == (1, 0):
+                stored[equation.outvars[0]] = equation.invars[0]
+            equations.append(_turned(equation, stored, jax) if equation.primitive.name == "dot_general" else equation)
+        closed = closed.replace(jaxpr=closed.jaxpr.replace(eqns=equations))
+        found = import_module("jax.extend.core").jaxpr_as_fun(closed)(*jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(result), found)
+
+    return turned
+
+
+def _turned(equation: Any, stored: dict[Any, Any], jax: ModuleType) -> Any:
+    """A product as it is, or turned: if its left factor is the transpose of an x in ``stored``, and x has the shape."""
+    left, y = equation.invars
+    x, numbers = stored.get(left), equation.params["dimension_numbers"]
+    if x is None or numbers != (((1,), (0,)), ((), ())) or y.aval.ndim != 2:
+        return equation
+    if y.aval.shape[1] > NARROW or x.aval.shape[1] < TIMES * y.aval.shape[1]:
+        return equation
+    options = {name: equation.params[name] for name in ("precision", "preferred_element_type")}
+
+    def product(x: Array, y: Array) -> Array:
+        turned = jax.lax.dot_general(y, x, (((0,), (0,)), ((), ())), **options)
+        return jax.lax.optimization_barrier(turned).T  # without the barrier XLA turns it back
+
+    call = jax.make_jaxpr(jax.jit(product))(x.aval, y.aval).eqns[0]
+    return equation.replace(invars=[x, y], primitive=call.primitive, params=call.params, effects=call.effects)
 
 
 def steps_a_dispatch(rows: np.ndarray, masks: dict[str, np.ndarray]) -> int:

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from xpnet._typing import Array, State
 from xpnet.backends.base import Backend, Item, Result, Step
 from xpnet.replay import RecordedStep
 
@@ -25,19 +24,6 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Step) -> Step:
         return RecordedStep(step, self.xp)
-
-    def run(
-        self,
-        step: Step,
-        state: State,
-        x: Array,
-        t: Array,
-        block: np.ndarray,
-        masks: dict[str, np.ndarray] | None = None,
-    ) -> tuple[State, np.ndarray]:
-        if isinstance(step, RecordedStep):
-            return step.run(state, x, t, block, masks or {})
-        return super().run(step, state, x, t, block, masks)
 
     @property
     def workers(self) -> int:

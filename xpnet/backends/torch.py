@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -68,27 +67,7 @@ class TorchBackend(Backend):
             getattr(self.library(), self.device.type).synchronize()
 
     def compile(self, step: Step) -> Step:
-        return CompiledStep(step, self.library())
-
-    def run(
-        self,
-        step: Step,
-        state: State,
-        x: Array,
-        t: Array,
-        block: np.ndarray,
-        masks: dict[str, np.ndarray] | None = None,
-    ) -> tuple[State, np.ndarray]:
-        steps = list(self.portions(block, masks or {}))
-        program = step.program(state, x, t, *steps[0]) if isinstance(step, CompiledStep) else None
-        if program is None:
-            plain = step.plain if isinstance(step, CompiledStep) else step
-            return super().run(plain, state, x, t, block, masks)
-        flat, losses = leaves(state), []
-        for rows, drawn in steps:
-            *flat, loss = program(*flat, x, t, rows, *leaves(drawn))
-            losses.append(loss)
-        return rebuilt(state, iter(flat)), self.read_together(losses)
+        return CompiledStep(step, self)
 
 
 class CompiledStep:
@@ -99,8 +78,8 @@ class CompiledStep:
     On CUDA it is what ``torch.compile`` makes of it by default.
     """
 
-    def __init__(self, plain: Step, torch: ModuleType) -> None:
-        self.plain, self.torch, self.failed = plain, torch, False
+    def __init__(self, plain: Step, backend: TorchBackend) -> None:
+        self.plain, self.backend, self.failed = plain, backend, False
         self.programs: dict[Any, Program] = {}
 
     def __call__(
@@ -111,6 +90,20 @@ class CompiledStep:
             return self.plain(state, x, t, rows, masks or {})
         *flat, loss = program(*leaves(state), x, t, rows, *leaves(masks or {}))
         return rebuilt(state, iter(flat)), loss
+
+    def run(
+        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
+    ) -> tuple[State, np.ndarray]:
+        """A step for each row of ``block``."""
+        steps = list(self.backend.portions(block, masks))
+        program = self.program(state, x, t, *steps[0])
+        if program is None:
+            return self.backend.run(self.plain, state, x, t, block, masks)
+        flat, losses = leaves(state), []
+        for rows, drawn in steps:
+            *flat, loss = program(*flat, x, t, rows, *leaves(drawn))
+            losses.append(loss)
+        return rebuilt(state, iter(flat)), self.backend.read_together(losses)
 
     def program(self, state: State, x: Array, t: Array, rows: Array, masks: Params) -> Program | None:
         """The program for arrays of these shapes; None if there can be none."""
@@ -141,7 +134,7 @@ class CompiledStep:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are of torch's own workings, for those who work on it
             graph = make_fx(flat_step, tracing_mode="fake")(*arrays)
-            program: Program = self.torch.compile(graph, fullgraph=True, dynamic=False)
+            program: Program = self.backend.library().compile(graph, fullgraph=True, dynamic=False)
             # it is compiled when it is called, here on copies, so that whatever fails has not touched the state
             program(*(a.clone() for a in arrays[:count]), *arrays[count:])
         return program

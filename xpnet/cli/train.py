@@ -52,6 +52,11 @@ NOTES: dict[str, Any] = {
     help="Penalty on large weights; decoupled in adamw and lion. [default: 0.01 for adamw, else 0]",
 )
 @click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
+@click.option(
+    "--compile/--no-compile",
+    default=None,
+    help="Whether steps are compiled. [default: but for PyTorch, which takes long]",
+)
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
@@ -105,7 +110,7 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     steps = options["iterations"] or options["epochs"] * -(-samples // options["batch_size"])
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
-    trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng)
+    trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng, compile=options["compile"])
     settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet", "resume")}
     trainer.notes = settings | {"lr": lr, "weight_decay": optimizer.weight_decay}
     _note_place(trainer)

@@ -61,6 +61,8 @@ def _reduction(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callab
 
 
 def _mean(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    if out.dtype.itemsize < 4:  # whose sum may be too large for it
+        return _any(call, operands, out)
     total = _reduction(Call("sum", call.operands, call.out, call.options), operands, out)
     n = np.asarray(prod(operands[0].shape) / (prod(out.shape) or 1), out.dtype)
 
@@ -75,7 +77,7 @@ def _take(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[]
     x, indices = operands[:2]
     axis = operands[2] if len(operands) > 2 else call.options.get("axis")
     roots = [ref.root.given for ref in call.operands[:2]]
-    if axis != 0 or roots not in ([("x",), ("rows",)], [("t",), ("rows",)]):
+    if axis != 0 or call.operands[0].base is not None or roots not in ([("x",), ("rows",)], [("t",), ("rows",)]):
         return _any(call, operands, out)
     return partial(x.take, indices, axis, out, "clip")  # in range they are: RecordedStep looks at all rows of a block
 
@@ -87,7 +89,8 @@ def _where(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[
         np.copyto(out, no)
         np.copyto(out, yes, where=condition)
 
-    return where if all(x is not out for x in (condition, yes)) else _any(call, operands, out)
+    plain = condition.dtype == bool and all(x is not out for x in (condition, yes))
+    return where if plain else _any(call, operands, out)
 
 
 SPECIAL = {"mean": _mean, "take": _take, "where": _where}

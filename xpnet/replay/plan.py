@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.replay.kernels import kernel
-from xpnet.replay.program import Call, Program, Ref
+from xpnet.replay.program import Call, Program, Ref, UnrecordableError
 
 #: Elements of an array that are computed at a time, so that the next call finds them in the cache.
 BLOCK = 2**15
@@ -70,7 +70,10 @@ def _resolved(x: Any, arrays: Arrays) -> Any:
             arrays[x] = x.constant
         else:
             assert x.view is not None
-            arrays[x] = x.view(_resolved(x.base, arrays))
+            base = _resolved(x.base, arrays)
+            arrays[x] = x.view(base)
+            if x.size and not np.may_share_memory(arrays[x], base):
+                raise UnrecordableError(f"a view of an array is a copy with another one: {x.how}")
     return arrays[x]
 
 
@@ -158,7 +161,7 @@ def _allocate(
             shape = shape_of(root)
             if shape is None or not root.made or root in memory:
                 continue
-            if len(part) == 1 and part[0].elementwise:
+            if len(part) == 1 and part[0].elementwise and all(ref.base is None for ref in part[0].read()):
                 release(i)  # its operand may be overwritten, if nobody needs it later
             nbytes = prod(shape) * root.dtype.itemsize
             spare = free.get(nbytes)

@@ -23,7 +23,8 @@ class Ref:
 
     Attributes:
         shape, dtype: of the array.
-        base, view: for a view, what it is a view of, and how it is made.
+        base, view, how: for a view, what it is a view of, what makes it, and in words that can be compared.
+        turned: whether NumPy itself would have laid out the array column by column.
         constant: the array, if it is the same in every step.
         folds: whether that array was made in the step, of nothing that the step is given.
         uniform: whether it is one number all over.
@@ -34,6 +35,8 @@ class Ref:
     dtype: np.dtype[Any]
     base: Ref | None = None
     view: View | None = None
+    how: str = ""
+    turned: bool = False
     constant: np.ndarray | None = None
     folds: bool = False
     uniform: bool = False
@@ -61,6 +64,9 @@ class Ref:
         root = self.root
         return root.constant is None and root.given is None
 
+
+#: How matrices are turned, in the words of ``Ref.how``.
+TRANSPOSED = "transposed"
 
 #: What a call is given: places, and numbers.
 Operand = Any
@@ -101,7 +107,7 @@ class Program:
 
     def readers(self) -> dict[Ref, list[Call]]:
         """The calls that read memory, by its root."""
-        found: dict[Ref, list[Call]] = {self.loss.root: []}
+        found = {self.loss.root: [Call("loss", (self.loss,), self.loss)]}
         for call in self.calls:
             for ref in call.read():
                 found.setdefault(ref.root, []).append(call)
@@ -117,5 +123,6 @@ class Program:
 
 def uniform(value: float, shape: tuple[int, ...], dtype: Any) -> Ref:
     """A constant of one number."""
-    array = np.full(shape, value, dtype) if value else np.zeros(shape, dtype)  # which takes no memory until it is read
+    zero = value == 0 and not np.signbit(value)
+    array = np.zeros(shape, dtype) if zero else np.full(shape, value, dtype)  # zeros take no memory until they are read
     return Ref(shape, array.dtype, constant=array, folds=True, uniform=True)

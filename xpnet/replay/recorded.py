@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -37,6 +38,7 @@ class RecordedStep:
         self.bound: tuple[Any, Given, list[Callable[[], Any]]] | None = None
         self.reason: Exception | None = None
         self.warned = False
+        self.lock = threading.Lock()
 
     def __call__(
         self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
@@ -49,6 +51,10 @@ class RecordedStep:
 
     def run(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
         """A step for each row of ``block``."""
+        with self.lock:  # there is one memory, however many threads
+            return self._run(state, x, t, block, masks)
+
+    def _run(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
         given = dict(_leaves({"state": state, "x": x, "t": t}))
         plan = self._plan(state, given, x, t, block, masks)
         if plan is None:
@@ -88,8 +94,14 @@ class RecordedStep:
         def tracers(tree: Any, name: Names) -> Any:
             if isinstance(tree, dict):
                 return {key: tracers(value, (*name, key)) for key, value in tree.items()}
+            if not isinstance(tree, np.ndarray):
+                raise UnrecordableError(f"{'/'.join(name)} is of type {type(tree).__name__}, and not an array")
             given[name] = Ref(tree.shape, tree.dtype, given=name)
-            return Tracer(tree.copy() if name[0] == "state" else tree, given[name])
+            if name[0] != "state":
+                return Tracer(np.asarray(tree), given[name])
+            if not (tree.flags.writeable and tree.flags.forc):
+                raise UnrecordableError(f"{'/'.join(name)} is locked, or its elements are apart")
+            return Tracer(np.array(tree, order="K"), given[name])
 
         args = {"state": state, "x": x, "t": t, "rows": rows, "masks": masks}
         with recorder.recording():
@@ -98,6 +110,7 @@ class RecordedStep:
                 raise UnrecordableError("its loss is not an array without axes")
             if not loss.ref.made:
                 raise UnrecordableError("its loss is not computed, but one of its arguments or always the same")
+            loss = recorder.copied(loss)  # no view of what may change
             _return_state(recorder, dict(_leaves({"state": after})), given)
         return Program(recorder.calls, given, loss.ref)
 
@@ -138,7 +151,9 @@ def _leaves(tree: Any, name: Names = ()) -> Iterator[tuple[Names, np.ndarray]]:
 
 
 def _form(array: Any) -> Any:
-    return (array.shape, array.dtype.str, array.flags.writeable) if type(array) is np.ndarray else type(array)
+    if not isinstance(array, np.ndarray):
+        return type(array)
+    return array.shape, array.dtype.str, array.strides, array.flags.writeable
 
 
 def _forms(arrays: Params) -> Iterator[Any]:
@@ -174,7 +189,8 @@ def _same(first: Program, second: Program) -> bool:
             known[a] = b
             if a.constant is not None and b.constant is not None:
                 return np.array_equal(a.constant, b.constant, equal_nan=a.dtype.kind == "f")
-            return (a.shape, a.dtype, a.given) == (b.shape, b.dtype, b.given) and alike(a.base, b.base)
+            same = (a.shape, a.dtype, a.given, a.how) == (b.shape, b.dtype, b.given, b.how)
+            return same and alike(a.base, b.base)
         if isinstance(a, list | tuple) and isinstance(b, list | tuple):
             return len(a) == len(b) and all(map(alike, a, b))
         return bool(a is b or a == b or (a != a and b != b))

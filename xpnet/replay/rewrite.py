@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.replay.program import Call, Program, Ref, uniform
+from xpnet.replay.program import TRANSPOSED, Call, Program, Ref, uniform
 
 #: Rows at most so long are added up, or searched for their maximum, faster across than along.
 SHORT = 64
@@ -53,10 +53,13 @@ def _number(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 def _multiply_instead(call: Call) -> None:
     """Dividing an array by a number takes longer than multiplying it."""
-    if call.function is np.divide and call.out.shape and _uniform(call.operands[1]):
-        array, number = call.operands
+    if call.function is not np.divide or not call.out.shape or not _uniform(call.operands[1]):
+        return
+    array, number = call.operands
+    divisor, limits = float(number.constant.flat[0]), np.finfo(number.dtype)
+    if divisor and limits.tiny <= abs(1 / divisor) <= limits.max:
         call.name, call.function = "multiply", np.multiply
-        call.operands = array, uniform(1 / number.constant, (), number.dtype)
+        call.operands = array, uniform(1 / divisor, (), number.dtype)
 
 
 def _uniform(x: Any) -> bool:
@@ -120,15 +123,22 @@ def _factors_before(program: Program) -> None:
         products = readers.get(call.out, [])
         if not products or any(reader.name != "matmul" for reader in products):
             continue
+        if any(ref.root is call.out and not _as_it_is(ref, call.out) for product in products for ref in product.read()):
+            continue
         cost = sum(min(product.out.size, *(ref.size for ref in product.read())) for product in products)
         later = calls[calls.index(call) :]
-        if cost >= array.size or any(other.out.root is array.root for other in later):
+        if cost >= array.size or any(other.out.root in (array.root, number.root) for other in later):
             continue
         for product in products:
             count = sum(ref.root is call.out for ref in product.read())
             product.operands = tuple(_on(ref, call.out, array) for ref in product.operands)
             product.options = {"factors": [*product.options.get("factors", []), *[number] * count]}
         calls.remove(call)
+
+
+def _as_it_is(ref: Ref, array: Ref) -> bool:
+    """Whether it is the array itself or the array turned: views that any other array of its shape has, too."""
+    return ref is array or (ref.base is array and ref.how == TRANSPOSED)
 
 
 def _on(ref: Ref, old: Ref, new: Ref) -> Ref:
@@ -147,7 +157,8 @@ def _factors_placed(program: Program) -> None:
         rest = [factor for factor in factors if factor not in fixed]
         if fixed:
             rest.append(uniform(float(np.prod([float(f.constant) for f in fixed])), (), call.out.dtype))
-        smallest = min((call.out, *call.operands), key=lambda ref: ref.size) if rest else call.out
+        alike = [ref for ref in call.read() if ref.dtype == call.out.dtype] if rest else []
+        smallest = min((call.out, *alike), key=lambda ref: ref.size)
         if smallest is call.out:
             calls.append(call)
             calls += [_multiplied(call.out, factor, call.out) for factor in rest]
@@ -176,7 +187,9 @@ def _dots(program: Program) -> None:
             continue
         (terms,) = call.operands
         made_by = writers.get(terms, [])
-        if len(made_by) != 1 or made_by[0].name != "multiply" or readers[terms] != [call] or terms.size > FEW:
+        if len(made_by) != 1 or made_by[0].name != "multiply" or readers[terms] != [call]:
+            continue
+        if terms.size > FEW or terms.dtype != call.out.dtype:
             continue
         factors = made_by[0].operands
         between = program.calls[program.calls.index(made_by[0]) : i]

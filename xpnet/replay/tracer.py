@@ -10,22 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from xpnet.replay.program import Call, Ref, UnrecordableError, View
-
-_NAMES = """
-all any argmax argmin argsort asarray astype broadcast_to ceil clip concat count_nonzero cross cumulative_prod
-cumulative_sum diff expand_dims flip floor matmul matrix_transpose max mean min moveaxis outer permute_dims prod
-repeat reshape roll round searchsorted sign sort squeeze stack std sum take take_along_axis tensordot tile tril triu
-trunc var vecdot where
-"""
-#: Functions whose result is one array of a shape that does not depend on values, besides NumPy's ufuncs.
-RECORDED = set(_NAMES.split())
-#: Functions whose result is known by the shape of what they are given.
-LIKE = {"empty_like", "full_like", "ones_like", "zeros_like"}
-#: Functions that make arrays out of nothing but numbers.
-CREATION = {"arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros"}
-#: Functions that tell something about dtypes, and need no values.
-ABOUT = {"can_cast", "finfo", "iinfo", "isdtype", "result_type"}
+from xpnet.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
+from xpnet.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View
 
 _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
@@ -61,7 +47,7 @@ class Recorder:
 
     def call(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Compute a function of the library, and note it unless it is of constants alone."""
-        function = _plainest(name, getattr(self.library, name), args)
+        function = plainest(name, getattr(self.library, name), args)
         if any(_holds_tracer(value) for value in options.values()):
             raise UnrecordableError(f"{name} is given an array by name")
         values = tuple(_value(x) for x in args)
@@ -71,21 +57,32 @@ class Recorder:
         if not isinstance(result, np.ndarray | np.generic):
             raise UnrecordableError(f"{name} returns {type(result).__name__}, not one array")
         if name in LIKE:
-            return self.constant(np.asarray(result), folds=True)
+            return self.constant(np.zeros_like(result) if name == "empty_like" else np.asarray(result), folds=True)
         x, array = args[0], np.asarray(result)
         if isinstance(x, Tracer):
             if result is x.array:
                 return x
+            if name == "reshape" and x.ref.root.turned:
+                raise UnrecordableError("it reshapes an array that lies column by column")
             if np.may_share_memory(array, x.array):
-                return x.seen(lambda a: function(a, *values[1:], **options), array)
-        return self.noted(name, args, options, array, function)
+                how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
+                return x.seen(lambda a: function(a, *values[1:], **options), array, how)
+        found = self.noted(name, args, options, array, function)
+        found.scalar = isinstance(result, np.generic)
+        return found
+
+    def copied(self, x: Tracer) -> Tracer:
+        """The values of x of this moment."""
+        return self.noted("asarray", (x,), {}, x.array.copy(), np.asarray)
 
     def noted(
         self, name: str, args: tuple[Any, ...], options: dict[str, Any], array: np.ndarray, function: Callable[..., Any]
     ) -> Tracer:
         operands = tuple(self.operand(x) for x in args)
         elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
-        call = Call(name, operands, Ref(array.shape, array.dtype), options, function, elementwise)
+        turned = not array.flags.c_contiguous
+        array = np.ascontiguousarray(array).reshape(array.shape)  # as it will lie
+        call = Call(name, operands, Ref(array.shape, array.dtype, turned=turned), options, function, elementwise)
         if all(ref.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
@@ -103,7 +100,7 @@ class Recorder:
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
         self.make_writable(target)
-        np.copyto(target.array, _value(value))
+        target.array[...] = _value(value)
         self.calls.append(Call("copy", (self.operand(value),), target.ref, elementwise=True))
 
     def make_writable(self, x: Tracer) -> None:
@@ -161,7 +158,14 @@ def _reflected(name: str) -> Callable[[Any, Any], Any]:
 
 
 def _augmented(name: str) -> Callable[[Any, Any], Any]:
-    return lambda self, other: _recorder().in_place(name, self, other) if _fits(other) else NotImplemented
+    def augmented(self: Tracer, other: Any) -> Any:
+        if not _fits(other):
+            return NotImplemented
+        if self.scalar:
+            return _recorder().call(name, (self, other), {})
+        return _recorder().in_place(name, self, other)
+
+    return augmented
 
 
 def _unary(name: str) -> Callable[[Any], Any]:
@@ -173,14 +177,18 @@ def _no_value(self: Any, *_: Any) -> Any:
 
 
 class Tracer:
-    """An array of a step that is being recorded: the values of the moment, and the place they stand for."""
+    """An array of a step that is being recorded: the values of the moment, and the place they stand for.
 
-    __slots__ = ("array", "ref", "shared")
+    ``shared`` says whether there are views of the same memory, ``scalar`` whether NumPy would have made one of its
+    scalars: numbers, which augmented assignment replaces, and which nothing is a view of.
+    """
+
+    __slots__ = ("array", "ref", "scalar", "shared")
     __array_ufunc__ = None  # so that NumPy's own arrays leave operators to this
     __hash__ = object.__hash__
 
     def __init__(self, array: np.ndarray, ref: Ref, *, shared: bool = False) -> None:
-        self.array, self.ref, self.shared = array, ref, shared  # whether there are views of the same memory
+        self.array, self.ref, self.shared, self.scalar = array, ref, shared, False
 
     def __array_namespace__(self, **_: Any) -> Namespace:
         return NAMESPACE
@@ -207,34 +215,48 @@ class Tracer:
 
     @property
     def mT(self) -> Tracer:  # noqa: N802  (the standard's name)
-        return self.seen(lambda a: a.mT, self.array.mT)
+        return self.seen(lambda a: a.mT, self.array.mT, TRANSPOSED)
 
     @property
     def T(self) -> Tracer:  # noqa: N802
-        return self.seen(lambda a: a.T, self.array.T)
+        return self.seen(lambda a: a.T, self.array.T, TRANSPOSED if self.ndim == 2 else "T")
 
-    def seen(self, view: View, array: np.ndarray) -> Tracer:
+    def seen(self, view: View, array: np.ndarray, how: str) -> Tracer:
         """A view of this."""
+        if self.scalar:
+            own = _recorder().copied(self)
+            return own.seen(view, view(own.array), how)
         self.shared = True
         if self.ref.constant is None:
-            return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view))
+            return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
         constant = view(self.ref.constant)
         return Tracer(array, Ref(array.shape, array.dtype, constant=constant, folds=self.ref.folds), shared=True)
 
     def __getitem__(self, key: Any) -> Tracer:
         parts = key if isinstance(key, tuple) else (key,)
-        if any(not (part is None or part is ... or isinstance(part, int | slice)) for part in parts):
-            raise UnrecordableError("an array is indexed with another; take() and where() are recorded")
+        found = self._part(parts)
+        if found.shape or ... in parts:
+            return found
+        number = _recorder().copied(found)
+        number.scalar = True
+        return number
+
+    def _part(self, parts: tuple[Any, ...]) -> Tracer:
+        for part in parts:
+            if isinstance(part, bool) or not (part is None or part is ... or isinstance(part, int | slice)):
+                raise UnrecordableError("an array is indexed with another; take() and where() are recorded")
         if ... not in parts:
             parts = (*parts, ...)  # a view also where it is one element
-        return self.seen(lambda a: a[parts], self.array[parts])
+        return self.seen(lambda a: a[parts], self.array[parts], f"{parts}")
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        place = self[key].array
-        same = isinstance(value, Tracer) and value.array.shape == place.shape and value.ref.root is self.ref.root
-        if not (same and value.array.ctypes.data == place.ctypes.data):  # x[key] += y has done it already
-            _recorder().make_writable(self)
-            _recorder().assign(self[key], value)
+        parts, shared = key if isinstance(key, tuple) else (key,), self.shared
+        place = self._part(parts).array
+        if isinstance(value, Tracer) and value.ref.root is self.ref.root and same_place(value.array, place):
+            return  # x[key] += y has done it already
+        self.shared = shared  # it was a look, and no more
+        _recorder().make_writable(self)
+        _recorder().assign(self._part(parts), value)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -258,13 +280,6 @@ class Tracer:
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __neg__, __pos__, __abs__, __invert__ = map(_unary, ("negative", "positive", "abs", "bitwise_invert"))
     __bool__ = __int__ = __float__ = __index__ = __complex__ = __iter__ = __array__ = _no_value
-
-
-def _plainest(name: str, function: Any, args: tuple[Any, ...]) -> Any:
-    """NumPy's own ufunc where the library's function differs from it for complex numbers or integers only."""
-    own = getattr(np, name, None)
-    floating = all(not isinstance(x, Tracer) or x.dtype.kind == "f" for x in args)
-    return own if floating and isinstance(own, np.ufunc) and own.signature is None else function
 
 
 def _fits(x: Any) -> bool:
