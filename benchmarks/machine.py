@@ -23,8 +23,17 @@ def described(threads: int, device: str | None) -> dict:
         "machine": {"processor": processor(), "system": platform.system(), "python": platform.python_version()},
         "device": device or "cpu",
         "versions": {d.name: d.version for d in metadata.distributions() if d.name in LIBRARIES},
+        "blas": blas(),
         "threads": threads,
     }
+
+
+def blas() -> str:
+    """What NumPy multiplies matrices with."""
+    import numpy
+
+    found = numpy.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{found['name']} {found['version']}"
 
 
 def processor() -> str:

@@ -110,7 +110,8 @@ class RecordedStep:
                 raise UnrecordableError("its loss is not an array without axes")
             if not loss.ref.made:
                 raise UnrecordableError("its loss is not computed, but one of its arguments or always the same")
-            loss = recorder.copied(loss)  # no view of what may change
+            if loss.ref.base is not None:
+                loss = recorder.copied(loss)  # what it is a view of may be overwritten
             _return_state(recorder, dict(_leaves({"state": after})), given)
         return Program(recorder.calls, given, loss.ref)
 
