@@ -237,6 +237,20 @@ def test_states_by_turns_do_not_disturb_each_other(small):
         assert_alike([(expected, 0), (state, 0)], 1e-9)
 
 
+def test_arrays_of_the_state_that_share_memory_are_left_alone(rng):
+    """What is written to one is read from the other, which a recording cannot know."""
+
+    def step(state, x, t, rows, masks=None):
+        state["w"] += 1.0
+        state["v"] *= 2.0
+        return state, namespace(x).sum(state["w"])
+
+    recorded, w = NUMPY.compile(step), np.ones(3)
+    with pytest.warns(CompileWarning, match="two arrays of its state share memory"):
+        recorded({"w": w, "v": w[:2]}, np.zeros((3, 2)), np.zeros(3), np.zeros(2, int))
+    assert w.tolist() == [4.0, 4.0, 2.0]
+
+
 def test_it_computes_into_the_arrays_of_the_state(small):
     net = net_of(Affine(6, 4))
     recorded = NUMPY.compile(make_step(net, SGD(0.1)))

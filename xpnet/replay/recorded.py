@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from types import ModuleType
 from typing import Any
 
@@ -57,9 +58,13 @@ class RecordedStep:
     def _run(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
         given = dict(_leaves({"state": state, "x": x, "t": t}))
         plan = self._plan(state, given, x, t, block, masks)
+        if plan is not None:
+            try:
+                calls, rows, drawn = self._calls(plan, given, block, masks)
+            except UnrecordableError as error:
+                self.reason, plan = error, None
         if plan is None:
             return self._plainly(state, x, t, block, masks)
-        calls, rows, drawn = self._calls(plan, given, block, masks)
         losses, loss = np.empty(len(block), plan.loss.dtype), plan.loss
         for k, taken in enumerate(block):
             rows[...] = taken
@@ -121,6 +126,9 @@ class RecordedStep:
         """The calls on these arrays, and where they find the rows and masks of a step."""
         bound, arrays, calls = self.bound or (None, {}, [])
         if bound is not plan or any(given[name] is not arrays[name] for name in given):
+            state = [array for name, array in given.items() if name[0] == "state"]
+            if any(np.may_share_memory(a, b) for a, b in combinations(state, 2)):
+                raise UnrecordableError("two arrays of its state share memory")
             arrays = {**given, ("rows",): np.empty_like(block[0])}
             arrays |= {("masks", name): np.empty_like(mask[0]) for name, mask in masks.items()}
             calls = plan.bound(arrays)
