@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, Momentum, Sequential, get_backend, make_step
+from xpnet import SGD, Adam, Momentum, Sequential, Trainer, get_backend, make_step
 from xpnet.backends.jax import CAPACITY, DISPATCH_BYTES, steps_a_dispatch
 from xpnet.errors import CompileWarning
 from xpnet.layers import Affine, Dropout, ReLU, Tanh
@@ -248,3 +248,25 @@ def test_a_step_that_changes_its_state_otherwise_is_not_compiled(torch):
         state, losses = b.run(b.compile(step), {"w": torch.ones(1)}, x, x, block)
     assert state["w"].tolist() == [1, 0, 1, 2, 3]
     assert losses.tolist() == [1, 5]
+
+
+def test_what_jax_cannot_trace_runs_as_it_is_after_one_warning():
+    pytest.importorskip("jax")
+
+    class Reading(Tanh):
+        def forward(self, params, x):
+            return super().forward(params, x if float(x[0, 0]) < 1e9 else -x)
+
+    b, rng = get_backend("jax"), np.random.default_rng(0)
+    x, t = b.asarray(rng.normal(size=(40, 8)).astype("float32")), b.asarray(rng.integers(0, 3, 40))
+    found = []
+    for compiled in (True, False, None):
+        net = Sequential([Affine(8, 5), Reading(), Affine(5, 3)], seed=0, backend=b)
+        trainer = Trainer(net, SGD(0.1), batch_size=10, seed=0, compile=compiled)
+        if compiled:
+            with pytest.warns(CompileWarning, match="JAX cannot compile the training step") as warned:
+                found.append(trainer.fit(x, t, iterations=6, progress=False).losses)
+            assert len(warned) == 1
+        else:
+            found.append(trainer.fit(x, t, iterations=6, progress=False).losses)
+    assert found[0] == found[1] == found[2]

@@ -192,7 +192,7 @@ def test_random_numbers_in_a_step_are_noticed(rng):
         state["w"] += draws.normal(size=3)
         return state, namespace(x).sum(state["w"])
 
-    with pytest.warns(CompileWarning, match="does it draw random numbers"):
+    with pytest.warns(CompileWarning, match="as if it drew random numbers"):
         both(step, {"w": np.zeros(3)}, rng.normal(size=(9, 2)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
@@ -11,6 +12,7 @@ import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
+from xpnet.errors import CompileWarning
 
 #: The most steps that one dispatch takes: as many as the longest block of a training loop.
 CAPACITY = 256
@@ -93,8 +95,7 @@ class JaxBackend(Backend):
         self.library().block_until_ready(self.library().live_arrays())
 
     def compile(self, step: Step) -> Step:
-        jax = self.library()
-        return CompiledStep(with_turned_products(step, jax) if self.device.platform == "cpu" else step, jax)
+        return CompiledStep(step, self)
 
     def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
         """As they are on the host: a compiled step takes such an array in less time than a slice on the device."""
@@ -112,8 +113,10 @@ class CompiledStep:
     and returns the state and losses (K,), of which the first ``count`` are set. Each batch size B is compiled once.
     """
 
-    def __init__(self, step: Step, jax: ModuleType) -> None:
-        self.jax = jax
+    def __init__(self, plain: Step, backend: JaxBackend) -> None:
+        self.plain, self.backend, self.failed = plain, backend, False
+        self.jax = jax = backend.library()
+        step = with_turned_products(plain, jax) if backend.device.platform == "cpu" else plain
         self.one = jax.jit(step, donate_argnums=0)
         self.body = jax.jit(step, inline=True)  # for its cache: what is asked for the dtype of the loss is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
@@ -127,7 +130,24 @@ class CompiledStep:
     def run(
         self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
     ) -> tuple[State, np.ndarray]:
-        """A step for each row of ``block``, as many as there is room for in a dispatch."""
+        """A step for each row of ``block``; as it is, after one warning, if JAX cannot trace it."""
+        if not self.failed:
+            try:
+                return self._dispatched(state, x, t, block, masks)
+            except (TypeError, self.jax.errors.JAXIndexError) as error:  # before anything was computed
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        result = self.backend.run(self.plain, state, x, t, block, masks)
+        if not self.failed:
+            self.failed = True
+            warnings.warn(
+                f"JAX cannot compile the training step, which runs call by call: {reason}", CompileWarning, stacklevel=2
+            )
+        return result
+
+    def _dispatched(
+        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
+    ) -> tuple[State, np.ndarray]:
+        """As many steps at once as there is room for in a dispatch."""
         rows, losses = block.astype(np.int32), []
         for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
             count = min(capacity, len(rows) - start)

@@ -126,7 +126,9 @@ def _report(comparison: Comparison, missing: list[NotRun]) -> None:
     for cell in cells:
         shown = [_entry(cell, name) for name in names]
         rates = {name: m.samples_per_second for name, m in cell.measured.items()}
-        rows.append([cell.job.hidden, cell.job.batch_size, *shown, max(rates, key=rates.__getitem__, default="-")])
+        rows.append(
+            [cell.job.hidden, cell.job.batch_size, *shown, max(rates, key=rates.__getitem__) if len(rates) > 1 else "-"]
+        )
     headers = ["hidden", "batch", *names, "fastest"]
     align = ["right"] * (len(headers) - 1) + ["left"]
     click.echo("samples/s, medians")

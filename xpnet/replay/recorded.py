@@ -86,7 +86,9 @@ class RecordedStep:
                 with np.errstate(all="ignore"):
                     first, second = (self._recorded(state, x, t, block[0], one) for _ in range(2))
                 if not _same(first, second):
-                    raise UnrecordableError("it does not compute the same twice: does it draw random numbers?")
+                    raise UnrecordableError(
+                        "it does not compute the same twice, as if it drew random numbers or counted"
+                    )
                 self.plans[form] = Plan(simplified(first))
             except Exception as error:  # whatever it is, the step itself will tell, or does not mind
                 self.plans[form] = None
@@ -143,8 +145,8 @@ class RecordedStep:
             if self.reason is not None and not self.warned:
                 self.warned = True
                 warnings.warn(
-                    f"the training step is not compiled, and runs call by call: {self.reason}. Trainer(compile=False) "
-                    "does the same without this warning",
+                    f"the training step is not compiled, and runs call by call: {self.reason}. It was run "
+                    "to try; Trainer(compile=False) does not try",
                     CompileWarning,
                     stacklevel=2,
                 )

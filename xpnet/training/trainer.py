@@ -38,8 +38,8 @@ class Trainer:
             and divided by this. By default x has to be of that dtype already.
         compile: whether steps are compiled: the same but for rounding, and faster. A compiled step is written down at
             its first call, so layers, losses and optimizers have to be pure: whatever changes from step to step is in
-            the parameters and the optimizer's state. By default JAX compiles, PyTorch does not, which would take half a
-            minute, and NumPy does unless there are parts that are not xpnet's.
+            the parameters and the optimizer's state. By default steps are compiled if all parts are xpnet's, but not on
+            PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all.
 
     Attributes:
         history: what came of it so far.
@@ -228,8 +228,7 @@ class Trainer:
         """Whether :meth:`fit` has its steps compiled."""
         if self.compile is not None:
             return self.compile
-        backend = self.net.backend
-        return backend.compiles_by_default and (backend.compiles_shapes or only_ours(self.net, self.optimizer))
+        return self.net.backend.compiles_by_default and only_ours(self.net, self.optimizer)
 
     @property
     def learning_rate(self) -> float:
