@@ -119,6 +119,8 @@ class Namespace(ModuleType):
     """The library's functions, noted where they are given arrays that are being recorded."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") and _current.get(None) is None:
+            raise AttributeError(name)  # whoever asks is not a step, but looks at what a module has
         found = getattr(_recorder().library, name)
         if name.startswith("_") or isinstance(found, type | np.dtype) or not callable(found):
             return found
