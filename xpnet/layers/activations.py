@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
 from xpnet.functions import relu, sigmoid, softmax
+from xpnet.validation import check_number
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", check_number(self.slope, "LeakyReLU: slope"))
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         return namespace(x).where(x > 0, x, self.slope * x), x
 
@@ -121,19 +125,20 @@ class Tanh(Activation):
 
 @dataclass(frozen=True)
 class GELU(Activation):
-    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
+    """y = x s with s = sigmoid(2 u), u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
 
-    dx = dy ((1 + tanh u) / 2 + x (1 - tanh² u) u' / 2). Hendrycks, Gimpel, "Gaussian error linear units" (2016).
+    s = (1 + tanh u) / 2, and keeps its digits where x is negative. dx = dy (s + 2 x s (1 - s) u'). Hendrycks, Gimpel,
+    "Gaussian error linear units" (2016).
     """
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
-        th = namespace(x).tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
-        return 0.5 * x * (1 + th), (x, th)
+        s = sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+        return x * s, (x, s)
 
     def gradient(self, residuals: tuple[Array, Array], dy: Array) -> Array:
-        x, th = residuals
+        x, s = residuals
         du = sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
-        return dy * (0.5 * (1 + th) + 0.5 * x * (1 - th * th) * du)
+        return dy * (s + 2 * x * s * (1 - s) * du)
 
 
 @dataclass(frozen=True)
