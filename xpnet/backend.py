@@ -95,6 +95,11 @@ def widest_floating(x: Array) -> Any:
     return found.get("float64", found["float32"])
 
 
+def host_number(x: Any) -> Array:
+    """A number as a 0-d array on the host in float64, as Python computes with it."""
+    return get_backend("numpy").asarray(float(x), "float64")
+
+
 def traced(x: Array) -> bool:
     """Whether a library is tracing, so that x has a shape and a dtype, but no values to look at."""
     return device(x) is None
