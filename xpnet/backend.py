@@ -222,6 +222,11 @@ def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> N
     found = name_of(x)
     if found is None and hasattr(x, "__array_namespace__"):
         return  # a namespace on top of others, such as a recording one, answers for itself
+    if found is None:
+        raise TypeError(
+            f"{argument} is {describe(x)}, expected an array, as {owner} is on backend {backend.name!r}; "
+            f"of numbers make one with net.backend.asarray({argument})"
+        )
     if found != backend.name:
         raise TypeError(
             f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; "

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, device, name_of, namespace, traced
+from xpnet.backend import describe, device, dtype_name, name_of, namespace, traced
 
 
 def step(x: Array) -> Array:
@@ -169,7 +169,7 @@ def match(t: Array, y: Array) -> Array:
 def check_real(t: Array, name: str = "t") -> None:
     """Raise ``TypeError`` if these are complex: converted, they would lose a part without a word."""
     if namespace(t).isdtype(t.dtype, "complex floating"):
-        raise TypeError(f"{name} is {t.dtype}, expected real numbers; xp.real({name}) takes the real part")
+        raise TypeError(f"{name} is {dtype_name(t.dtype)}, expected real numbers; xp.real({name}) takes the real part")
 
 
 def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
