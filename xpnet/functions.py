@@ -114,7 +114,7 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
     """
     xp = namespace(y)
     _floating(y, "cross_entropy_error")
-    if isinstance(t, Integral):
+    if isinstance(t, int | Integral):
         check_labels(t, y.shape[-1])
     else:
         _same_library(t, y)
@@ -142,7 +142,7 @@ def one_hot(t: Array | int, y: Array) -> Array:
     """
     xp = namespace(y)
     classes = xp.arange(y.shape[-1], device=device(y))
-    if isinstance(t, Integral):
+    if isinstance(t, int | Integral):
         return xp.astype(classes == int(t), y.dtype)
     _same_library(t, y)
     if t.ndim == y.ndim:
@@ -174,7 +174,7 @@ def check_real(t: Array, name: str = "t") -> None:
 
 def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
     """Raise ``ValueError`` unless these are integers (or booleans) from 0 to ``classes`` - 1; reads the values."""
-    if isinstance(t, Integral):
+    if isinstance(t, int | Integral):
         low = high = int(t)
     else:
         xp = namespace(t)
