@@ -13,6 +13,9 @@ from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
 from xpnet.errors import CompileWarning
 
+#: How many programs are kept: those of the sizes of batches that were used last.
+MOST_PROGRAMS = 16
+
 #: Arrays in the order of :func:`leaves`: of the state, x, t, the rows, of the masks -> of the state, and the loss.
 Program = Callable[..., list[Array]]
 
@@ -126,6 +129,9 @@ class CompiledStep:
                 self.failed = True
                 warnings.warn(_uncompiled(error), CompileWarning, stacklevel=2)
                 return None
+            if len(self.programs) > MOST_PROGRAMS:
+                del self.programs[next(iter(self.programs))]
+        self.programs[key] = self.programs.pop(key)  # the last one used is the last one
         return self.programs[key]
 
     def _compiled(self, state: State, masks: Params, arrays: list[Array]) -> Program:
