@@ -19,15 +19,25 @@ def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
         TypeError: nothing that holds numbers, or a list of arrays that are not NumPy's, which would be moved.
         ValueError: rows of different lengths.
     """
-    if name_of(x) is not None or hasattr(x, "__array_namespace__") or not isinstance(x, list | tuple | _Table):
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return _of_numbers(x, name)
+    if name_of(x) is not None or hasattr(x, "__array_namespace__") or not isinstance(x, list | tuple | range | _Table):
         return x
     first = x
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    if name_of(first) != "numpy" and hasattr(first, "shape"):
+    if (
+        first is not x
+        and name_of(first) != "numpy"
+        and hasattr(first, "__array_namespace__") | hasattr(first, "device")
+    ):
         raise TypeError(
             f"{name} is a {type(x).__name__} of arrays ({describe(first)}); make one of them: xp.stack({name})"
         )
+    return backend.asarray(_of_numbers(x, name))
+
+
+def _of_numbers(x: Any, name: str) -> np.ndarray:
     try:
         host = np.asarray(x)
         if host.dtype == object:  # a table whose columns are of different types, or may lack values
@@ -39,7 +49,7 @@ def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
             f"{name} holds values that are no numbers; encode categories and fill in what is missing first, with "
             "get_dummies, cat.codes and fillna of pandas, for example"
         )
-    return backend.asarray(host)
+    return host
 
 
 @runtime_checkable
