@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import hypot, pi, sqrt
 from typing import Any, ClassVar, Self
 
 from xpnet._typing import Array, Params
@@ -17,11 +17,12 @@ from xpnet.functions import relu, sigmoid, softmax
 class Activation(ABC):
     """A layer that reads no parameter: ``forward`` and ``gradient`` say it all.
 
-    ``reach`` and ``kink`` are those of :class:`xpnet._typing.Layer`; one that is not elementwise says so.
+    ``reach``, ``kink`` and ``weight_gain`` are those of :class:`xpnet._typing.Layer`; what is not elementwise says so.
     """
 
     reach: ClassVar[str] = "element"
     kink: ClassVar[float | None] = None
+    weight_gain: ClassVar[float | None] = 1.0
 
     @property
     def label(self) -> str:
@@ -56,6 +57,8 @@ class Activation(ABC):
 class Identity(Activation):
     """y = x."""
 
+    weight_gain = None
+
     def forward(self, params: Params, x: Array) -> tuple[Array, None]:
         return x, None
 
@@ -68,6 +71,7 @@ class ReLU(Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
 
     kink = 0.0
+    weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = relu(x)
@@ -88,6 +92,10 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
+    @property
+    def weight_gain(self) -> float:  # type: ignore[override]  # He et al., equation 15
+        return sqrt(2) / hypot(1, self.slope)
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         return namespace(x).where(x > 0, x, self.slope * x), x
 
@@ -98,6 +106,8 @@ class LeakyReLU(Activation):
 @dataclass(frozen=True)
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
+
+    weight_gain = 4.0  # its slope at 0 is 1/4; Bengio, "Practical recommendations for gradient-based training" (2012)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = sigmoid(x)
@@ -125,6 +135,8 @@ class GELU(Activation):
 
     dx = dy ((1 + tanh u) / 2 + x (1 - tanh² u) u' / 2). Hendrycks, Gimpel, "Gaussian error linear units" (2016).
     """
+
+    weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
         th = namespace(x).tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))

@@ -41,8 +41,9 @@ class MultiLayerNet(Sequential):
         input_size, output_size: how many inputs and classes.
         hidden_sizes: how many units in each hidden layer.
         activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
-        weight_init: ``"he"`` (for ReLU and its kin), ``"xavier"`` (for sigmoid and tanh), ``"normal"``, ``"zeros"``,
-            a standard deviation, or an initializer.
+        weight_init: ``"auto"``, by the activation (:func:`xpnet.initializers.initializers_of`); or for all layers alike
+            ``"he"`` (for ReLU and its kin), ``"xavier"`` (the book's, for sigmoid and tanh), ``"glorot"``,
+            ``"glorot_uniform"``, ``"normal"``, ``"zeros"``, a standard deviation, or an initializer.
         dropout: the share of hidden units that is left out in each training step, behind each activation.
         seed, dtype, backend, device: see :class:`Sequential`.
 
@@ -56,7 +57,7 @@ class MultiLayerNet(Sequential):
         hidden_sizes: Sequence[int],
         output_size: int,
         activation: str = "relu",
-        weight_init: str | float | Initializer = "he",
+        weight_init: str | float | Initializer = "auto",
         *,
         dropout: float = 0.0,
         **options: Any,
