@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import hypot, pi, sqrt
 from typing import Any, ClassVar, Self
 
 from xpnet._typing import Array, Params
@@ -18,11 +18,12 @@ from xpnet.validation import check_number
 class Activation(ABC):
     """A layer that reads no parameter: ``forward`` and ``gradient`` say it all.
 
-    ``reach`` and ``kink`` are those of :class:`xpnet._typing.Layer`; one that is not elementwise says so.
+    ``reach``, ``kink`` and ``weight_gain`` are those of :class:`xpnet._typing.Layer`; what is not elementwise says so.
     """
 
     reach: ClassVar[str] = "element"
     kink: ClassVar[float | None] = None
+    weight_gain: ClassVar[float | None] = 1.0
 
     @property
     def label(self) -> str:
@@ -57,6 +58,8 @@ class Activation(ABC):
 class Identity(Activation):
     """y = x."""
 
+    weight_gain = None
+
     def forward(self, params: Params, x: Array) -> tuple[Array, None]:
         return x, None
 
@@ -69,6 +72,7 @@ class ReLU(Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
 
     kink = 0.0
+    weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = relu(x)
@@ -92,6 +96,10 @@ class LeakyReLU(Activation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "slope", check_number(self.slope, "LeakyReLU: slope"))
 
+    @property
+    def weight_gain(self) -> float:  # type: ignore[override]  # He et al., equation 15
+        return sqrt(2) / hypot(1, self.slope)
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         return namespace(x).where(x > 0, x, self.slope * x), x
 
@@ -102,6 +110,8 @@ class LeakyReLU(Activation):
 @dataclass(frozen=True)
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
+
+    weight_gain = 4.0  # its slope at 0 is 1/4; Bengio, "Practical recommendations for gradient-based training" (2012)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = sigmoid(x)
@@ -130,6 +140,8 @@ class GELU(Activation):
     s = (1 + tanh u) / 2, and keeps its digits where x is negative. dx = dy (s + 2 x s (1 - s) u'). Hendrycks, Gimpel,
     "Gaussian error linear units" (2016).
     """
+
+    weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
         s = sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x))

@@ -14,7 +14,7 @@ import numpy as np
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import Backend, check_same_backend, dtype_name, get_backend, namespace
 from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.initializers import Initializer, get_initializer
+from xpnet.initializers import Initializer, initializers_of
 from xpnet.losses import SoftmaxWithLoss
 from xpnet.models import files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
@@ -33,7 +33,8 @@ class Sequential:
             (``Affine1``, ``Relu1``, ``Affine2``), and its parameters by how many layers with parameters came before
             (``W1``, ``b1``, ``W2``, ``b2``).
         loss: by default softmax with cross-entropy.
-        weight_init: the name of an initializer, a standard deviation, or an initializer.
+        weight_init: ``"auto"``, by the activations around each layer (:func:`xpnet.initializers.initializers_of`); or
+            for all layers alike the name of an initializer, a standard deviation, or an initializer.
         seed: an int, None for a fresh one each time, or a ``numpy.random.Generator`` to go on drawing from.
         dtype: ``"float32"`` or ``"float64"``.
         backend, device: see :func:`xpnet.get_backend`.
@@ -55,7 +56,7 @@ class Sequential:
         layers: Sequence[Layer],
         loss: Loss | None = None,
         *,
-        weight_init: str | float | Initializer = "he",
+        weight_init: str | float | Initializer = "auto",
         seed: int | np.random.Generator | None = None,
         dtype: Any = "float32",
         backend: str | Backend | None = None,
@@ -68,8 +69,12 @@ class Sequential:
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
         self.backend = get_backend(backend, device)
         self.dtype = self.backend.dtype(dtype)
-        draw, rng = get_initializer(weight_init), np.random.default_rng(seed)
-        drawn = {k: v for layer in self.layers.values() for k, v in layer.init(rng, draw).items()}
+        draws, rng = initializers_of(weight_init, self.layers.values()), np.random.default_rng(seed)
+        drawn = {
+            k: v
+            for layer, draw in zip(self.layers.values(), draws, strict=True)
+            for k, v in layer.init(rng, draw).items()
+        }
         self.params: Params = self.moved(drawn)
 
     def forward(self, params: Params, x: Array) -> Array:
