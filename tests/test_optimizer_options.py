@@ -422,3 +422,13 @@ def test_python_numbers_as_in_the_books_comparison(kind):
         assert numbers == {"x": pytest.approx(float(arrays["x"])), "y": pytest.approx(float(arrays["y"]))}
     assert {type(v) for v in numbers.values()} == {float}
     assert len(set(path)) == 5, "each step has a number of its own"
+
+
+@pytest.mark.parametrize("which", ["params", "grads"])
+def test_arrays_whose_gradients_torch_records_are_refused(which):
+    torch = pytest.importorskip("torch", reason="torch is not installed, and it is its autograd that is looked for")
+    given = {"params": torch.ones(2), "grads": torch.ones(2)}
+    given[which] = given[which].requires_grad_() * 1.0  # in the middle of a graph, where torch takes w -= g
+    for optimizer in (SGD(0.1), Adam(0.1)):
+        with pytest.raises(TypeError, match=rf"{which}\['W'\] has its library record gradients.*detach\(\)"):
+            optimizer.update({"W": given["params"]}, {"W": given["grads"]})

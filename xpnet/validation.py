@@ -64,7 +64,7 @@ def check_detached(x: Array, name: str) -> None:
     if getattr(x, "requires_grad", False):
         raise TypeError(
             f"{name} has its library record gradients (requires_grad), and xpnet computes its own; "
-            f"give {name}.detach(), or call net.forward(net.params, x) to have the library differentiate"
+            f"give {name}.detach(). To have the library differentiate, call net.forward(net.params, x)"
         )
 
 

@@ -14,7 +14,7 @@ from xpnet._typing import Array, Params, State
 from xpnet.backend import describe, dtype_name, host_number, namespace
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.schedules.base import check_rate_or_schedule, floating, rate_of
-from xpnet.validation import check_number, check_positive, check_switch
+from xpnet.validation import check_detached, check_number, check_positive, check_switch
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,7 +82,7 @@ class Optimizer(ABC):
         parameter, after clipping.
 
         Raises:
-            TypeError: a parameter is no array.
+            TypeError: a parameter is no array, or the library of an array records what is done with it.
             ValueError: the state is empty, and this optimizer has one, or it is of another shape or dtype than the
                 parameters; a gradient is of another shape than its parameter, or of none; a parameter is not
                 floating-point.
@@ -144,6 +144,8 @@ class Optimizer(ABC):
             w = params[name]
             if not hasattr(w, "shape"):
                 raise TypeError(f"params[{name!r}] is {describe(w)}, expected an array")
+            check_detached(w, f"params[{name!r}]")
+            check_detached(g, f"grads[{name!r}]")
             shape = getattr(g, "shape", ())
             if shape != w.shape:
                 raise ValueError(
