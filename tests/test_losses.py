@@ -213,3 +213,26 @@ def test_softmax_of_one_output_is_refused(array):
     for t in (array([0, 0]), array([[1.0], [1.0]])):
         with pytest.raises(ValueError, match=r"one output.*SigmoidWithLoss\(\) with targets of shape \(N, 1\)"):
             SoftmaxWithLoss().check((2, 1), t)
+
+
+@pytest.mark.parametrize(
+    ("loss", "form"),
+    [
+        (SoftmaxWithLoss(), "labels"),
+        (SoftmaxWithLoss(), "one-hot"),
+        (SigmoidWithLoss(), "one-hot"),
+        (MeanSquaredError(), "one-hot"),
+    ],
+)
+def test_means_of_more_samples_than_float16_can_count(loss, form, backend, array, rng):
+    if backend.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    y, labels = (rng.normal(size=(70_000, 2)) * 2).astype("float16"), rng.integers(0, 2, 70_000)
+    t = labels if form == "labels" else np.eye(2)[labels]
+    expected, residuals = loss.forward(y.astype("float64"), t)
+    slope = loss.backward(residuals)
+    found, residuals = loss.forward(array(y), array(t if form == "labels" else t.astype("float16")))
+    assert float(found) == pytest.approx(float(expected), rel=2e-3)
+    moved = backend.to_numpy(loss.backward(residuals))
+    assert moved.dtype == np.float16
+    np.testing.assert_allclose(moved, slope, atol=5e-3 * np.abs(slope).max())

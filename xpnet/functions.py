@@ -121,7 +121,25 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
         if t.ndim < y.ndim and not traced(t):
             check_labels(t, y.shape[-1])
     samples = y.shape[0] if y.ndim > 1 else 1
-    return -xp.sum(xp.log(y + 1e-7) * one_hot(t, y)) / samples
+    return mean_of(-xp.log(y + 1e-7) * one_hot(t, y), samples)
+
+
+def mean_of(x: Array, n: int) -> Array:
+    """The sum of all elements over n, as a 0-d array; of less than 32 bits in float32, in which it does not overflow."""
+    xp = namespace(x)
+    return over(xp.sum(xp.astype(x, xp.float32)), n, x.dtype) if is_small(xp, x.dtype) else xp.sum(x) / n
+
+
+def over(x: Array, n: int, dtype: Any) -> Array:
+    """x / n in this dtype; if it has less than 32 bits, n may be more than its largest number, so in float32."""
+    xp = namespace(x)
+    return xp.astype(xp.astype(x, xp.float32) / n, dtype) if is_small(xp, dtype) else x / n
+
+
+@cache
+def is_small(xp: ModuleType, dtype: Any) -> bool:
+    """Whether a floating-point dtype has less than 32 bits: sums are soon more than its largest number."""
+    return bool(xp.finfo(dtype).bits < 32)
 
 
 def one_hot(t: Array | int, y: Array) -> Array:

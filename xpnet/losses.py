@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from xpnet._typing import Array
 from xpnet.backend import namespace
-from xpnet.functions import check_labels, check_real, match, one_hot, softmax
+from xpnet.functions import check_labels, check_real, match, mean_of, one_hot, over, softmax
 
 
 class BaseLoss:
@@ -62,11 +62,11 @@ class SoftmaxWithLoss(BaseLoss):
         s = xp.sum(e, axis=-1, keepdims=True)
         rows = one_hot(t, y)
         total = None if t.ndim == 1 else xp.sum(rows, axis=-1, keepdims=True)  # of labels it is 1
-        return xp.sum(weighted(z - xp.log(s), rows)) / -y.shape[0], (e, s, rows, total)
+        return mean_of(weighted(z - xp.log(s), rows), -y.shape[0]), (e, s, rows, total)
 
     def backward(self, residuals: tuple[Array, Array, Array, Array | None]) -> Array:
         e, s, t, total = residuals
-        return ((e if total is None else e * total) / s - t) / t.shape[0]
+        return over((e if total is None else e * total) / s - t, t.shape[0], t.dtype)
 
     def each(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
@@ -119,7 +119,7 @@ class SigmoidWithLoss(BaseLoss):
         positive, t, e = residuals
         xp = namespace(e)
         difference = e / (1 + e) - xp.where(positive, 1 - t, t)  # of sigmoid(-|y|), and the target seen from that side
-        return xp.where(positive, -difference, difference) / prod(t.shape)
+        return over(xp.where(positive, -difference, difference), prod(t.shape), t.dtype)
 
     def each(self, y: Array, t: Array) -> Array:
         return namespace(y).mean(_of_elements(y, t, namespace(y).exp(-abs(y))), axis=-1)
