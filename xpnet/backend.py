@@ -222,19 +222,20 @@ def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> N
     found = name_of(x)
     if found is None and hasattr(x, "__array_namespace__"):
         return  # a namespace on top of others, such as a recording one, answers for itself
+    there = "net.backend" if owner == "the network" else f"get_backend({backend.name!r}, {backend.device_name!r})"
+    call = f"{there}.asarray({argument})"
     if found is None:
         raise TypeError(
             f"{argument} is {describe(x)}, expected an array, as {owner} is on backend {backend.name!r}; "
-            f"of numbers make one with net.backend.asarray({argument})"
+            f"of numbers make one with {call}"
         )
     if found != backend.name:
         raise TypeError(
-            f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; "
-            f"move it there with net.backend.asarray({argument})"
+            f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; move it there with {call}"
         )
     where = device(x)
     if where is not None and where != backend.device:
         raise ValueError(
-            f"{argument} is on device {backend.label(where)}, but {owner} is on {backend.device_name}; "
-            f"move it there with net.backend.asarray({argument})"
+            f"{argument} is on device {backend.label(where)}, but {owner} is on {backend.device_name}; move it there "
+            f"with {call}"
         )

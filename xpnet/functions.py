@@ -125,7 +125,7 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
 
 
 def mean_of(x: Array, n: int) -> Array:
-    """The sum of all elements over n, as a 0-d array; of less than 32 bits in float32, in which it does not overflow."""
+    """The sum of all elements over n, as a 0-d array; of less than 32 bits in float32, which does not overflow."""
     xp = namespace(x)
     return over(xp.sum(xp.astype(x, xp.float32)), n, x.dtype) if is_small(xp, x.dtype) else xp.sum(x) / n
 
