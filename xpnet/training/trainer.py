@@ -144,7 +144,7 @@ class Trainer:
         loop = Loop(self, x, t, validation, watchers)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
-            np.errstate(over="ignore", invalid="ignore"),
+            np.errstate(all="ignore"),
             deferred_interrupt() as self.interrupted,
             ExitStack() as ends,
         ):
