@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 EPS = float(np.finfo(np.float64).eps)
-#: Each value of f is believed to be right to so many eps of itself, or of 1: what rounding in a small network adds up to.
+#: Each value of f is believed to be right to so many eps of itself, or of 1: what rounding in a small network comes to.
 ROUNDINGS = 2
 
 
