@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from click.testing import CliRunner
 from xpnet.backend import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.cli import common, main
 from xpnet.datasets import mnist
+
+# pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("[!t]*.py") if path.stem != "conftest"))
 
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
 READONLY = "readonly"
