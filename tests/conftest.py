@@ -15,13 +15,20 @@ from xpnet.cli import common, main
 from xpnet.datasets import mnist
 
 # pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
-pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("[!t]*.py") if path.stem != "conftest"))
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("[!t]*.py")))
 
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
 READONLY = "readonly"
 DEFAULT = "numpy,readonly,strict"
 #: Tests side by side fill the cores already: with more threads than one in each, these mostly wait for each other.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
+WITHOUT_NUMBERS = """
+architecture checkpoint_crash checkpoint_files cli cli_bench cli_train crossover datasets graph_drawing graph_errors
+graph_files graph_pictures graph_text history logs minibatches pictures plotting plotting_mistakes progress storage
+throughput
+"""
 
 
 def pytest_addoption(parser):
@@ -68,6 +75,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        if item.path.stem.removeprefix("test_") not in WITHOUT_NUMBERS.split():
+            item.add_marker("numbers")
         if "backend_name" in item.fixturenames:
             item.add_marker("on_backends")
 

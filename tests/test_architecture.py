@@ -123,6 +123,12 @@ def test_a_long_file_says_why():
     assert not [name for name, text in long.items() if WHY not in (ast.get_docstring(ast.parse(text)) or "")]
 
 
+def test_the_files_without_numbers_are_there(request):
+    (conftest,) = (p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "WITHOUT_NUMBERS"))
+    found = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert found > set(conftest.WITHOUT_NUMBERS.split())
+
+
 @pytest.mark.skipif(sys.flags.optimize > 1, reason="python -OO leaves no docstrings")
 def test_public_names_exist_and_say_what_they_are():
     for name in xpnet.__all__:
