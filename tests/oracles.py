@@ -7,6 +7,8 @@ import numpy as np
 EPS = float(np.finfo(np.float64).eps)
 #: Each value of f is believed to be right to so many eps of itself, or of 1: what rounding in a small network comes to.
 ROUNDINGS = 2
+#: The default step of a numerical gradient where no |x| is larger than 1. Elsewhere it is longer, and rounding less.
+STEP = EPS ** (1 / 3)
 
 
 def central_difference(f, x, h=1e-6):
