@@ -68,7 +68,25 @@ def pytest_report_header(config):
     return f"xpnet backends: {', '.join(selected(config))}; device: {config.getoption('--device') or 'default'}"
 
 
+def no_graphviz() -> str | None:
+    """Why Graphviz cannot draw here: its wheel leans on a library of the system, GLib, that small containers lack."""
+    try:
+        import pygraphviz  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def graphviz():
+    """For tests that draw with it: skipped where it cannot, and the summary says why."""
+    if problem := no_graphviz():
+        pytest.skip(f"Graphviz: {problem}")
+
+
 def pytest_terminal_summary(terminalreporter, config):
+    if problem := no_graphviz():
+        terminalreporter.write_line(f"NOT TESTED: pictures by Graphviz: {problem}", yellow=True)
     for name, problem in absent(config).items():
         terminalreporter.write_line(f"NOT TESTED on {name}: {problem}", yellow=True)
 
