@@ -15,7 +15,7 @@ from math import log, nan, prod
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import device
+from xpnet.backend import device, quiet
 
 #: ``pullback(xp, g, y, *operands, **options)``.
 Pullback = Callable[..., Array]
@@ -199,7 +199,7 @@ def _matmul_right(xp: Any, g: Array, y: Array, a: Array, b: Array) -> Array:
     return unbroadcast(xp, found[..., 0] if b.ndim == 1 else found, b)
 
 
-MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=operator.matmul, spreads=True)
+MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=quiet(operator.matmul), spreads=True)
 MATRIX_TRANSPOSE = _add("matrix_transpose", lambda xp, g, y, x: xp.matrix_transpose(g), symbol="T")
 
 # --- over axes ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xpnet._typing import Array
-from xpnet.backend import describe, namespace
+from xpnet.backend import describe, namespace, quiet
 from xpnet.graph.operations import unbroadcast
 from xpnet.graph.wrapper import NUMBERS, Wrapper, first_inside, node
 
@@ -36,6 +36,7 @@ class Ancestry:
         self.order = [found[serial] for serial in sorted(found, reverse=True)]
 
 
+@quiet
 def sweep(
     order: list[Wrapper], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
 ) -> Gradients:

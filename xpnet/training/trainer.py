@@ -145,7 +145,7 @@ class Trainer:
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
-            np.errstate(over="ignore", invalid="ignore"),
+            np.errstate(all="ignore"),
             deferred_interrupt() as interrupted,
             ExitStack() as ends,
         ):
