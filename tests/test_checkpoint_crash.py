@@ -152,17 +152,16 @@ def test_what_another_process_is_writing_is_not_deleted(tmp_path, monkeypatch):
 
 def test_a_temporary_file_that_was_taken_for_left_over_is_made_again(tmp_path, monkeypatch):
     """Another process deletes it between the moment it is made and the one it is locked."""
-    made = storage.tempfile.mkstemp
-    taken = []
+    made, taken = os.open, []
 
-    def made_and_taken(**options):
-        handle, name = made(**options)
+    def made_and_taken(path, *options):
+        handle = made(path, *options)
         if not taken:
-            taken.append(name)
-            Path(name).unlink()
-        return handle, name
+            taken.append(path)
+            Path(path).unlink()
+        return handle
 
-    monkeypatch.setattr(storage.tempfile, "mkstemp", made_and_taken)
+    monkeypatch.setattr(storage.os, "open", made_and_taken)
     storage.write_bytes(tmp_path / "file", b"whole")
     assert taken
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from xpnet import Evaluation, History, MultiLayerNet, TwoLayerNet, storage
+from xpnet import Evaluation, History, MultiLayerNet, TwoLayerNet, storage, tensors
 
 DTYPES = ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"]
 
@@ -110,8 +110,8 @@ def test_arrays_come_back_as_they_were(dtype, tmp_path, rng):
         "empty": a[:0],
         "読み": a[0],
     }
-    storage.write_arrays(tmp_path / "arrays", arrays, {"about": "a test"})
-    for found in (storage.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
+    tensors.write_arrays(tmp_path / "arrays", arrays, {"about": "a test"})
+    for found in (tensors.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
         assert set(found) == set(arrays)
         for name, expected in arrays.items():
             assert (found[name].shape, found[name].dtype) == (expected.shape, expected.dtype), name
@@ -120,26 +120,26 @@ def test_arrays_come_back_as_they_were(dtype, tmp_path, rng):
 
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4", "<f4"])
 def test_the_order_of_bytes_in_memory_is_not_kept(dtype, tmp_path):
-    storage.write_arrays(tmp_path / "arrays", {"a": np.array([[1, 2], [3, 4]], dtype)})
-    for found in (storage.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
+    tensors.write_arrays(tmp_path / "arrays", {"a": np.array([[1, 2], [3, 4]], dtype)})
+    for found in (tensors.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
         assert found["a"].dtype == np.dtype(dtype).newbyteorder("=")
         assert found["a"].tolist() == [[1, 2], [3, 4]]
 
 
 def test_an_array_without_dimensions_comes_back_without(tmp_path):
-    storage.write_arrays(tmp_path / "arrays", {"scale": np.array(1.5, "float32")})
-    found = storage.read_arrays(tmp_path / "arrays")["scale"]
+    tensors.write_arrays(tmp_path / "arrays", {"scale": np.array(1.5, "float32")})
+    found = tensors.read_arrays(tmp_path / "arrays")["scale"]
     assert (found.shape, found.dtype, float(found)) == ((), "float32", 1.5)
 
 
 def test_a_truncated_file_of_arrays_is_refused_by_name(tmp_path):
     path = tmp_path / "arrays"
-    storage.write_arrays(path, {"W": np.ones((2, 3)), "b": np.ones(3)}, {"about": "a test"})
+    tensors.write_arrays(path, {"W": np.ones((2, 3)), "b": np.ones(3)}, {"about": "a test"})
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="safetensors") as raised:
-            storage.read_arrays(path)
+            tensors.read_arrays(path)
         assert str(path) in str(raised.value)
 
 
@@ -161,13 +161,13 @@ def test_a_foreign_file_is_refused_by_name(content, tmp_path):
     path = tmp_path / "foreign"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="foreign") as raised:
-        storage.read_arrays(path)
+        tensors.read_arrays(path)
     assert str(path) in str(raised.value)
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing-here"):
-        storage.read_arrays(tmp_path / "nothing-here")
+        tensors.read_arrays(tmp_path / "nothing-here")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
-from xpnet import storage
+from xpnet import tensors
 from xpnet.backend import Backend
 from xpnet.backends.base import DTYPES
 from xpnet.descriptions import kind_of, rebuilt, shortened
@@ -16,6 +16,7 @@ from xpnet.errors import CheckpointError
 from xpnet.models import files
 from xpnet.models.named import MultiLayerNet, TwoLayerNet
 from xpnet.models.sequential import Sequential, named
+from xpnet.storage import PathLike, path_of
 
 LOSSES = {
     kind.__name__: kind
@@ -31,7 +32,7 @@ NETWORKS = {kind.__name__: kind for kind in (Sequential, TwoLayerNet, MultiLayer
 
 
 def load_network(
-    path: str | Path, *, backend: str | Backend | None = None, device: Any = None, kinds: Sequence[type] = ()
+    path: PathLike, *, backend: str | Backend | None = None, device: Any = None, kinds: Sequence[type] = ()
 ) -> Sequential:
     """The network that a file of weights or a checkpoint holds, architecture and parameters.
 
@@ -51,22 +52,25 @@ def load_network(
     ...     load_network(f"{folder}/weights.safetensors", backend="numpy")  # doctest: +ELLIPSIS
     TwoLayerNet([Affine(n_in=4, n_out=3, tag='1'), ReLU(), ...SoftmaxWithLoss()) on numpy
     """
+    where = path_of(path)
     made: list[Sequential] = []
 
-    def check(header: storage.Header, metadata: dict[str, str]) -> None:
+    def check(header: tensors.Header, metadata: dict[str, str]) -> None:
         weights = files.weights_in(header, metadata)
-        made.append(network_from(path, files.about(path, metadata), weights, backend, device, kinds))
+        made.append(network_from(where, files.about(where, metadata), weights, backend, device, kinds))
 
-    arrays = storage.read_arrays(path, check)
+        made[0].params = dict.fromkeys(made[0].params)  # their memory goes to those that are read
+
+    arrays = tensors.read_arrays(where, check, lambda _, array: made[0].backend.asarray(array))
     (net,) = made
-    net.params = net.moved({name: arrays[name] for name in net.params})
+    net.params = {name: arrays[name] for name in net.params}
     return net
 
 
 def network_from(
-    path: str | Path,
+    path: Path,
     about: dict[str, Any],
-    weights: storage.Header,
+    weights: tensors.Header,
     backend: str | Backend | None,
     device: Any,
     kinds: Sequence[type] = (),

@@ -213,7 +213,7 @@ class Sequential:
             CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
                 this network; each difference is listed.
         """
-        self.params = self.moved(files.load(self, path))
+        self.params = files.load(self, path)
 
     def mask_shapes(self, x: Array) -> dict[str, tuple[int, ...]]:
         """The shape of a sample where it goes into each layer that draws masks; x has one sample or more."""
