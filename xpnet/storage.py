@@ -49,6 +49,14 @@ def path_of(path: PathLike) -> Path:
     return Path(text)
 
 
+def file_path_of(path: PathLike) -> Path:
+    """The same of the path of a file that is to be written, which does not end as that of a folder does."""
+    place = path_of(path)
+    if os.fsdecode(path).endswith(("/", os.sep)):
+        raise IsADirectoryError(errno.EISDIR, "this names a folder; give the name of a file in it", str(place))
+    return place
+
+
 def write_bytes(path: PathLike, data: bytes) -> None:
     """Write a file; a crash at any moment leaves the old one or the new one.
 
@@ -131,9 +139,7 @@ def memory() -> int:
 
 def _resolved(path: PathLike) -> Path:
     """Where a file is to be, behind links."""
-    place = path_of(path)
-    if os.fsdecode(path).endswith(("/", os.sep)):
-        raise IsADirectoryError(errno.EISDIR, "this names a folder; give the name of a file in it", str(place))
+    place = file_path_of(path)
     with _naming(place):
         return Path(os.path.realpath(place))  # unlike Path.resolve, it lets the next call tell of links in a circle
 

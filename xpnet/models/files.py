@@ -125,9 +125,11 @@ def check_header(path: str | Path, found: tensors.Header, expected: tensors.Head
     differences = [f"{name} is missing" for name in expected if name not in found]
     differences += [f"{_told(name)} is not expected" for name in found if name not in expected]
     for name in expected.keys() & found.keys():
-        for what, theirs, ours in zip(("shape", "dtype"), found[name], expected[name], strict=True):
-            if theirs != ours:
-                differences.append(f"{name} has {what} {theirs}, expected {ours}")
+        (shape, dtype), (our_shape, our_dtype) = found[name], expected[name]
+        if shape != our_shape:
+            differences.append(f"{name} has shape {shortened(shape)}, expected {shortened(our_shape)}")
+        if dtype != our_dtype:
+            differences.append(f"{name} has dtype {dtype}, expected {our_dtype}")
     if differences:
         listed, more = sorted(differences)[:MOST], len(differences) - MOST
         listed += [f"and {more} differences more"] if more > 0 else []

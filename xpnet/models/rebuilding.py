@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
 from xpnet import tensors
@@ -81,15 +83,14 @@ def network_from(
     try:
         if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
             raise CheckpointError(f"its network is {shortened(description)}, expected layers and a loss")
-        if description.get("kind") not in NETWORKS:
-            raise CheckpointError(
-                f"it is a {shortened(description.get('kind'))}; make one, and call its load(), or Trainer.load(net=...)"
-            )
+        name = description.get("kind")
+        if not isinstance(name, str) or name not in NETWORKS:
+            raise CheckpointError(f"it is a {shortened(name)}; make one, and call its load(), or Trainer.load(net=...)")
         layers = [rebuilt(layer, all_layers.LAYERS | own) for layer in description["layers"]]
         loss, dtype = rebuilt(description.get("loss"), LOSSES | own), description.get("dtype")
         if not hasattr(loss, "classifies"):
             raise CheckpointError(f"its loss is {shortened(loss)}, which is none")
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
         placed = named(layers)
     except (TypeError, ValueError) as error:
@@ -97,6 +98,10 @@ def network_from(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
         ) from None
     files.check_header(path, weights, files.parameters_of(placed.values(), dtype), "the network that it describes")
-    net = object.__new__(NETWORKS[description["kind"]])
-    Sequential.__init__(net, layers, loss, weight_init="zeros", dtype=dtype, backend=backend, device=device)
+    net = object.__new__(NETWORKS[name])
+
+    def zeros(_: Any, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape, dtype)  # of this dtype, for another would have to be converted, which takes its memory
+
+    Sequential.__init__(net, layers, loss, weight_init=zeros, dtype=dtype, backend=backend, device=device)
     return net

@@ -140,7 +140,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: storage.PathLike, *, every: int | None = None, monitor: str | None = None) -> None:
-        self.path = storage.path_of(path)
+        self.path = storage.file_path_of(path)
         if every is not None and monitor is not None:
             raise ValueError("every and monitor are both given; what is watched is known at the end of epochs only")
         self.every = None if every is None else check_count(every, "every")
