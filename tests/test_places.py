@@ -47,6 +47,18 @@ def test_whatever_names_a_file_names_it(name, kind, tmp_path):
     assert bits(load_network(path, backend="numpy").params) == bits(net.params)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a home folder is set in another way elsewhere")
+def test_a_tilde_stands_for_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    net = TwoLayerNet(3, 2, 2, seed=1, backend="numpy")
+    net.save("~/weights")
+    net.load("~/weights")
+    assert Checkpoint("~/weights").path == tmp_path / "weights"
+    net.save("~no-such-user-here")
+    assert names_in(tmp_path) == ["weights", "~no-such-user-here"]
+
+
 #: How files are written, and what a training does before its first step.
 WRITERS = {
     "bytes": lambda path, trainer: storage.write_bytes(path, b"new"),
@@ -92,7 +104,6 @@ def test_a_name_that_ends_as_that_of_a_folder_is_no_files(refused, tmp_path):
 
 def test_a_folder_that_is_missing_is_said(refused, tmp_path):
     refused(tmp_path / "nowhere" / "file", FileNotFoundError, "there is no folder for this file: ")
-    refused(tmp_path / "~" / "file", FileNotFoundError, r"use Path.expanduser\(\)")
     assert names_in(tmp_path) == []
 
 

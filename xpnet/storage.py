@@ -26,7 +26,7 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 
 def path_of(path: PathLike) -> Path:
-    """What a user gave as a path, as a ``Path``; whether there is anything is not looked at.
+    """What a user gave as a path, as a ``Path``; ``~`` is the home folder. Whether there is anything is not looked at.
 
     Raises:
         TypeError: it is no path.
@@ -46,7 +46,10 @@ def path_of(path: PathLike) -> Path:
         raise ValueError(
             f"path is {text!a:.100}, which cannot be written in {error.encoding}, the encoding of file names here"
         ) from None
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user, and there may be a folder of that name
+        return Path(text)
 
 
 def file_path_of(path: PathLike) -> Path:
@@ -161,18 +164,13 @@ def _replaceable(path: Path) -> os.stat_result | None:
         found = path.stat()
     except FileNotFoundError:
         if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, f"there is no folder for this file{_unexpanded(path)}") from None
+            raise FileNotFoundError(errno.ENOENT, "there is no folder for this file") from None
         return None
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "this is a folder; give the name of a file in it")
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "this is no file, and is not replaced by one")  # a device, for example
     return found
-
-
-def _unexpanded(path: Path) -> str:
-    home = any(part.startswith("~") for part in path.parent.parts)
-    return " (~ stands for a home folder in shells only: use Path.expanduser())" if home else ""
 
 
 def _check_owner(path: Path, before: os.stat_result | None) -> None:

@@ -180,9 +180,9 @@ class _Fields:
             raise self.damaged(name)
         return value
 
-    def count(self, name: str, least: int = 0) -> int:
+    def count(self, name: str, least: int = 0, below: int = 2**53) -> int:
         value: int = self.of(name, int)
-        if not least <= value < 2**53:
+        if not least <= value < below:
             raise self.damaged(name)
         return value
 
@@ -251,7 +251,8 @@ def _fill(trainer: Any, fields: _Fields, arrays: dict[str, Any]) -> None:
     history.losses, history.learning_rates = (
         arrays[f"{SERIES}{name}"].tolist() for name in ("losses", "learning_rates")
     )
-    history.samples, history.seconds = fields.count("samples"), fields.number("seconds", -inf)
+    history.samples = fields.count("samples", below=2**52)  # with room for more, which have to be read again
+    history.seconds = fields.number("seconds", -inf)
     trainer.iteration = len(history.losses)
     if "t" in trainer.memory and "optimizer/t" not in arrays:
         trainer.memory["t"] = backend.asarray(trainer.iteration, trainer.memory["t"].dtype)
