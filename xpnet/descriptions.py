@@ -14,6 +14,8 @@ from reprlib import Repr
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from xpnet.errors import CheckpointError
 
 #: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three.
@@ -49,7 +51,9 @@ def _plain(value: Any) -> Any:
         return described(value)
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if value is None or isinstance(value, str):
         return value
     if isinstance(value, Integral):
         return int(value)
@@ -145,9 +149,7 @@ def _value(value: Any, hint: Any, where: str, known: Mapping[str, type], depth: 
         kinds += (int,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise CheckpointError(f"{where} is {shortened(value)}, expected {_told(allowed)}")
-    if isinstance(value, float) and not isfinite(value):
-        raise CheckpointError(f"{where} is {value}, expected a finite number")
-    return value
+    return value  # infinities too: it is for the class to say what it takes
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
