@@ -227,7 +227,7 @@ class Sequential:
             CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
                 this network; each difference is listed.
         """
-        self.params = self.moved(files.load(self, path))
+        self.params = files.load(self, path)
 
     def own_params(self) -> Params:
         """The parameters as training takes them, also if somebody assigned others: in this network's dtype.

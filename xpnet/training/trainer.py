@@ -171,7 +171,7 @@ class Trainer:
         checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
-        """Raise what :meth:`save` would raise, as far as it can be known before, and write nothing."""
+        """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
         checkpoint.check(self, path)
 
     @classmethod
