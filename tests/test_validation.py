@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, Momentum, Sequential, Trainer, TwoLayerNet, book, namespace, use_backend
+from xpnet import SGD, Adam, DivergedError, Momentum, Sequential, Trainer, TwoLayerNet, book, namespace, use_backend
 from xpnet.layers import Affine, ReLU
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
@@ -352,3 +354,30 @@ def test_the_books_simple_net_takes_lists(backend):
         assert float(net.loss(*given)) == pytest.approx(float(net.loss(x, t)))
         np.testing.assert_allclose(backend.to_numpy(net.gradient(*given)), backend.to_numpy(net.gradient(x, t)))
     assert net.predict([0.6, 0.9]).shape == (3,)
+
+
+def diverge():
+    """What happens in a process of a pool."""
+    net = TwoLayerNet(4, 5, 3, seed=0, backend="numpy")
+    Trainer(net, SGD(lr=1e30), batch_size=4, seed=0).fit(X, T, epochs=3, progress=False)
+
+
+def test_an_error_of_another_process_arrives():
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        error = pool.submit(diverge).exception(timeout=120)
+    assert isinstance(error, DivergedError)
+    assert error.iteration >= 1
+    assert error.loss != error.loss or error.loss > 1e30
+    assert "training diverged" in str(error)
+
+
+def test_a_trainer_goes_to_another_process_and_comes_back():
+    trainer = Trainer(TwoLayerNet(4, 5, 3, seed=0, backend="numpy"), Adam(0.01), batch_size=5, seed=0)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        other = pool.submit(trained_on, trainer).result(timeout=120)
+    assert other.history.losses == trained_on(trainer).history.losses
+
+
+def trained_on(trainer):
+    trainer.fit(X, T, iterations=6, progress=False)
+    return trainer

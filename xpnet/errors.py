@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from xpnet._typing import Array
 
 
@@ -17,6 +20,11 @@ class DivergedError(ArithmeticError):
     def __init__(self, message: str, *, iteration: int, loss: float, path: Array = None) -> None:
         super().__init__(message)
         self.iteration, self.loss, self.path = iteration, loss, path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What an exception raised in another process is made again from; by default the message alone."""
+        made = partial(type(self), iteration=self.iteration, loss=self.loss, path=self.path)
+        return made, self.args, vars(self)
 
 
 class CompileWarning(UserWarning):
