@@ -207,7 +207,7 @@ FLAT = {
     **{n: lambda xp, x, y, n=n: getattr(xp, n)(x > 0, axis=0) for n in ("any", "all")},
 }
 #: What nobody calls: met in gradients of gradients.
-INSIDE_GRADIENTS = {"put_slice", "same"}
+INSIDE_GRADIENTS = {"put_rows", "put_slice", "same"}
 
 #: f at points where it has no derivative, or a corner; what jax.grad says there
 CORNERS = {

@@ -62,6 +62,10 @@ class TorchBackend(Backend):
     def to_host(x: Array) -> np.ndarray:
         return x.detach().cpu().numpy()  # type: ignore[no-any-return]
 
+    @staticmethod
+    def add_at(x: Array, index: Array, rows: Array) -> Array:
+        return x.index_add_(0, index, rows)
+
     def synchronize(self) -> None:
         if self.device.type != "cpu":
             getattr(self.library(), self.device.type).synchronize()

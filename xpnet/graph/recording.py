@@ -8,11 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import device, dtype_name, name_of
+from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, traced
 from xpnet.backends.base import backend_class
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import OPERATIONS, Operation
-from xpnet.graph.wrapper import Wrapper
+from xpnet.graph.wrapper import Wrapper, node
 
 #: The same functions by names that they had before there was a standard.
 ALIASES = {
@@ -60,9 +60,10 @@ class Recording(ModuleType):
         return x
 
     def var(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-        squares = self.square(x - self.mean(x, axis=axis, keepdims=True))
+        wide = ops.widened(self, x)
+        squares = self.square(wide - self.mean(wide, axis=axis, keepdims=True))
         total = self.sum(squares, axis=axis, keepdims=keepdims)
-        return total / (prod(x.shape) / prod(total.shape) - correction)
+        return self.astype(total / (prod(x.shape) / prod(total.shape) - correction), x.dtype)
 
     def std(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
         return self.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
@@ -94,12 +95,35 @@ class Recording(ModuleType):
     def take(self, x: Array, indices: Array, axis: int | None = None) -> Array:
         if not isinstance(x, Wrapper):
             return self.library.take(x, _value(indices), axis=axis)
-        if indices.ndim != 1 or (axis is None and x.ndim != 1):
+        if getattr(indices, "ndim", None) != 1 or (axis is None and x.ndim != 1):
+            found = f"indices of shape {tuple(indices.shape)}" if hasattr(indices, "shape") else describe(indices)
             raise TypeError(
-                f"take is recorded for one row of indices along an axis; got indices of shape {tuple(indices.shape)} "
-                f"and axis {axis} for an array of shape {x.shape}"
+                f"take is recorded for one row of indices, an array, along an axis; got {found} and axis {axis} for an "
+                f"array of shape {x.shape}"
             )
-        return self.record(ops.TAKE, (x, indices), {"axis": axis})
+        axis = 0 if axis is None else axis.__index__()
+        if not -x.ndim <= axis < x.ndim:
+            raise IndexError(f"take was given axis {axis} of an array of shape {x.shape}")
+        rows = self._rows(indices, x.shape[axis])
+        return self.record(ops.TAKE, (x, rows), {"axis": axis % x.ndim})
+
+    def _rows(self, indices: Array, n: int) -> Array:
+        """Indices of any integer dtype as rows from 0 to n - 1 in the library's own, in which none wraps around.
+
+        What is below 0, and what is not there, is not the same to all libraries: -1 is the last row, n is refused.
+        """
+        given, xp = _value(indices), self.library
+        if namespace(given) is not xp:
+            return indices  # what records refuses it
+        if not xp.isdtype(given.dtype, "integral"):
+            raise TypeError(f"indices are integers, and these are {dtype_name(given.dtype)}")
+        least = 0 if xp.isdtype(given.dtype, "unsigned integer") else -n
+        rows = xp.astype(given, xp.arange(0).dtype, copy=False)
+        if not traced(rows) and bool(xp.any((rows < least) | (rows >= n))):
+            bad = next(i for i in backend_of(given).to_numpy(given).tolist() if not least <= i < n)
+            raise IndexError(f"index {bad} is out of bounds for an axis of length {n}")
+        rows = xp.where(rows < 0, rows + n, rows)
+        return node(type(indices), rows, name=indices.name) if isinstance(indices, Wrapper) else rows
 
     def bitwise_and(self, x1: Array, x2: Array) -> Array:
         return self._of_booleans(ops.AND, self.library.bitwise_and, x1, x2)
@@ -155,6 +179,18 @@ class Recording(ModuleType):
 
     def can_cast(self, from_: Any, to: Any) -> bool:
         return bool(self.library.can_cast(_value(from_), to))
+
+    def put_rows(self, g: Array, rows: Array, n: int, axis: int) -> Array:
+        if isinstance(g, Wrapper):
+            return self.record(ops.PUT_ROWS, (g, rows), {"n": n, "axis": axis})
+        order = (axis, *(i for i in range(g.ndim) if i != axis))
+        wide = self.library.permute_dims(ops.widened(self, g), order)
+        zeros = self.library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
+        name = name_of(g)
+        assert name is not None
+        added = backend_class(name).add_at(zeros, _value(rows), wide)
+        back = self.library.permute_dims(added, tuple(sorted(range(g.ndim), key=lambda i: order[i])))
+        return back if back.dtype == g.dtype else self.library.astype(back, g.dtype)
 
     def put_slice(self, g: Array, key: Any, shape: tuple[int, ...]) -> Array:
         if isinstance(g, Wrapper):
@@ -234,4 +270,4 @@ def _holds_variable(x: Any) -> bool:
 def _known() -> str:
     own = [name for name in vars(Recording) if not name.startswith("_")]
     made = [name for name, operation in OPERATIONS.items() if not (operation.own or name in ("getitem", "same"))]
-    return f"; these are: {', '.join(sorted({*own, *made} - {'put_slice'}))}, and slices"
+    return f"; these are: {', '.join(sorted({*own, *made} - {'put_rows', 'put_slice'}))}, and slices"
