@@ -59,7 +59,7 @@ UNARY = {
 }
 BINARY = {
     **dict.fromkeys(["add", "subtract", "multiply", "maximum", "minimum", "logaddexp", "hypot", "atan2"], ANY),
-    **dict.fromkeys(["divide", "pow"], POSITIVE),
+    **dict.fromkeys(["divide", "pow", "remainder"], POSITIVE),
 }
 #: Shapes that broadcast; the first three are enough where each is compiled.
 SPREAD = [((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 3)), ((2, 3), ()), ((2, 1, 3), (2, 1)), ((), ())]
@@ -111,6 +111,8 @@ NUMBERS = {
     "-x": lambda x: -x,
     "+x": lambda x: +x,
     "abs(x)": abs,
+    "x % 0.3": lambda x: x % 0.3,
+    "2 % x": lambda x: 2 % x,
 }
 CASES: dict[str, Case] = {
     **{name: Case(method(name), ((2, 3),), *domain) for name, domain in UNARY.items()},
@@ -195,6 +197,7 @@ FLAT = {
     "less_equal": lambda xp, x, y: x <= y,
     "greater": lambda xp, x, y: x > y,
     "greater_equal": lambda xp, x, y: x >= y,
+    "floor_divide": lambda xp, x, y: x // y,
     "logical_and": lambda xp, x, y: (x > 0) & (y > 0),
     "logical_or": lambda xp, x, y: (x > 0) | (y > 0),
     "logical_xor": lambda xp, x, y: (x > 0) ^ (y > 0),

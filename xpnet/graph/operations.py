@@ -138,6 +138,10 @@ SUBTRACT = _binary("subtract", "-", operator.sub, lambda xp, g, y, a, b: g, lamb
 MULTIPLY = _binary("multiply", "*", operator.mul, lambda xp, g, y, a, b: g * b, lambda xp, g, y, a, b: g * a)
 DIVIDE = _binary("divide", "/", operator.truediv, lambda xp, g, y, a, b: g / b, lambda xp, g, y, a, b: -g * (y / b))
 POW = _binary("pow", "**", operator.pow, _power_base, _power_exponent)
+REMAINDER = _binary(
+    "remainder", "%", operator.mod, lambda xp, g, y, a, b: g, lambda xp, g, y, a, b: -g * xp.floor_divide(a, b)
+)
+FLOOR_DIVIDE = _binary("floor_divide", "//", operator.floordiv)
 _binary("maximum", "", None, _first, _second)
 _binary("minimum", "", None, _first, _second)
 _binary("logaddexp", "", None, lambda xp, g, y, a, b: g * xp.exp(a - y), lambda xp, g, y, a, b: g * xp.exp(b - y))
@@ -302,9 +306,7 @@ _add("broadcast_to", lambda xp, g, y, x, shape: unbroadcast(xp, g, x), options=(
 _add("flip", lambda xp, g, y, x, axis=None: xp.flip(g, axis=axis), options=("axis",))
 CONCAT = _add("concat", options=("axis",), each=_concatenated)
 STACK = _add("stack", options=("axis",), each=_stacked)
-TAKE = _add(
-    "take", lambda xp, g, y, x, rows, axis: xp.put_rows(g, rows, x.shape[axis], axis), None, options=("axis",)
-)
+TAKE = _add("take", lambda xp, g, y, x, rows, axis: xp.put_rows(g, rows, x.shape[axis], axis), None, options=("axis",))
 GET = _add("getitem", _unsliced, options=("key",), symbol="[ ]", compute=lambda x, key: x[key])
 #: Zeros of a shape with g in the place of a slice: what a slice has for a pullback.
 PUT = _add("put_slice", lambda xp, g, y, x, key, shape: g[key], options=("key", "shape"), symbol="0[ ]=", own=True)

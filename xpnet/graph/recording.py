@@ -12,6 +12,7 @@ from xpnet.backend import backend_of, describe, device, dtype_name, name_of, nam
 from xpnet.backends.base import backend_class
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import OPERATIONS, Operation
+from xpnet.graph.taken import Seen, note_number
 from xpnet.graph.wrapper import Wrapper, node
 
 #: The same functions by names that they had before there was a standard.
@@ -28,8 +29,38 @@ ALIASES = {
     "arctanh": "atanh",
     "concatenate": "concat",
     "invert": "bitwise_invert",
+    "mod": "remainder",
     "power": "pow",
     "true_divide": "divide",
+}
+
+
+#: Functions that are recorded and that libraries have in a folder as well.
+SAME_IN_FOLDERS = {"matmul", "matrix_transpose", "vecdot"}
+
+#: What can be written for functions that are not recorded.
+INSTEAD = {
+    "average": "mean(x)",
+    "column_stack": "stack([x, y], axis=1)",
+    "diff": "x[1:] - x[:-1]",
+    "expit": "xpnet.functions.sigmoid(x)",
+    "fabs": "abs(x)",
+    "float_power": "x ** y",
+    "fmax": "maximum(x, y)",
+    "fmin": "minimum(x, y)",
+    "hstack": "concat([x, y], axis=-1)",
+    "inner": "vecdot(x, y)",
+    "logsumexp": "log(sum(exp(x - max(x)))) + max(x)",
+    "norm": "sqrt(sum(x * x))",
+    "outer": "x[:, None] * y",
+    "ptp": "max(x) - min(x)",
+    "ravel": "reshape(x, (-1,))",
+    "relu": "xpnet.functions.relu(x)",
+    "sigmoid": "xpnet.functions.sigmoid(x)",
+    "softmax": "xpnet.functions.softmax(x)",
+    "swapaxes": "permute_dims(x, axes)",
+    "tile": "concat([x, x])",
+    "vstack": "concat([x, y], axis=0)",
 }
 
 
@@ -47,7 +78,7 @@ class Recording(ModuleType):
         for name, operation in OPERATIONS.items():
             if not hasattr(type(self), name):
                 plain = None if operation.own else getattr(library, name, None)
-                setattr(self, name, _recorded(operation, plain, record))
+                setattr(self, name, _recorded(operation, plain, record, library.isdtype))
         for old, name in ALIASES.items():
             setattr(self, old, getattr(self, name))
 
@@ -56,7 +87,11 @@ class Recording(ModuleType):
     def clip(self, x: Array, min: Any = None, max: Any = None) -> Array:  # noqa: A002  (the standard's names)
         for bound, function in ((min, self.maximum), (max, self.minimum)):
             if bound is not None:
-                x = function(x, self.full_like(x, bound) if isinstance(bound, int | float) else bound)
+                number = isinstance(bound, int | float)
+                limit = self.full_like(x, bound) if number else bound
+                x = function(x, node(type(x), limit) if number and isinstance(x, Wrapper) else limit)
+                if Seen.any and isinstance(bound, float) and isinstance(x, Wrapper):
+                    note_number(x, bound)
         return x
 
     def var(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
@@ -82,7 +117,9 @@ class Recording(ModuleType):
         return self.permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
 
     def moveaxis(self, x: Array, source: Any, destination: Any) -> Array:
-        origins, places = ([i % x.ndim for i in (a if isinstance(a, tuple) else (a,))] for a in (source, destination))
+        origins, places = (
+            [i % x.ndim for i in (a if isinstance(a, tuple | list) else (a,))] for a in (source, destination)
+        )
         order = [i for i in range(x.ndim) if i not in origins]
         for place, origin in sorted(zip(places, origins, strict=True)):
             order.insert(place, origin)
@@ -96,10 +133,10 @@ class Recording(ModuleType):
         if not isinstance(x, Wrapper):
             return self.library.take(x, _value(indices), axis=axis)
         if getattr(indices, "ndim", None) != 1 or (axis is None and x.ndim != 1):
-            found = f"indices of shape {tuple(indices.shape)}" if hasattr(indices, "shape") else describe(indices)
+            found = f"of shape {tuple(indices.shape)}" if hasattr(indices, "shape") else describe(indices)
             raise TypeError(
-                f"take is recorded for one row of indices, an array, along an axis; got {found} and axis {axis} for an "
-                f"array of shape {x.shape}"
+                f"take is recorded for one row of indices, an array, along an axis; got indices {found} and axis "
+                f"{axis} for an array of shape {x.shape}"
             )
         axis = 0 if axis is None else axis.__index__()
         if not -x.ndim <= axis < x.ndim:
@@ -160,6 +197,8 @@ class Recording(ModuleType):
         if x.dtype == dtype:
             return x
         floating = self.library.isdtype(dtype, "real floating")
+        if not floating and x.differentiable and self.library.isdtype(dtype, "complex floating"):
+            raise TypeError(f"a variable does not become {dtype_name(dtype)}: derivatives are found of real numbers")
         return self.record(ops.ASTYPE if floating else ops.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
 
     def zeros_like(self, x: Array, **options: Any) -> Array:
@@ -205,19 +244,42 @@ class Recording(ModuleType):
         """What is not recorded: dtypes and numbers of the library, and its functions while they get no variable."""
         found = getattr(self.library, name, None)
         if found is None:
-            raise AttributeError(f"{name} is not recorded{_known()}")
-        if name.startswith("_") or isinstance(found, type) or not callable(found):
-            return found
-
-        def unrecorded(*args: Any, **options: Any) -> Any:
-            if any(_holds_variable(x) for x in (*args, *options.values())):
-                raise TypeError(f"{name} is not recorded{_known()}")
-            return found(*args, **options)
-
-        return unrecorded
+            raise AttributeError(_not_recorded(name))
+        return found if name.startswith("_") else _unrecorded(name, found, self)
 
 
-def _recorded(operation: Operation, plain: Callable[..., Any] | None, record: Callable[..., Any]) -> Callable[..., Any]:
+class _Folder(ModuleType):
+    """A part of a library, such as its ``linalg``."""
+
+    def __init__(self, name: str, library: ModuleType, whole: Recording) -> None:
+        super().__init__(name)
+        self._library, self._whole = library, whole
+
+    def __getattr__(self, name: str) -> Any:
+        label, found = f"{self.__name__}.{name}", getattr(self._library, name, None)
+        if found is None:
+            raise AttributeError(_not_recorded(label))
+        return getattr(self._whole, name) if name in SAME_IN_FOLDERS else _unrecorded(label, found, self._whole)
+
+
+def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
+    """Something of a library by this name: a function computes as long as it gets no variable."""
+    if isinstance(found, ModuleType):
+        return _Folder(label, found, whole)
+    if isinstance(found, type) or not callable(found):
+        return found
+
+    def unrecorded(*args: Any, **options: Any) -> Any:
+        if any(_holds_variable(x) for x in (*args, *options.values())):
+            raise TypeError(_not_recorded(label))
+        return found(*args, **options)
+
+    return unrecorded
+
+
+def _recorded(
+    operation: Operation, plain: Callable[..., Any] | None, record: Callable[..., Any], isdtype: Callable[..., bool]
+) -> Callable[..., Any]:
     """The function of a namespace that records this operation where it is given a variable."""
     operands = 1 if operation.each else max(1, len(operation.pullbacks))
     if operation.spreads:
@@ -238,6 +300,8 @@ def _recorded(operation: Operation, plain: Callable[..., Any] | None, record: Ca
             return plain(*args, **options)
         if options or len(args) > operands or len(inputs) < operands:
             options = _bound(operation, operands, args, options)
+            if options.get("dtype") is not None and not isdtype(options["dtype"], "real floating"):
+                raise TypeError(f"{operation.name} of a variable is recorded in floating-point dtypes")
         return record(operation, inputs, options)
 
     function.__name__ = function.__qualname__ = operation.name
@@ -265,6 +329,12 @@ def _value(x: Any) -> Any:
 
 def _holds_variable(x: Any) -> bool:
     return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(isinstance(y, Wrapper) for y in x))
+
+
+def _not_recorded(label: str) -> str:
+    name = label.rpartition(".")[2]
+    hint = f"; {INSTEAD[name]} does the same, or nearly" if name in INSTEAD else ""
+    return f"{label} is not recorded{hint}{_known()}"
 
 
 def _known() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
@@ -12,11 +13,12 @@ from xpnet.graph import operations as ops
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
 from xpnet.graph.variable import Variable, record
-from xpnet.graph.wrapper import NUMBERS, first_inside
+from xpnet.graph.wrapper import first_inside
 
 OUTSIDE = (
-    "xpnet.graph: an array from outside of f may not know what a variable is; give it to f as an argument, or make it "
-    "one that knows: x = xpnet.graph.constant(x)"
+    "xpnet.graph: functions of the library itself do not record, those of namespace(x) do; and an array from outside "
+    "of f may not know what a variable is: give it to f as an argument, or make it one that knows: "
+    "x = xpnet.graph.constant(x)"
 )
 
 
@@ -106,16 +108,16 @@ def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
         leaves.append(record(ops.SAME, (x,)))
     else:
         x = x.value if isinstance(x, Variable) else x
-        leaves.append(variable(_beside(x, arguments) if isinstance(x, NUMBERS) else x))
+        leaves.append(variable(_beside(x, arguments) if isinstance(x, Real) else x))
     return leaves[-1]
 
 
-def _beside(x: float, arguments: Any) -> Any:
+def _beside(x: Any, arguments: Any) -> Any:
     """A number as an array of the library of the first array among the arguments, if there is one."""
-    for like in _leaves(arguments):
-        if _is_array(like):
-            return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
-    return x
+    like = next((like for like in _leaves(arguments) if _is_array(like)), None)
+    if like is None or name_of(x) == name_of(like) or x is True or x is False:
+        return x
+    return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
 
 
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
@@ -139,7 +141,7 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
 
 
 def _is_array(x: Any) -> bool:
-    return not isinstance(x, NUMBERS) and name_of(x) is not None
+    return not isinstance(x, Real) and name_of(x) is not None
 
 
 def _as_constant(x: Any) -> Any:
