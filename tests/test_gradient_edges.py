@@ -100,7 +100,7 @@ def test_a_gradient_too_large_for_its_dtype(training_backend, array):
 
 @pytest.mark.parametrize("gradient", [lambda x: 2 * x[0], lambda x: x[None, :], lambda x: None])
 def test_a_gradient_of_another_shape(gradient, training_backend, array):
-    with pytest.raises(ValueError, match=r"gradient returned an array .*expected \(2,\), the shape of x0"):
+    with pytest.raises(ValueError, match=r"gradient returned an? (array|value) .*expected \(2,\), the shape of x0"):
         gradient_descent(lambda x: namespace(x).sum(x * x), array([3.0, 1.0]), gradient=gradient, steps=2)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import current_backend, dtype_name, get_backend, name_of, namespace, widest_floating
+from xpnet.backend import dtype_name, namespace, number_as_array
 from xpnet.graph.taken import Seen, note_number
 from xpnet.graph.variable import Variable, check_operand, kind_of
-from xpnet.graph.wrapper import NUMBERS, check_name, node
+from xpnet.graph.wrapper import check_name, node
 
 
 def variable(value: Array | float, name: str | None = None) -> Variable:
@@ -62,15 +61,6 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
 
 def _array(value: Any) -> Array:
     check_operand(value)
-    home = name_of(value)
-    if not isinstance(value, NUMBERS) and not (isinstance(value, Integral) and home):
-        namespace(value)
-        return value
-    try:
-        number = value if isinstance(value, float) and home else float(value)
-    except OverflowError:
-        raise ValueError("this number is too large for float64, in which a variable of a number computes") from None
-    if home:  # a number of some library, and not of Python
-        return get_backend(home).asarray(number)
-    backend = current_backend()
-    return backend.asarray(number, dtype_name(widest_floating(backend.asarray(0.0))))
+    array = number_as_array(float(value) if isinstance(value, bool) else value)
+    namespace(array)
+    return array

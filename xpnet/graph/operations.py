@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
+from xpnet.backend import widest_floating
 
 #: ``pullback(xp, g, y, *operands, **options)``.
 Pullback = Callable[..., Array]
@@ -66,10 +67,15 @@ def unbroadcast(xp: Any, g: Array, x: Array) -> Array:
     if g.shape != x.shape:
         added = g.ndim - x.ndim
         axes = (*range(added), *(i + added for i, n in enumerate(x.shape) if n == 1))
-        g = xp.sum(widened(xp, g), axis=axes if len(axes) > 1 else axes[0], keepdims=not added)
+        wide = _sums_in(xp, g, prod(g.shape) // max(1, prod(x.shape)))
+        g = xp.sum(g, axis=axes if len(axes) > 1 else axes[0], dtype=wide, keepdims=not added)
         if added and len(axes) > added:
             g = xp.reshape(g, x.shape)
     return g if g.dtype == x.dtype else xp.astype(g, x.dtype)
+
+
+#: Libraries that add up one after the other lose a digit of float32 from so many entries on.
+MANY = 1000
 
 
 def widened(xp: Any, x: Array) -> Array:
@@ -80,6 +86,13 @@ def widened(xp: Any, x: Array) -> Array:
 @cache
 def _is_narrow(xp: ModuleType, dtype: Any) -> bool:
     return int(xp.finfo(dtype).bits) < 32
+
+
+def _sums_in(xp: Any, g: Array, count: int) -> Any:
+    """The dtype that so many entries of g are added up in; None for its own."""
+    if count > MANY:
+        return widest_floating(g)
+    return xp.float32 if _is_narrow(xp, g.dtype) else None
 
 
 def _per(xp: Any, g: Array, count: Array | int) -> Array:

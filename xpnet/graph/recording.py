@@ -94,14 +94,19 @@ class Recording(ModuleType):
                     note_number(x, bound)
         return x
 
-    def var(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+    def var(
+        self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False, **other: Any
+    ) -> Array:
+        if other:
+            known = "axis, correction (also called ddof) and keepdims"
+            raise TypeError(f"var and std are recorded with the options {known}; got {', '.join(other)}")
         wide = ops.widened(self, x)
         squares = self.square(wide - self.mean(wide, axis=axis, keepdims=True))
         total = self.sum(squares, axis=axis, keepdims=keepdims)
         return self.astype(total / (prod(x.shape) / prod(total.shape) - correction), x.dtype)
 
-    def std(self, x: Array, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-        return self.sqrt(self.var(x, axis=axis, correction=correction, keepdims=keepdims))
+    def std(self, x: Array, axis: Any = None, **options: Any) -> Array:
+        return self.sqrt(self.var(x, axis, **options))
 
     def vecdot(self, x1: Array, x2: Array, *, axis: int = -1) -> Array:
         return self.sum(x1 * x2, axis=axis)
@@ -301,7 +306,8 @@ def _recorded(
         if options or len(args) > operands or len(inputs) < operands:
             options = _bound(operation, operands, args, options)
             if options.get("dtype") is not None and not isdtype(options["dtype"], "real floating"):
-                raise TypeError(f"{operation.name} of a variable is recorded in floating-point dtypes")
+                kind = dtype_name(options["dtype"])
+                raise TypeError(f"{operation.name} of a variable is recorded in floating-point dtypes, got {kind}")
         return record(operation, inputs, options)
 
     function.__name__ = function.__qualname__ = operation.name

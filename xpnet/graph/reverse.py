@@ -114,7 +114,7 @@ def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
         if again:
             v.grad = as_variable(found, type(v))
         else:  # where values come in, a gradient has memory of its own, and may be changed
-            v.grad = y.library.asarray(found, copy=True) if v.operation is None else found
+            v.grad = y.library.asarray(found, dtype=v.dtype, copy=True) if v.operation is None else found
 
 
 def as_variable(x: Array, kind: type[Wrapper]) -> Wrapper:

@@ -26,14 +26,14 @@ class Taken(NamedTuple):
 
     since: int  #: the serial number of the next node then
     of: int | None  #: what it was taken from, by its serial number; None if from several
-    count: int  #: how many were taken
+    numbers: int  #: how many were taken
     place: str
 
 
 class Computed(NamedTuple):
     """That something was computed with numbers whose origin nobody knows."""
 
-    count: int
+    numbers: int  #: how many they are
     place: str
 
 
@@ -56,8 +56,8 @@ def note_taken(v: Wrapper) -> None:
         if leaf.operation is None:
             before = leaf.note
             of = v.serial if before is None or before.of == v.serial else None
-            count = 1 if before is None else before.count + 1
-            leaf.note = before._replace(of=of, count=count) if before else Taken(since, of, count, _place(frame))
+            numbers = 1 if before is None else before.numbers + 1
+            leaf.note = before._replace(of=of, numbers=numbers) if before else Taken(since, of, 1, _place(frame))
 
 
 def note_number(v: Wrapper, number: Any) -> None:
@@ -84,14 +84,14 @@ def check_taken(y: Wrapper) -> None:
         elif isinstance(v.note, Computed):
             computed.append(v)
     first = min((v.note for v in found), key=lambda note: note.since, default=None)
-    most = max((v.note.count for v in found), default=0)
-    later = [v for v in computed if first is not None and v.serial > first.since and v.note.count <= most]
+    most = max((v.note.numbers for v in found), default=0)
+    later = [v for v in computed if first is not None and v.serial > first.since and v.note.numbers <= most]
     if first is not None and later:
         warnings.warn(
             f"a number was taken from a variable ({first.place}), by float() or a function of math, and this was "
             f"computed with a number later ({later[-1].note.place}). If the second came from the first, derivatives "
-            f"lack that part: use functions of namespace(x), as in namespace(x).sin(x). If it did not, take the first from "
-            f"the value: float(x.value)",
+            f"lack that part: use functions of namespace(x), as in namespace(x).sin(x). If it did not, take the first "
+            f"from the value: float(x.value)",
             stacklevel=3,
         )
     for v in found:

@@ -25,6 +25,10 @@ OUTSIDE = (
 def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Array, Any]]:
     """A function that returns f(...) and its gradient with respect to some of its arguments, by reverse mode.
 
+    >>> import numpy as np
+    >>> value_and_grad(lambda x: x[0] ** 2 + x[1] ** 2)(np.asarray([3.0, 4.0]))
+    (np.float64(25.0), array([6., 8.]))
+
     Args:
         f: takes arrays, or numbers, or dicts, lists and tuples of them, and returns one number as a 0-d array. It is
             called with variables in their place, and with constants for the other floating-point arrays. It may be
@@ -38,14 +42,23 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
         gradient are variables computed from these: inside of a function that is differentiated itself, for example, so
         that ``grad(grad(f))`` is the second derivative.
 
+    Where there is no derivative the gradient is: of ``abs`` at 0, 0; of ``maximum`` and ``clip`` at a tie, half of it
+    to either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
+    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))`` and
+    ``hypot`` where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one
+    at a point where it has, by a ``where`` inside:
+
+    >>> x = np.asarray([-1.0, 0.0, 4.0])
+    >>> with np.errstate(all="ignore"):
+    ...     grad(lambda x: np.sum(np.where(x > 0, np.sqrt(x), x)))(x)
+    array([ nan,  nan, 0.25])
+    >>> grad(lambda x: np.sum(np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), x)))(x)
+    array([1.  , 1.  , 0.25])
+
     Raises:
         TypeError: f returns something else than a variable, uses a function that is not recorded, or makes a Python
             number of a variable, which has no derivative; or there is nothing to differentiate with respect to.
         ValueError: f returns more than one number.
-
-    >>> import numpy as np
-    >>> value_and_grad(lambda x: x[0] ** 2 + x[1] ** 2)(np.asarray([3.0, 4.0]))
-    (np.float64(25.0), array([6., 8.]))
     """
 
     @functools.wraps(f)
@@ -137,7 +150,8 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     found = [gradients[v.serial] if v.serial in gradients else v.xp.zeros_like(v) for v in leaves]
     if again:
         return y, (as_variable(g, type(y)) for g in found)
-    return y.value, (y.library.asarray(g, copy=True) for g in found)  # they may share memory until here
+    # they may share memory until here, and an array in another order of bytes is computed with in the machine's
+    return y.value, (y.library.asarray(g, dtype=v.dtype, copy=True) for g, v in zip(found, leaves, strict=True))
 
 
 def _is_array(x: Any) -> bool:

@@ -43,6 +43,14 @@ class Variable(Wrapper):
     Operators and the functions of ``namespace(v)`` compute on the value at once, and record what they did. Made by
     :func:`variable` and :func:`constant`, and by computing with what these made.
 
+    Numbers of Python take the dtype of the array beside them; those of NumPy have one of their own, so on NumPy arrays
+    ``v * np.float64(2)`` is float64, as NumPy computes it, and the gradient still has the dtype of v.
+
+    What leaves the graph has no derivatives: ``v.value``, ``constant(v)``, ``f"{v:.3f}"``, ``float(v)``, ``int(v)``,
+    and functions that take Python numbers, such as ``math.sin(v)``. :func:`grad` refuses ``float(v)`` and ``int(v)`` of
+    what it differentiates. Outside of it, where results are printed, ``backward()`` warns if what it starts from was
+    computed with a number that may be made of one taken by ``float(v)`` or ``math.sin(v)``.
+
     Attributes:
         value: the array underneath. It must not be written into while the graph is needed.
         name: what a picture calls it, or None.
@@ -164,6 +172,10 @@ class Variable(Wrapper):
                 computed from constants alone.
             TypeError: a seed of another library, or a call without ``record`` in a function that grad() runs.
 
+        Warns:
+            UserWarning: this was computed with a number after ``float(x)`` or a function of ``math`` took one from the
+                same variables: derivatives may lack what came that way.
+
         >>> from xpnet.graph import variable
         >>> x = variable(3.0)
         >>> y = x**2
@@ -200,7 +212,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         TypeError: operands of two libraries, or something that is no operand at all.
     """
-    kind, differentiable, values, number = None, False, [], None
+    kind, differentiable, values, numbers = None, False, [], []
     for i, x in enumerate(inputs):
         if isinstance(x, Variable):
             found = type(x)
@@ -213,7 +225,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
                 inputs = (*inputs[:i], x, *inputs[i + 1 :])
             values.append(x)
             if Seen.any and not isinstance(x, int):
-                number = x
+                numbers.append(x)
             if isinstance(x, NUMBERS):
                 continue
             check_operand(x)
@@ -229,8 +241,8 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
         function = getattr(kind.xp if operation.own else kind.library, operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
     made = node(kind, value, differentiable, None, operation, inputs, options)
-    if number is not None:
-        note_number(made, number)
+    for x in numbers:
+        note_number(made, x)
     return made
 
 
@@ -262,15 +274,21 @@ def _is_array(x: Any) -> bool:
 
 def _part_of_key(part: Any) -> Any:
     """A part of an index as Python has it: an integer, a slice, None or ``...``; or ``TypeError``."""
-    if _is_array(part) and not part.shape and namespace(part).isdtype(part.dtype, "integral"):
-        part = part.__index__()
-    if isinstance(part, bool) or not (part is None or part is ... or isinstance(part, int | slice)):
-        what = f"{part!r}, {describe(part)}" if isinstance(part, bool | float) else describe(part)
-        raise TypeError(
-            f"a variable is indexed with integers, slices, None and ..., or one row of integers, an array; "
-            f"this index is {what}; where() and take() do the rest"
-        )
-    return part
+    exact = not isinstance(part, bool)
+    if exact and isinstance(part, Integral):
+        return int(part)
+    if isinstance(part, Real) or not _is_array(part):
+        if part is None or part is ... or isinstance(part, slice):
+            return part
+        what = f"{part!r:.80}, {describe(part)}"
+    elif not part.shape and namespace(part).isdtype(part.dtype, "integral"):
+        return part.__index__()
+    else:
+        what = f"an array of {dtype_name(part.dtype)}, shape {tuple(part.shape)}"
+    raise TypeError(
+        f"a variable is indexed with integers, slices, None and ..., or one row of integers that is an array; "
+        f"this index is {what}; where() and take() do the rest"
+    )
 
 
 def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:

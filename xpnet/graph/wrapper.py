@@ -22,9 +22,8 @@ INSTEAD = {
     **dict.fromkeys(("item", "tolist", "numpy", "data", "cpu"), "; v.value is its array, and float(v) a number"),
     **dict.fromkeys(("detach", "clone", "copy"), "; constant(v) is its value, cut off from what it was computed from"),
     **dict.fromkeys(("flatten", "ravel"), "; namespace(v).reshape(v, (-1,)) is its entries in one row"),
-    **dict.fromkeys(
-        ("requires_grad", "zero_grad"), "; v.differentiable says whether it has a gradient, backward() replaces it"
-    ),
+    "requires_grad": "; v.differentiable says whether there are derivatives with respect to it",
+    "zero_grad": "; each backward() replaces the gradients",
 }
 
 _count = itertools.count(1)
@@ -114,7 +113,7 @@ class Wrapper:
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("a variable without axes has no length")
+            raise TypeError("a variable without axes has no length; v.value is its array, float(v) its number")
         return self.shape[0]
 
     def __bool__(self) -> bool:
