@@ -125,7 +125,7 @@ def test_integers_that_are_counted(training_backend, array):
 
 def narrow(backend, values, dtype):
     if dtype == "bfloat16":
-        return backend.xp.astype(backend.asarray(values, "float32"), getattr(backend.library(), "bfloat16", None))
+        return backend.xp.astype(backend.asarray(values, "float32"), backend.xp.bfloat16)
     return backend.asarray(values, dtype)
 
 
