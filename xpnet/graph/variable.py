@@ -43,8 +43,9 @@ class Variable(Wrapper):
     Operators and the functions of ``namespace(v)`` compute on the value at once, and record what they did. Made by
     :func:`variable` and :func:`constant`, and by computing with what these made.
 
-    Numbers of Python take the dtype of the array beside them; those of NumPy have one of their own, so on NumPy arrays
-    ``v * np.float64(2)`` is float64, as NumPy computes it, and the gradient still has the dtype of v.
+    Numbers of Python take the dtype of the array beside them. A number of NumPy has one of its own beside NumPy arrays,
+    so that float32 times a float64 number is float64, as NumPy computes it; the gradient has the dtype of the variable.
+    Beside arrays of other libraries it is a number like those of Python.
 
     What leaves the graph has no derivatives: ``v.value``, ``constant(v)``, ``f"{v:.3f}"``, ``float(v)``, ``int(v)``,
     and functions that take Python numbers, such as ``math.sin(v)``. :func:`grad` refuses ``float(v)`` and ``int(v)`` of
@@ -220,7 +221,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
             if x.differentiable and not differentiable:
                 differentiable = operation.pullback(i) is not None
         else:
-            if type(x) not in NUMBERS and isinstance(x, Real):
+            if type(x) not in NUMBERS and _is_other_number(x):
                 x = _number_for(x, inputs)
                 inputs = (*inputs[:i], x, *inputs[i + 1 :])
             values.append(x)
@@ -246,18 +247,32 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     return made
 
 
+@cache
+def _are_numbers(kind: type) -> bool:
+    return issubclass(kind, Real)
+
+
+def _is_other_number(x: Any) -> bool:
+    """Whether x is a number that is not Python's own."""
+    return _are_numbers(type(x)) and type(x) not in NUMBERS  # type: ignore[arg-type]  # a type is hashable
+
+
+#: Types and dtypes of arrays that nothing has to be asked of.
+_plain = set[tuple[type, Any]]()
+
+
 def check_operand(x: Any) -> None:
     """Raise ``TypeError`` for complex numbers, and for an array that its own library records."""
+    kind = (type(x), getattr(x, "dtype", None))
+    if kind in _plain:
+        return
     if getattr(x, "requires_grad", False):
         raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
-    if _is_complex(type(x), getattr(x, "dtype", None)):  # type: ignore[arg-type]  # a type is hashable
-        kind = dtype_name(getattr(x, "dtype", "complex"))
-        raise TypeError(f"this is {kind}, and derivatives are found of real numbers, such as its real part")
-
-
-@cache
-def _is_complex(kind: type, dtype: Any) -> bool:
-    return kind is complex or (dtype is not None and dtype_name(dtype).startswith("complex"))
+    name = "complex" if isinstance(x, complex) else dtype_name(kind[1])
+    if name.startswith("complex"):
+        raise TypeError(f"this is {name}, and derivatives are found of real numbers, such as its real part")
+    if kind[1] is not None and not hasattr(x, "requires_grad"):
+        _plain.add(kind)
 
 
 def _number_for(x: Any, inputs: tuple[Any, ...]) -> Any:
@@ -274,12 +289,11 @@ def _is_array(x: Any) -> bool:
 
 def _part_of_key(part: Any) -> Any:
     """A part of an index as Python has it: an integer, a slice, None or ``...``; or ``TypeError``."""
-    exact = not isinstance(part, bool)
-    if exact and isinstance(part, Integral):
+    if type(part) is int or part is None or part is ... or isinstance(part, slice):
+        return part
+    if _is_other_number(part) and isinstance(part, Integral):
         return int(part)
     if isinstance(part, Real) or not _is_array(part):
-        if part is None or part is ... or isinstance(part, slice):
-            return part
         what = f"{part!r:.80}, {describe(part)}"
     elif not part.shape and namespace(part).isdtype(part.dtype, "integral"):
         return part.__index__()
