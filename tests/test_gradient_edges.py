@@ -251,6 +251,10 @@ def test_what_f_computed_with_is_not_kept_by_its_library(backend):
         slope = numerical_gradient(lambda x: (x * x * W).sum(), backend.asarray([3.0, 4.0]))
         assert not slope.requires_grad
         assert slope.tolist() == pytest.approx([6, 16], rel=1e-8)
+        for gradient in (None, lambda x: 2 * x * W):
+            found = gradient_descent(lambda x: (x * x * W).sum(), slope, lr=0.125, steps=2, gradient=gradient)
+            assert not found.path.requires_grad
+            np.testing.assert_allclose(found.x.numpy(), [6 * 0.75**2, 4], rtol=1e-8)
 
 
 def test_f_that_gives_a_number_of_numpy(training_backend, array):

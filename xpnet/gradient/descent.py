@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from xpnet._typing import Array, Optimizer
 from xpnet.backend import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
 from xpnet.errors import DivergedError
-from xpnet.gradient.numerical import CONSTANT, central_difference, check_point
+from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
 from xpnet.optimizers import SGD
 from xpnet.validation import check_count
 
@@ -98,7 +98,7 @@ def gradient_descent(
 def _given(gradient: Callable[[Array], Array], x: Array) -> tuple[Array, bool]:
     """What a user's gradient is at x, in the shape and dtype of x."""
     xp = namespace(x)
-    slope = gradient(xp.asarray(x, copy=True))
+    slope = unrecorded(gradient(xp.asarray(x, copy=True)))
     if isinstance(slope, Real):
         slope = xp.asarray(float(slope), dtype=x.dtype, device=device(x))
     if getattr(slope, "shape", None) != x.shape:
@@ -113,7 +113,7 @@ def _given(gradient: Callable[[Array], Array], x: Array) -> tuple[Array, bool]:
 
 def _value(f: Callable[[Array], Any], x: Array) -> float:
     """f at x, in the dtype in which the numerical gradient calls it."""
-    value = f(namespace(x).astype(x, widest_floating(x), copy=True))
+    value = unrecorded(f(namespace(x).astype(x, widest_floating(x), copy=True)))
     if getattr(value, "shape", ()) != ():
         raise ValueError(
             f"f returned an array of shape {tuple(value.shape)}, expected one number; xp.sum(...) makes one"

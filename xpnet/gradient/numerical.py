@@ -128,6 +128,11 @@ def check_point(x: Array, name: str = "x") -> None:
         raise ValueError(f"{name} has NaN or infinity in it, so there is no gradient there")
 
 
+def unrecorded(x: Any) -> Any:
+    """x without what its library may have recorded: it would keep all that was computed, step after step."""
+    return x.detach() if getattr(x, "requires_grad", False) else x
+
+
 def step_size(x: Array, h: float | None) -> Array | float:
     """How far each entry of x is moved: ``h`` as given, or eps^(1/3) max(1, |x_i|), where both errors are small."""
     if h is not None:
@@ -219,8 +224,7 @@ class _Calls:
 
     def _value(self, value: Any, shape: tuple[int, ...], wanted: str) -> Array:
         dtype = self.point.dtype
-        if getattr(value, "requires_grad", False):
-            value = value.detach()  # or its library would keep what f computed with
+        value = unrecorded(value)
         if not hasattr(value, "shape") or (isinstance(value, float) and name_of(value) != name_of(self.x)):
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"f returned {value!r:.80}, {describe(value)}, expected {wanted}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from operator import index
 from types import ModuleType
 from typing import Any
 
@@ -143,7 +144,7 @@ class Recording(ModuleType):
                 f"take is recorded for one row of indices, an array, along an axis; got indices {found} and axis "
                 f"{axis} for an array of shape {x.shape}"
             )
-        axis = 0 if axis is None else axis.__index__()
+        axis = 0 if axis is None else index(axis)
         if not -x.ndim <= axis < x.ndim:
             raise IndexError(f"take was given axis {axis} of an array of shape {x.shape}")
         rows = self._rows(indices, x.shape[axis])
