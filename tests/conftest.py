@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,21 @@ from xpnet.backend import BackendUnavailableError, backend_names, backend_status
 from xpnet.cli import common, main
 from xpnet.datasets import mnist
 
+# pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
+pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("[!t]*.py")))
+
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
 READONLY = "readonly"
 DEFAULT = "numpy,readonly,strict"
 #: Tests side by side fill the cores already: with more threads than one in each, these mostly wait for each other.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+#: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
+WITHOUT_NUMBERS = """
+architecture checkpoint_crash checkpoint_files cli cli_bench cli_train crossover datasets graph_drawing graph_errors
+graph_files graph_pictures graph_text history logs minibatches pictures plotting plotting_mistakes progress storage
+throughput
+"""
 
 
 def pytest_addoption(parser):
@@ -57,13 +68,33 @@ def pytest_report_header(config):
     return f"xpnet backends: {', '.join(selected(config))}; device: {config.getoption('--device') or 'default'}"
 
 
+def no_graphviz() -> str | None:
+    """Why Graphviz cannot draw here: its wheel leans on a library of the system, GLib, that small containers lack."""
+    try:
+        import pygraphviz  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="session")
+def graphviz():
+    """For tests that draw with it: skipped where it cannot, and the summary says why."""
+    if problem := no_graphviz():
+        pytest.skip(f"Graphviz: {problem}")
+
+
 def pytest_terminal_summary(terminalreporter, config):
+    if problem := no_graphviz():
+        terminalreporter.write_line(f"NOT TESTED: pictures by Graphviz: {problem}", yellow=True)
     for name, problem in absent(config).items():
         terminalreporter.write_line(f"NOT TESTED on {name}: {problem}", yellow=True)
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
+        if item.path.stem.removeprefix("test_") not in WITHOUT_NUMBERS.split():
+            item.add_marker("numbers")
         if "backend_name" in item.fixturenames:
             item.add_marker("on_backends")
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+EPS = float(np.finfo(np.float64).eps)
+#: Each value of f is believed to be right to so many eps of itself, or of 1: what rounding in a small network comes to.
+ROUNDINGS = 2
+#: The default step of a numerical gradient where no |x| is larger than 1. Elsewhere it is longer, and rounding less.
+STEP = EPS ** (1 / 3)
+
 
 def central_difference(f, x, h=1e-6):
     """df/dx entry by entry, for NumPy arrays in float64."""
@@ -17,6 +23,21 @@ def central_difference(f, x, h=1e-6):
     return grad
 
 
+def noise(f_at_x, h):
+    """How far rounding takes a central difference with the step h: by an error of f on either side, over 2 h."""
+    return ROUNDINGS * EPS * max(1.0, abs(float(f_at_x))) / h
+
+
+def believed(f, x, h=1e-5):
+    """The gradient by central difference, and how far to trust it: rounding, and what the step leaves out.
+
+    The second grows with h², so it is a third of what changes where h is twice as long.
+    """
+    near, far = central_difference(f, x, h), central_difference(f, x, 2 * h)
+    rounding = noise(f(x), h)
+    return near, rounding + (np.abs(far - near).max(initial=0) + rounding) / 3
+
+
 def gradients(backend, f, *args):
     """The gradients of a scalar function of arrays with respect to each argument, and how far to trust them.
 
@@ -24,6 +45,9 @@ def gradients(backend, f, *args):
         backend: decides which oracle there is.
         f: takes arrays of the backend, returns a 0-d array.
         args: NumPy arrays in float64.
+
+    Returns:
+        The gradients, and an error of them that is to be expected, relative to the largest entry of each.
     """
     moved = [backend.asarray(a, copy=True) for a in args]
     if backend.name == "jax":
@@ -37,10 +61,15 @@ def gradients(backend, f, *args):
         for a in moved:
             a.requires_grad_()
         return [g.cpu().numpy() for g in torch.autograd.grad(f(*moved), moved)], 1e-9
-    found = []
+    found, tolerance = [], 0.0
     for k in range(len(args)):
-        found.append(central_difference(lambda a, k=k: f(*moved[:k], backend.asarray(a), *moved[k + 1 :]), args[k]))
-    return found, 1e-6
+        g, error = believed(lambda a, k=k: f(*moved[:k], backend.asarray(a), *moved[k + 1 :]), args[k])
+        found.append(g)
+        scale = np.abs(g).max(initial=0)
+        if scale > error:  # else it is zero, as far as this oracle can say
+            tolerance = max(tolerance, error / scale)
+    assert tolerance < 1e-6, f"at this place an oracle that is right to {tolerance:.1g} says too little"
+    return found, tolerance
 
 
 def assert_close(actual, expected, tolerance):

@@ -96,6 +96,20 @@ def test_the_network_is_of_the_sizes_and_dtype_asked_for(hidden, sizes, dtype, c
     assert {p.dtype.name for p in stored.values()} == {dtype}
 
 
+def test_help_says_what_each_command_does():
+    """Also under python -OO, where docstrings are gone."""
+    code = """
+import click
+from xpnet.cli import main
+for command in (main, *main.commands.values()):
+    print(command.get_help(click.Context(command)).splitlines()[2].split()[0])
+"""
+    for optimize in ((), ("-OO",)):
+        done = python(*optimize, "-c", code)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split() == ["Neural", "Train", "Tell", "Say", "Check", "Show", "Compare"]
+
+
 def test_epochs_are_passes_through_the_data(command, tmp_path):
     result = command("train", "--epochs", 2, "--batch-size", 128, "--out", "out", "--no-plot")
     assert result.exit_code == 0

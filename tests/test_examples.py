@@ -19,11 +19,13 @@ NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
+def outputs(tmp_path_factory, request):
     """What each example prints, by name; run once."""
     found = {}
 
     def run(name):
+        if name.startswith("graph_"):
+            request.getfixturevalue("graphviz")
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
             command = [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *SHORT.get(name, [])]

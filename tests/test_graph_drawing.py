@@ -248,6 +248,7 @@ def test_numbers_are_written_as_people_do():
     assert found["big", "sum"][0] == "(5,) norm 2.24e+200"
 
 
+@pytest.mark.usefixtures("graphviz")
 def test_a_name_stays_in_one_line():
     drawing = draw(variable(1.0, "two\nlines") * 2)
     assert "(two lines) --" in str(drawing)

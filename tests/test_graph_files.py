@@ -30,7 +30,9 @@ def shopping():
         (".txt", b"         100"),
     ],
 )
-def test_files(tmp_path, suffix, start):
+def test_files(tmp_path, suffix, start, request):
+    if suffix in (".svg", ".png", ".pdf"):
+        request.getfixturevalue("graphviz")
     drawing = draw(shopping())
     path = drawing.save(tmp_path / "new" / f"apples{suffix}")
     assert path.read_bytes().startswith(start)
@@ -44,6 +46,7 @@ def test_another_suffix_is_refused_and_nothing_is_written(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("graphviz")
 def test_a_notebook_gets_svg_and_a_terminal_text():
     drawing = draw(shopping())
     assert isinstance(drawing, Drawing)
@@ -62,11 +65,21 @@ def test_without_graphviz_it_says_what_to_install_and_shows_text(monkeypatch, tm
     assert drawing.save(tmp_path / "apples.dot").exists()
 
 
+def test_graphviz_that_lacks_a_library_of_the_system(monkeypatch, tmp_path):
+    """As in a small container: pip installed it, and it does not load."""
+    (tmp_path / "pygraphviz.py").write_text("raise ImportError('libgobject-2.0.so.0: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "pygraphviz", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DrawingUnavailableError, match=r"libgobject-2.0.so.0.*apt install libglib2.0-0; text"):
+        draw(shopping()).save(tmp_path / "a.svg")
+
+
 def test_nothing_that_draws_is_imported_before_it_draws():
     code = "import sys, xpnet.graph; sys.exit('pygraphviz' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.usefixtures("graphviz")
 def test_letters_without_a_font_are_warned_of_in_a_png_and_not_in_an_svg(monkeypatch):
     drawing = draw(variable(1.0, "りんご") * 2)
     monkeypatch.setattr(dot, "_has_font", lambda ask, letters: "り" not in letters)

@@ -16,18 +16,20 @@ from xml.etree import ElementTree
 
 import pytest
 from graph_scenes import SCENES, scene
-from pygraphviz import AGraph
 
 from xpnet.graph.dot import DERIVATIVE, INK, PALE, DrawingUnavailableError, _listening, dot, render
 from xpnet.graph.mermaid import mermaid
 from xpnet.graph.scene import Scene
 
 SVG = "{http://www.w3.org/2000/svg}"
+pytestmark = pytest.mark.usefixtures("graphviz")
 DRAWN = pytest.mark.parametrize("name", SCENES)
 
 
 def layout(source):
     """Graphviz's own account of where everything is: nodes by name, edges, and the page, y upwards."""
+    from pygraphviz import AGraph
+
     with _listening([]):
         found = json.loads(AGraph(string=source).draw(format="json", prog="dot"))
     objects = found["objects"]
@@ -54,6 +56,8 @@ def has_texts(arrow):
 
 @DRAWN
 def test_graphviz_reads_the_nodes_and_edges_of_the_scene(name):
+    from pygraphviz import AGraph
+
     graph, drawn = AGraph(string=dot(SCENES[name])), SCENES[name]
     labelled = {f"a{i}": a for i, a in enumerate(drawn.arrows) if has_texts(a)}
     assert set(graph.nodes()) == {f"n{n.key}" for n in drawn.nodes} | set(labelled)

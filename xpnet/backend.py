@@ -14,6 +14,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends import ARRAY_PACKAGES
@@ -34,6 +35,7 @@ __all__ = [
     "name_of",
     "namespace",
     "number_as_array",
+    "quiet",
     "traced",
     "use_backend",
     "widest_floating",
@@ -42,6 +44,11 @@ __all__ = [
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
 
 _namespaces: dict[type, ModuleType] = {}
+
+#: Decorates what computes with a user's numbers: NumPy's floating-point warnings are off in it. They depend on more
+#: than the numbers: a kernel of BLAS for AVX-512 multiplies padding by infinity and warns of that, Apple's warns of
+#: finite numbers. What is not finite is in the result, on every library, and is looked for there.
+quiet = np.errstate(all="ignore")
 
 
 def namespace(x: Array) -> ModuleType:

@@ -14,7 +14,7 @@ import numpy as np
 
 from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
-from xpnet.backend import Backend, backend_of, check_same_backend, get_backend, namespace
+from xpnet.backend import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
 from xpnet.functions import softmax
 from xpnet.optimizers import SGD, Momentum, Nesterov
 from xpnet.validation import as_array
@@ -201,15 +201,18 @@ class simpleNet:
     def __init__(self, W: Array = None, *, seed: int | np.random.Generator | None = None) -> None:
         self.W = get_backend().asarray(np.random.default_rng(seed).standard_normal((2, 3))) if W is None else W
 
+    @quiet
     def predict(self, x: Array) -> Array:
         """Scores of one sample (2,) or a batch (N, 2), an array or a list."""
         x = as_array(x, backend_of(self.W))
         return namespace(x).matmul(x, self.W)
 
+    @quiet
     def loss(self, x: Array, t: Array) -> Array:
         """Cross-entropy of the softmax of the scores; t as labels or one-hot, for one sample or a batch."""
         return self._forward(x, t)[1]
 
+    @quiet
     def gradient(self, x: Array, t: Array) -> Array:
         """dloss/dW in the shape of W: xᵀ (softmax(x W) - t) / N."""
         rows, _, residuals = self._forward(x, t)

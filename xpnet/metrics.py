@@ -13,7 +13,7 @@ from math import inf, isnan, nan
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import backend_of, check_same_backend, device, namespace, widest_floating
+from xpnet.backend import backend_of, check_same_backend, device, namespace, quiet, widest_floating
 from xpnet.functions import check_labels, check_real
 from xpnet.validation import check_count
 
@@ -74,6 +74,7 @@ def top_k_accuracy(y: Array, t: Array, *, k: int = 5) -> float:
     return _share(xp.sum(xp.astype(ahead, place.dtype), axis=1) < k)
 
 
+@quiet
 def confusion_matrix(y: Array, t: Array, *, classes: int | None = None) -> Array:
     """How many samples of class i (row) were taken for class j (column): integers (C, C).
 

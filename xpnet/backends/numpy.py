@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class NumpyBackend(Backend):
             running: deque[Future[Result]] = deque()
             try:
                 for item in items:
-                    running.append(pool.submit(function, item))
+                    running.append(pool.submit(copy_context().run, function, item))  # np.errstate, for one
                     if len(running) > workers:  # no more results wait than there are workers
                         yield running.popleft().result()
                 while running:

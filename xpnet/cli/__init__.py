@@ -8,15 +8,15 @@ import xpnet
 from xpnet.cli import backends, bench, check, evaluate, predict, train
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Neural networks on any array: NumPy, CuPy, PyTorch, JAX.",
+)
 @click.version_option(xpnet.__version__, prog_name="xpnet")
 def main() -> None:
-    """Neural networks on any array: NumPy, CuPy, PyTorch, JAX."""
+    pass
 
 
-main.add_command(train.train)
-main.add_command(evaluate.evaluate)
-main.add_command(predict.predict)
-main.add_command(check.check)
-main.add_command(backends.backends)
-main.add_command(bench.bench)
+for command in (train.train, evaluate.evaluate, predict.predict, check.check, backends.backends, bench.bench):
+    command.help = command.help or command.short_help  # of a docstring, python -OO leaves nothing
+    main.add_command(command)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import nan, prod, sqrt
+from math import isfinite, nan, prod, sqrt
 from typing import Any
 
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import backend_of, dtype_name, namespace, widest_floating
+from xpnet.backend import backend_of, dtype_name, namespace, quiet, widest_floating
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, ends, index_of
 from xpnet.gradient.report import GradientReport, Row
@@ -21,6 +21,7 @@ MODES = ("full", "directional")
 ATTEMPTS = 10
 
 
+@quiet
 def check_gradient(
     subject: Any,
     x: Array,
@@ -39,7 +40,8 @@ def check_gradient(
     Both are computed in float64 where the library has it, also for a float32 network, as it is formulas that are
     checked.
     An entry that takes some unit over a kink (ReLU at 0) when it is moved by h has no derivative to compare; it is
-    counted apart. Where kinks are in the way, a smaller h leaves fewer of them.
+    counted apart. Where kinks are in the way, a smaller h leaves fewer of them. A gradient that is NaN or infinite is
+    wrong wherever it is.
 
     Args:
         subject: a network; a layer, of which the sum of its outputs, each with a weight drawn at random, is taken; or
@@ -60,7 +62,8 @@ def check_gradient(
 
     Raises:
         TypeError: subject is none of the three, t is missing or not wanted; or as :func:`xpnet.numerical_gradient`.
-        ValueError: another mode, a step or tolerance that is not positive; or as ``net.gradient``.
+        ValueError: another mode, a step or tolerance that is not positive, a loss that is not finite, there or where
+            something is moved; or as ``net.gradient``.
 
     >>> import numpy as np
     >>> from xpnet import TwoLayerNet
@@ -73,6 +76,8 @@ def check_gradient(
         raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
     h = None if h is None else check_step(h)
     taken = _taken(subject, x, t, params, seed)
+    if not isfinite(taken.loss):
+        raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
     arrays = taken.arrays.values()
     wide = next(iter(arrays)).dtype
     if tolerance is None:
@@ -201,17 +206,20 @@ def _full(taken: _Taken, h: float | None, tolerance: float, progress: bool) -> l
     for name, found in taken.numerical(h, progress).items():
         xp, analytical = namespace(found.gradient), taken.gradients[name]
         error = xp.abs(found.gradient - analytical)
-        smooth = xp.ones_like(error) if found.crossed is None else xp.astype(~found.crossed, error.dtype)
-        error = xp.where(smooth > 0, error, xp.zeros_like(error))
-        compared = int(xp.sum(smooth))
+        left_out = xp.zeros_like(error) > 0
+        if found.crossed is not None:  # of a kink any slope may be taken for the gradient, but no infinite one
+            left_out = found.crossed & xp.isfinite(analytical)
+        error = xp.where(left_out, xp.zeros_like(error), error)
+        compared = prod(error.shape) - int(xp.sum(xp.astype(left_out, xp.int32)))
+        largest = xp.where(left_out, error, xp.maximum(xp.abs(analytical), xp.abs(found.gradient)))
         at = int(xp.argmax(xp.reshape(error, (-1,))))
         rows.append(
             Row(
                 name,
                 tuple(error.shape),
-                largest=float(xp.max(smooth * xp.maximum(xp.abs(analytical), xp.abs(found.gradient)))),
+                largest=float(xp.max(largest)),
                 max_error=float(xp.max(error)),
-                mean_error=float(xp.sum(error)) / max(compared, 1),
+                mean_error=float(xp.sum(error / max(compared, 1))),
                 worst=index_of(at, tuple(error.shape)),
                 kinks=prod(error.shape) - compared,
                 compared=compared,
@@ -229,22 +237,21 @@ def _directional(taken: _Taken, h: float | None, tolerance: float, directions: i
     length = default_step(first) if h is None else h
     noise, crossed, rows = _noise(first, taken.loss, h), 0, []
     finite = all(bool(namespace(g).all(namespace(g).isfinite(g))) for g in taken.gradients.values())
-    steepest = sqrt(sum(_dot(g, g) for g in taken.gradients.values())) if finite else nan
+    typical = _root_mean_square(taken.gradients, entries) if finite else nan
     for number in range(1, directions + 1):
         slope = None
         while slope is None and crossed < ATTEMPTS * directions:
-            slope = _slopes(taken, rng, length) if finite else (nan, nan)
+            slope = _slopes(taken, rng, length, number) if finite else (nan, nan)
             crossed += slope is None
         error = abs(slope[0] - slope[1]) if slope else 0.0
-        typical, compared = steepest / sqrt(entries), int(slope is not None)
-        kinks = crossed if number == directions else 0
+        compared, kinks = int(slope is not None), crossed if number == directions else 0
         rows.append(
             Row(f"direction {number}", (entries,), typical, error, error, (), kinks, compared, noise, tolerance)
         )
     return rows
 
 
-def _slopes(taken: _Taken, rng: Any, length: float) -> tuple[float, float] | None:
+def _slopes(taken: _Taken, rng: Any, length: float, number: int) -> tuple[float, float] | None:
     """The slope along a random direction, numerically and by backpropagation; None if it crosses a kink."""
     drawn, square = {}, 0.0
     for name, a in taken.arrays.items():
@@ -267,12 +274,25 @@ def _slopes(taken: _Taken, rng: Any, length: float) -> tuple[float, float] | Non
     (above, sides), (below, others) = along(length), along(-length)
     if differ(sides, others):
         return None
+    if not (isfinite(above) and isfinite(below)):
+        raise ValueError(
+            f"the loss is {float(above)} and {float(below)} at the two ends of direction {number}, {length:g} away; "
+            "there is no gradient to be had there"
+        )
     analytical = 0.0
     for name, (column, row) in direction.items():
         xp = namespace(column)
         slopes = xp.matmul(xp.reshape(taken.gradients[name], (column.shape[0], row.shape[1])), xp.matrix_transpose(row))
         analytical += _dot(slopes, column)
     return (float(above) - float(below)) / (2 * length), analytical
+
+
+def _root_mean_square(gradients: Params, entries: int) -> float:
+    """The typical size of an entry; of the largest first, as its square may be too large for a float."""
+    largest = max(float(namespace(g).max(namespace(g).abs(g))) for g in gradients.values())
+    if not largest:
+        return 0.0
+    return largest * sqrt(sum(_dot(g / largest, g / largest) for g in gradients.values()) / entries)
 
 
 def _dot(a: Array, b: Array) -> float:

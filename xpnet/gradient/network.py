@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import backend_of, device, namespace, widest_floating
 from xpnet.gradient.columns import Columns, moves_columns
-from xpnet.gradient.numerical import central_difference, ends, index_of, written
+from xpnet.gradient.numerical import central_difference, check_point, ends, index_of, written
 from xpnet.gradient.tail import Found, Tail, differ
 from xpnet.validation import check_count
 
@@ -47,6 +47,7 @@ def parameter_gradients(
     backend_of(x).check_trains()
     max_bytes = None if max_bytes is None else check_count(max_bytes, "max_bytes")
     for name, p in params.items():
+        check_point(p, name)
         ends(namespace(p).reshape(p, (-1,)), h, name, tuple(p.shape))  # raises where a step is too small
     layers = list(net.layers.values())
     found: dict[str, Found] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite, isinf
 
 from xpnet.gradient.numerical import written
 
@@ -131,4 +131,6 @@ class GradientReport:
 
 
 def _ratio(error: float, largest: float) -> float:
-    return error / largest if largest else (0.0 if error == 0 else float("inf"))
+    if isinf(error):
+        return error
+    return error / largest if largest else (0.0 if error == 0 else inf)

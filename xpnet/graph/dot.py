@@ -188,7 +188,8 @@ def render(source: str, form: str) -> bytes:
             no font has a letter, as happens to Japanese; a warning says so where fontconfig's ``fc-list`` can be asked.
 
     Raises:
-        DrawingUnavailableError: pygraphviz is not installed; the message says which install draws.
+        DrawingUnavailableError: pygraphviz is not installed, or lacks a library of the system; the message says what
+            to install.
         ValueError: another form, or Graphviz reports an error; the message says which.
     """
     if form not in FORMS:
@@ -196,8 +197,11 @@ def render(source: str, form: str) -> bytes:
     try:
         from pygraphviz import AGraph
     except ImportError as error:
+        mend = 'pip install "xpnet[graph]"'
+        if not isinstance(error, ModuleNotFoundError):  # it is there; containers often lack what it is linked with
+            mend = "on Debian and Ubuntu, apt install libglib2.0-0"
         raise DrawingUnavailableError(
-            f'drawing a graph needs pygraphviz ({error}); pip install "xpnet[graph]"; '
+            f"drawing a graph needs pygraphviz ({error}); {mend}; "
             "text, Graphviz source (dot) and Mermaid source need nothing installed"
         ) from error
     if form != "svg" and (letters := _without_font(source)):

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import widest_floating
+from xpnet.backend import quiet, widest_floating
 
 #: ``pullback(xp, g, y, *operands, **options)``.
 Pullback = Callable[..., Array]
@@ -239,7 +239,7 @@ def _matmul_right(xp: Any, g: Array, y: Array, a: Array, b: Array) -> Array:
     return unbroadcast(xp, found[..., 0] if b.ndim == 1 else found, b)
 
 
-MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=operator.matmul, spreads=True)
+MATMUL = _add("matmul", _matmul_left, _matmul_right, symbol="@", compute=quiet(operator.matmul), spreads=True)
 MATRIX_TRANSPOSE = _add("matrix_transpose", lambda xp, g, y, x: xp.matrix_transpose(g), symbol="T")
 
 # --- over axes ---------------------------------------------------------------------------------------------------

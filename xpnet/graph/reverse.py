@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, namespace
+from xpnet.backend import describe, namespace, quiet
 from xpnet.graph.operations import unbroadcast
 from xpnet.graph.wrapper import NUMBERS, Wrapper, first_inside, node
 
@@ -38,6 +38,7 @@ class Ancestry:
         self.order = [found[serial] for serial in sorted(found, reverse=True)]
 
 
+@quiet
 def sweep(
     order: list[Wrapper], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
 ) -> Gradients:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params
-from xpnet.backend import namespace
+from xpnet.backend import namespace, quiet
 from xpnet.initializers import zeros
 from xpnet.validation import check_count
 
@@ -45,16 +45,19 @@ class Affine:
         (W, W_shape), (b, b_shape) = self.shapes.items()
         return {W: weight_init(rng, W_shape), b: zeros(rng, b_shape)}
 
+    @quiet
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = namespace(x).matmul(self._rows(x), params["W" + self.tag])
         y += params["b" + self.tag]  # y is ours: in place where arrays allow it, a rebinding where not
         return y, x
 
+    @quiet
     def backward(self, params: Params, x: Array, dy: Array) -> tuple[Array, Params]:
         xp = namespace(dy)
         dx = xp.matmul(dy, xp.matrix_transpose(params["W" + self.tag]))
         return dx if x.ndim == 2 else xp.reshape(dx, x.shape), self.parameter_gradients(params, x, dy)
 
+    @quiet
     def parameter_gradients(self, params: Params, x: Array, dy: Array) -> Params:
         xp = namespace(dy)
         dW = xp.matmul(xp.matrix_transpose(self._rows(x)), dy)

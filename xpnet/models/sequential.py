@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import Backend, check_same_backend, dtype_name, get_backend, namespace
+from xpnet.backend import Backend, check_same_backend, dtype_name, get_backend, namespace, quiet
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, initializers_of
 from xpnet.losses import SoftmaxWithLoss
@@ -77,12 +77,14 @@ class Sequential:
         }
         self.params: Params = self.moved(drawn)
 
+    @quiet
     def forward(self, params: Params, x: Array) -> Array:
         """Scores of x, as a pure function of the parameters; nothing is checked."""
         for layer in self.layers.values():
             x, _ = layer.forward(params, x)
         return x
 
+    @quiet
     def value_and_grad(self, params: Params, x: Array, t: Array) -> tuple[Array, Params]:
         """The loss of a batch and its gradients by name, as a pure function; nothing is checked, nothing is read back.
 
@@ -121,6 +123,7 @@ class Sequential:
             return self.forward(self.params, x[None, :])[0, ...]
         return self.forward(self.params, x)
 
+    @quiet
     def loss(self, x: Array, t: Array) -> Array:
         """The loss of a batch as a 0-d array; x and t as :meth:`gradient` takes them."""
         x, t = self.as_batch(x, t)
@@ -139,6 +142,7 @@ class Sequential:
             raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
         return found
 
+    @quiet
     def evaluate(
         self, params: Params, x: Array, t: Array, prepare: Prepare | None = None
     ) -> tuple[float, float | None]:
@@ -179,6 +183,7 @@ class Sequential:
         x, t = self.as_batch(x, t)
         return self.value_and_grad(self.params, x, t)[1]
 
+    @quiet
     def numerical_gradient(
         self, x: Array, t: Array, *, h: float | None = None, max_bytes: int | None = None, progress: bool = True
     ) -> Params:
@@ -222,7 +227,7 @@ class Sequential:
             CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
                 this network; each difference is listed.
         """
-        self.params = self.moved(files.load(self, path))
+        self.params = files.load(self, path)
 
     def own_params(self) -> Params:
         """The parameters as training takes them, also if somebody assigned others: in this network's dtype.

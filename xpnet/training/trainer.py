@@ -145,7 +145,7 @@ class Trainer:
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
-            np.errstate(over="ignore", invalid="ignore"),
+            np.errstate(all="ignore"),
             deferred_interrupt() as interrupted,
             ExitStack() as ends,
         ):
@@ -171,7 +171,7 @@ class Trainer:
         checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
-        """Raise what :meth:`save` would raise, as far as it can be known before, and write nothing."""
+        """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
         checkpoint.check(self, path)
 
     @classmethod
