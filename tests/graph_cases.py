@@ -174,6 +174,7 @@ CASES: dict[str, Case] = {
     "asarray": Case(
         lambda xp, x: xp.asarray(x) * xp.asarray(2.0 * x, dtype=x.dtype), ((2, 3),), without=("torch",)
     ),  # it warns
+    "full_like": Case(lambda xp, x, y: xp.full_like(x, y) * x, ((2, 3), ()), without=("strict", "torch")),
     "astype": Case(lambda xp, x: xp.astype(x, xp.float64) * x, ((2, 3),)),
     "reshape": Case(lambda xp, x: xp.reshape(x, (3, -1)), ((2, 3, 2),)),
     "expand_dims": Case(lambda xp, x: xp.expand_dims(xp.expand_dims(x, axis=-1), axis=1), ((2, 3),)),

@@ -50,6 +50,13 @@ REFUSED = {
     "complex operand": (lambda v, xp: v * xp.astype(v.value, xp.complex128), TypeError, "complex128.*real numbers"),
     "complex number": (lambda v, xp: 2j * v, TypeError, "complex.*real numbers"),
     "made complex": (lambda v, xp: xp.astype(v, xp.complex64), TypeError, "does not become complex64"),
+    "array of variables": (
+        lambda v, xp: xp.asarray([[v[0], 1.0]]),
+        TypeError,
+        r"lists of variables, stack\(\[x, y\]\)",
+    ),
+    "array full of one": (lambda v, xp: xp.full((2,), v[0]), TypeError, "full is not recorded"),
+    "range up to one": (lambda v, xp: xp.linspace(0.0, v[1], 3), TypeError, "linspace is not recorded"),
     "an option": (lambda v, xp: xp.sum(v, where=True), TypeError, "sum .*options axis, dtype, keepdims; got where"),
     "too few": (lambda v, xp: xp.add(v), TypeError, "add takes 2 arrays, got 1"),
     "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are"),

@@ -193,6 +193,8 @@ class Recording(ModuleType):
     # --- functions that make arrays, and ask about them ----------------------------------------------------------
 
     def asarray(self, x: Any, dtype: Any = None, **options: Any) -> Array:
+        if isinstance(x, list | tuple) and _holds_variable(x):
+            raise TypeError("asarray is not recorded for lists of variables, stack([x, y]) is")
         if not isinstance(x, Wrapper):
             return self.library.asarray(x, dtype=dtype, **options)
         return x if dtype is None or dtype == x.dtype else self.astype(x, dtype)
@@ -213,7 +215,9 @@ class Recording(ModuleType):
     def ones_like(self, x: Array, **options: Any) -> Array:
         return self.library.ones_like(_value(x), **options)
 
-    def full_like(self, x: Array, fill_value: float, **options: Any) -> Array:
+    def full_like(self, x: Array, fill_value: Any, **options: Any) -> Array:
+        if isinstance(fill_value, Wrapper):
+            return self.zeros_like(x, **options) + fill_value
         return self.library.full_like(_value(x), fill_value, **options)
 
     def empty_like(self, x: Array, **options: Any) -> Array:
@@ -335,7 +339,7 @@ def _value(x: Any) -> Any:
 
 
 def _holds_variable(x: Any) -> bool:
-    return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(isinstance(y, Wrapper) for y in x))
+    return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(map(_holds_variable, x)))
 
 
 def _not_recorded(label: str) -> str:
