@@ -59,7 +59,7 @@ UNARY = {
 }
 BINARY = {
     **dict.fromkeys(["add", "subtract", "multiply", "maximum", "minimum", "logaddexp", "hypot", "atan2"], ANY),
-    **dict.fromkeys(["divide", "pow"], POSITIVE),
+    **dict.fromkeys(["divide", "pow", "remainder"], POSITIVE),
 }
 #: Shapes that broadcast; the first three are enough where each is compiled.
 SPREAD = [((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), (3,)), ((2, 3), (2, 3)), ((2, 3), ()), ((2, 1, 3), (2, 1)), ((), ())]
@@ -111,6 +111,7 @@ NUMBERS = {
     "-x": lambda x: -x,
     "+x": lambda x: +x,
     "abs(x)": abs,
+    "x % 0.3": lambda x: x % 0.3,
 }
 CASES: dict[str, Case] = {
     **{name: Case(method(name), ((2, 3),), *domain) for name, domain in UNARY.items()},
@@ -125,6 +126,9 @@ CASES: dict[str, Case] = {
         )
         for name, f in NUMBERS.items()
     },
+    "operator 2 % x": Case(
+        lambda xp, x: 2 % x, ((2, 3),), 0.5, 2, without=("torch",), costly=True
+    ),  # it has no derivative
     "operators": Case(lambda xp, x, y: (x + y) * (x - y) / (x * y) + x**y, ((2, 1), (3,)), 0.5, 2),
     "T": Case(lambda xp, x, y: x.T * y, ((2, 3), (3, 2))),
     "mT": Case(lambda xp, x: x.mT, ((2, 2, 3),)),
@@ -170,6 +174,7 @@ CASES: dict[str, Case] = {
     "asarray": Case(
         lambda xp, x: xp.asarray(x) * xp.asarray(2.0 * x, dtype=x.dtype), ((2, 3),), without=("torch",)
     ),  # it warns
+    "full_like": Case(lambda xp, x, y: xp.full_like(x, y) * x, ((2, 3), ()), without=("strict", "torch")),
     "astype": Case(lambda xp, x: xp.astype(x, xp.float64) * x, ((2, 3),)),
     "reshape": Case(lambda xp, x: xp.reshape(x, (3, -1)), ((2, 3, 2),)),
     "expand_dims": Case(lambda xp, x: xp.expand_dims(xp.expand_dims(x, axis=-1), axis=1), ((2, 3),)),
@@ -195,6 +200,7 @@ FLAT = {
     "less_equal": lambda xp, x, y: x <= y,
     "greater": lambda xp, x, y: x > y,
     "greater_equal": lambda xp, x, y: x >= y,
+    "floor_divide": lambda xp, x, y: x // y,
     "logical_and": lambda xp, x, y: (x > 0) & (y > 0),
     "logical_or": lambda xp, x, y: (x > 0) | (y > 0),
     "logical_xor": lambda xp, x, y: (x > 0) ^ (y > 0),
@@ -207,7 +213,7 @@ FLAT = {
     **{n: lambda xp, x, y, n=n: getattr(xp, n)(x > 0, axis=0) for n in ("any", "all")},
 }
 #: What nobody calls: met in gradients of gradients.
-INSIDE_GRADIENTS = {"put_slice", "same"}
+INSIDE_GRADIENTS = {"put_rows", "put_slice", "same"}
 
 #: f at points where it has no derivative, or a corner; what jax.grad says there
 CORNERS = {

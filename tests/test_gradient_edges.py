@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xpnet import Sequential, TwoLayerNet, check_gradient, gradient_descent, namespace, numerical_gradient, plotting
+from xpnet import (
+    Sequential,
+    TwoLayerNet,
+    check_gradient,
+    get_backend,
+    gradient_descent,
+    namespace,
+    numerical_gradient,
+    plotting,
+    use_backend,
+)
 from xpnet.layers import Affine, ReLU, Sigmoid
 from xpnet.losses import SumSquaredError
 
@@ -100,7 +110,7 @@ def test_a_gradient_too_large_for_its_dtype(training_backend, array):
 
 @pytest.mark.parametrize("gradient", [lambda x: 2 * x[0], lambda x: x[None, :], lambda x: None])
 def test_a_gradient_of_another_shape(gradient, training_backend, array):
-    with pytest.raises(ValueError, match=r"gradient returned an array .*expected \(2,\), the shape of x0"):
+    with pytest.raises(ValueError, match=r"gradient returned an? (array|value) .*expected \(2,\), the shape of x0"):
         gradient_descent(lambda x: namespace(x).sum(x * x), array([3.0, 1.0]), gradient=gradient, steps=2)
 
 
@@ -170,3 +180,95 @@ def test_a_whole_descent_can_be_drawn(array):
 def test_histograms_of_what_hardly_varies(values):
     ax = plotting.activation_histograms({"Relu1": np.asarray(values)})
     assert len(ax.child_axes) == 1
+
+
+def cube(x):
+    return namespace(x).sum(x * x * x)
+
+
+@pytest.mark.parametrize(
+    ("point", "dtype"),
+    [
+        (2, "float64"),
+        (2.0, "float64"),
+        (np.float64(2), "float64"),
+        (np.float32(2), "float32"),
+        (np.float16(2), "float16"),
+        (np.int8(2), "float64"),
+        (np.asarray(2.0), "float64"),
+    ],
+)
+def test_points_that_are_numbers(point, dtype):
+    slope = numerical_gradient(cube, point)
+    assert (slope.shape, slope.dtype) == ((), dtype)
+    assert float(slope) == pytest.approx(12, rel=1e-8)
+    found = gradient_descent(cube, point, lr=0.125, steps=1)
+    assert (found.x.shape, found.path.shape, found.x.dtype) == ((), (2,), dtype)
+    assert found.path.tolist() == pytest.approx([2, 0.5], rel=1e-7)
+
+
+def test_numbers_become_arrays_of_the_backend_selected(training_backend):
+    with use_backend(training_backend):
+        slope = numerical_gradient(cube, 2.0)
+        assert namespace(slope) is training_backend.xp
+        assert namespace(gradient_descent(cube, 2, lr=0.125, steps=1).x) is training_backend.xp
+
+
+@pytest.mark.parametrize(
+    ("point", "error", "message"),
+    [
+        (True, TypeError, "is True, expected real floating-point numbers"),
+        (2j, TypeError, "is 2j, expected real"),
+        ([1.0], TypeError, r"of type list; make one first: numpy\.asarray"),
+        (10**400, ValueError, "too large for float64"),
+        (np.nan, ValueError, "has NaN"),
+    ],
+)
+def test_points_that_are_none(point, error, message):
+    for function in (numerical_gradient, gradient_descent):
+        with pytest.raises(error, match=message):
+            function(cube, point)
+
+
+@pytest.mark.parametrize("odd", ["big-endian", "reversed", "read-only", "in columns"])
+def test_points_that_lie_otherwise(odd, rng):
+    host = rng.uniform(0.5, 1.5, (2, 3))
+    x = {"big-endian": host.astype(">f8"), "reversed": host[::-1, ::-1], "in columns": np.asfortranarray(host)}.get(
+        odd, host
+    )
+    x.setflags(write=False)
+    for batch in (None, 4):
+        slope = numerical_gradient(lambda x: (x**3).sum(axis=(-1, -2)), x, batch=batch)
+        assert slope.dtype == x.dtype
+        np.testing.assert_allclose(slope, 3 * x**2, rtol=1e-8)
+    found = gradient_descent(cube, x, lr=0.1, steps=1)
+    np.testing.assert_allclose(found.x, x - 0.3 * x**2, rtol=1e-7)
+
+
+def test_what_f_computed_with_is_not_kept_by_its_library(backend):
+    if backend.name == "torch":
+        W = backend.asarray([1.0, 2.0]).requires_grad_()
+        slope = numerical_gradient(lambda x: (x * x * W).sum(), backend.asarray([3.0, 4.0]))
+        assert not slope.requires_grad
+        assert slope.tolist() == pytest.approx([6, 16], rel=1e-8)
+        for gradient in (None, lambda x: 2 * x * W):
+            found = gradient_descent(lambda x: (x * x * W).sum(), slope, lr=0.125, steps=2, gradient=gradient)
+            assert not found.path.requires_grad
+            np.testing.assert_allclose(found.x.numpy(), [6 * 0.75**2, 4], rtol=1e-8)
+
+
+def test_f_that_gives_a_number_of_numpy(training_backend, array):
+    x = array([3.0, 4.0])
+    slope = numerical_gradient(lambda x: np.float64(float(x[0]) ** 2 + float(x[1])), x)
+    np.testing.assert_allclose(training_backend.to_numpy(slope), [6, 1], rtol=1e-8)
+
+
+def test_gradients_that_are_no_real_arrays_of_the_library(training_backend, array):
+    x = array([3.0, 1.0])
+    other = get_backend("strict" if training_backend.name != "strict" else "numpy")
+    with pytest.raises(TypeError, match=rf"gradient returned a {other.name} array.*{training_backend.name}"):
+        gradient_descent(cube, x, gradient=lambda _: other.asarray(np.ones(2)), steps=1)
+    with pytest.raises(TypeError, match="gradient returned complex128"):
+        gradient_descent(cube, x, gradient=lambda x: array([1.0, 2.0], "complex128"), steps=1)
+    path = gradient_descent(cube, array(2.0), lr=0.5, gradient=lambda x: np.float64(3), steps=1).path
+    assert training_backend.to_numpy(path).tolist() == [2, 0.5]

@@ -11,7 +11,7 @@ import pytest
 
 from xpnet import get_backend, use_backend
 from xpnet.backend import namespace
-from xpnet.graph import Variable, constant, grad, variable
+from xpnet.graph import Variable, constant, draw, grad, group, variable
 
 
 def total(x):
@@ -22,13 +22,48 @@ REFUSED = {
     "sort": (lambda v, xp: xp.sort(v), TypeError, "sort is not recorded; these are: abs, .*zeros_like, and slices"),
     "assignment": (lambda v, xp: v.__setitem__(0, 1), TypeError, "cannot be assigned into.*where"),
     "a method": (lambda v, xp: v.sum(), AttributeError, r"no attribute 'sum'.*namespace\(v\)\.sum\(v\)"),
+    "another option of a deviation": (lambda v, xp: xp.std(v, ddof=1), TypeError, "correction .*ddof.*; got ddof"),
+    "exact sum": (lambda v, xp: xp.sum(v, dtype=xp.int64), TypeError, "floating-point dtypes, got int64"),
+    "item": (lambda v, xp: v.item(), AttributeError, r"no attribute 'item'; v\.value is its array, and float\(v\)"),
+    "detach": (lambda v, xp: v.detach(), AttributeError, r"constant\(v\) is its value"),
+    "rounded": (lambda v, xp: round(xp.sum(v), 2), TypeError, r"f'{v:\.3f}' shows"),
+    "format of a vector": (lambda v, xp: f"{v:.2f}", TypeError, r"'\.2f' is for one number.*\(2,\)"),
+    "true": (lambda v, xp: v[True], TypeError, "this index is True, of type bool"),
+    "false among others": (lambda v, xp: v[0, False], TypeError, "this index is False, of type bool"),
+    "true of a library": (lambda v, xp: v[xp.any(v.value > 0)], TypeError, "an array of bool"),
+    "whole float": (lambda v, xp: v[xp.sum(v.value)], TypeError, "this index is"),
+    "out of bounds": (lambda v, xp: v[2], IndexError, r"index 2 is out of bounds for axis 0 of shape \(2,\)"),
+    "out of bounds below": (lambda v, xp: v[None, ..., -3], IndexError, "index -3 is out of bounds for axis 0"),
+    "rows of a number": (lambda v, xp: xp.sum(v)[xp.arange(1)], IndexError, "without axes has no rows"),
+    "rows that are floats": (lambda v, xp: xp.take(v, v.value, axis=0), TypeError, "indices are integers.*float64"),
+    "rows in a list": (lambda v, xp: xp.take(v, [0], axis=0), TypeError, "an array, along.*of type list"),
+    "rows along no axis": (lambda v, xp: xp.take(v, xp.arange(1), axis=1), IndexError, r"axis 1 .*\(2,\)"),
+    "a name": (lambda v, xp: variable(v.value, 1), TypeError, "name is 1, expected text"),
+    "a name of bytes": (lambda v, xp: constant(v, b"x"), TypeError, "name is b'x', expected text"),
+    "a name afterwards": (lambda v, xp: setattr(v, "name", 1), TypeError, "name is 1, expected text"),
+    "a group's name": (lambda v, xp: group(1).__enter__(), TypeError, "name of a group is 1, expected text"),
+    "what to unfold": (lambda v, xp: draw(xp.sum(v), unfold=1), TypeError, "unfold is 1, expected True, False"),
+    "variable of a bool": (lambda v, xp: variable(True), TypeError, "True has no derivatives"),
+    "variable that is huge": (lambda v, xp: variable(10**400), ValueError, "too large for float64"),
+    "variable that is complex": (lambda v, xp: variable(1j), TypeError, "complex.*real numbers"),
+    "complex constant": (lambda v, xp: constant(xp.astype(v.value, xp.complex128)), TypeError, "complex128"),
+    "complex operand": (lambda v, xp: v * xp.astype(v.value, xp.complex128), TypeError, "complex128.*real numbers"),
+    "complex number": (lambda v, xp: 2j * v, TypeError, "complex.*real numbers"),
+    "made complex": (lambda v, xp: xp.astype(v, xp.complex64), TypeError, "does not become complex64"),
+    "array of variables": (
+        lambda v, xp: xp.asarray([[v[0], 1.0]]),
+        TypeError,
+        r"lists of variables, stack\(\[x, y\]\)",
+    ),
+    "array full of one": (lambda v, xp: xp.full((2,), v[0]), TypeError, "full is not recorded"),
+    "range up to one": (lambda v, xp: xp.linspace(0.0, v[1], 3), TypeError, "linspace is not recorded"),
     "an option": (lambda v, xp: xp.sum(v, where=True), TypeError, "sum .*options axis, dtype, keepdims; got where"),
     "too few": (lambda v, xp: xp.add(v), TypeError, "add takes 2 arrays, got 1"),
     "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are"),
     "float": (lambda v, xp: v[1.0], TypeError, "indexed with integers, slices.*of type float"),
     "text": (lambda v, xp: v["a"], TypeError, "of type str"),
     "a list": (lambda v, xp: v[[0, 1]], TypeError, "of type list"),
-    "a comparison": (lambda v, xp: v[v > 0], TypeError, "indexed with integers"),
+    "a comparison": (lambda v, xp: v[v > 0], TypeError, r"indexed with integers.*an array of bool, shape \(2,\)"),
     "list operand": (lambda v, xp: v * [1.0, 2.0], TypeError, "of type list"),
     "variable of variable": (lambda v, xp: variable(v), TypeError, r"is a variable already.*constant\(v\)"),
     "variable of a list": (lambda v, xp: variable([1.0]), TypeError, "expected an array.*of type list"),
@@ -125,6 +160,39 @@ def test_bitwise(rng):
         except TypeError:
             continue
         np.testing.assert_array_equal(found, f(n))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (np.fft.fft, "^fft.fft is not recorded; these are: abs"),
+        (np.linalg.norm, r"^linalg.norm is not recorded; sqrt\(sum\(x \* x\)\) does the same"),
+        (np.linalg.inv, "^linalg.inv is not recorded"),
+        (lambda v: namespace(v).linalg.trace(v), "^linalg.trace is not recorded"),
+        (lambda v: namespace(v).fft.fft(v), "^fft.fft is not recorded"),
+        (lambda v: namespace(v).linalg.nosuch(v), "^linalg.nosuch is not recorded"),
+        (np.outer, r"^outer is not recorded; x\[:, None\] \* y does"),
+        (np.sort, "^sort is not recorded"),
+        (np.cbrt, "^cbrt is not recorded"),
+        (lambda v: np.random.default_rng(0).normal(v), r"not converted to an array.*v\.value"),
+    ],
+)
+def test_functions_that_are_not_recorded_are_named(call, message):
+    v = variable(np.eye(2))
+    with pytest.raises((TypeError, AttributeError), match=message):
+        call(v) if call is not np.outer else call(v, v)
+
+
+def test_functions_in_folders_of_a_library(training_backend, array, rng):
+    """What is recorded is so under the name that it has there; and without a variable the library computes."""
+    host = rng.normal(size=(2, 2))
+    v = variable(array(host))
+    if hasattr(training_backend.xp, "linalg"):
+        product = namespace(v).linalg.matmul(v, v)
+        assert isinstance(product, Variable)
+        np.testing.assert_allclose(training_backend.to_numpy(product.value), host @ host, rtol=1e-12)
+        found = namespace(v).linalg.trace(v.value)
+        assert float(found) == pytest.approx(np.trace(host))
 
 
 def test_broadcast_arrays_looks_at_shapes_alone(array):

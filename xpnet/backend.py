@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from contextvars import ContextVar
+from numbers import Integral, Real
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ __all__ = [
     "get_backend",
     "name_of",
     "namespace",
+    "number_as_array",
     "quiet",
     "traced",
     "use_backend",
@@ -100,6 +102,24 @@ def widest_floating(x: Array) -> Any:
     """float64 where the library has it on the device of x; else float32 (JAX until told otherwise, PyTorch on MPS)."""
     found = namespace(x).__array_namespace_info__().dtypes(device=device(x), kind="real floating")
     return found.get("float64", found["float32"])
+
+
+def number_as_array(x: Any) -> Any:
+    """A number as a 0-d array: of its library and dtype, or of the backend selected in the widest dtype; others as is.
+
+    Raises:
+        ValueError: an integer that is too large for float64.
+    """
+    if isinstance(x, bool) or not isinstance(x, Real):
+        return x
+    name = name_of(x)
+    backend = current_backend() if name is None else backend_class(name)()
+    if name is not None and not isinstance(x, Integral):
+        return backend.asarray(x)
+    try:
+        return backend.asarray(float(x), dtype_name(widest_floating(backend.asarray(0.0))))
+    except OverflowError:
+        raise ValueError("this integer is too large for float64") from None
 
 
 def host_number(x: Any) -> Array:

@@ -224,6 +224,13 @@ class Backend(ABC):
         x[index, ...] += rows
         return x
 
+    @staticmethod
+    def add_at(x: Array, index: Array, rows: Array) -> Array:
+        """x after ``x[index[k], ...] += rows[k, ...]`` for each k, so that an index may come twice; x is consumed."""
+        for k in range(index.shape[0]):  # the standard has no assignment to rows by an array of indices
+            x[int(index[k]), ...] += rows[k, ...]
+        return x
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
         return map(function, items)

@@ -54,6 +54,11 @@ class CupyBackend(Backend):
     def to_host(x: Array) -> np.ndarray:
         return CupyBackend.library().asnumpy(x)  # type: ignore[no-any-return]
 
+    @staticmethod
+    def add_at(x: Array, index: Array, rows: Array) -> Array:
+        CupyBackend.library().add.at(x, index, rows)
+        return x
+
     def synchronize(self) -> None:
         self.device.synchronize()
 

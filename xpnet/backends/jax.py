@@ -89,6 +89,8 @@ class JaxBackend(Backend):
     def add_rows(x: Array, index: Array, rows: Array) -> Array:
         return x.at[index].add(rows)
 
+    add_at = add_rows
+
     def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
         return self.library().jit(function)  # type: ignore[no-any-return]
 

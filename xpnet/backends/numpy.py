@@ -10,6 +10,7 @@ from contextvars import copy_context
 
 import numpy as np
 
+from xpnet._typing import Array
 from xpnet.backends.base import Backend, Item, Result, Step
 from xpnet.replay import RecordedStep
 
@@ -25,6 +26,11 @@ class NumpyBackend(Backend):
 
     def compile(self, step: Step) -> Step:
         return RecordedStep(step, self.xp)
+
+    @staticmethod
+    def add_at(x: Array, index: Array, rows: Array) -> Array:
+        np.add.at(x, index, rows)
+        return x
 
     @property
     def workers(self) -> int:

@@ -73,6 +73,10 @@ class TorchBackend(Backend):
         x = x.detach().cpu()
         return (x.float() if dtype_name(x.dtype) == "bfloat16" else x).numpy()  # type: ignore[no-any-return]
 
+    @staticmethod
+    def add_at(x: Array, index: Array, rows: Array) -> Array:
+        return x.index_add_(0, index, rows)
+
     def synchronize(self) -> None:
         if self.device.type != "cpu":
             getattr(self.library(), self.device.type).synchronize()

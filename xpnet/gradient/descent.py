@@ -9,9 +9,9 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array, Optimizer
-from xpnet.backend import describe, namespace, widest_floating
+from xpnet.backend import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
 from xpnet.errors import DivergedError
-from xpnet.gradient.numerical import CONSTANT, central_difference, check_point
+from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
 from xpnet.optimizers import SGD
 from xpnet.validation import check_count
 
@@ -42,7 +42,7 @@ def gradient_descent(
 
     Args:
         f: takes an array in the shape of x0, float64 as for :func:`xpnet.numerical_gradient`, and returns one number.
-        x0: where to start, a floating-point array of any shape; it is not written to.
+        x0: where to start, a floating-point array of any shape or a number; it is not written to.
         lr: the learning rate, positive.
         steps: how many steps to take, 1 or more.
         gradient: the gradient of f at a point; by default :func:`xpnet.numerical_gradient`.
@@ -64,6 +64,7 @@ def gradient_descent(
     >>> bool(abs(x).max() < 1e-9), path.shape
     (True, (101, 2))
     """
+    x0 = number_as_array(x0)
     check_point(x0, "x0")
     xp, steps = namespace(x0), check_count(steps, "steps")
     optimizer = SGD(lr=lr) if optimizer is None else optimizer
@@ -97,16 +98,22 @@ def gradient_descent(
 def _given(gradient: Callable[[Array], Array], x: Array) -> tuple[Array, bool]:
     """What a user's gradient is at x, in the shape and dtype of x."""
     xp = namespace(x)
-    slope = gradient(xp.asarray(x, copy=True))
-    if tuple(getattr(slope, "shape", ())) != tuple(x.shape):
-        found = f"of shape {tuple(slope.shape)}" if hasattr(slope, "shape") else describe(slope)
-        raise ValueError(f"gradient returned an array {found}, expected {tuple(x.shape)}, the shape of x0")
-    return xp.asarray(slope, dtype=x.dtype), False
+    slope = unrecorded(gradient(xp.asarray(x, copy=True)))
+    if isinstance(slope, Real):
+        slope = xp.asarray(float(slope), dtype=x.dtype, device=device(x))
+    if getattr(slope, "shape", None) != x.shape:
+        found = f"an array of shape {tuple(slope.shape)}" if hasattr(slope, "shape") else f"a value {describe(slope)}"
+        raise ValueError(f"gradient returned {found}, expected {tuple(x.shape)}, the shape of x0")
+    if name_of(slope) != name_of(x):
+        raise TypeError(f"gradient returned {describe(slope)}, and x0 is {describe(x)}; both have to be of one library")
+    if xp.isdtype(slope.dtype, "complex floating"):
+        raise TypeError(f"gradient returned {dtype_name(slope.dtype)}, expected real numbers")
+    return xp.astype(slope, x.dtype), False
 
 
 def _value(f: Callable[[Array], Any], x: Array) -> float:
     """f at x, in the dtype in which the numerical gradient calls it."""
-    value = f(namespace(x).astype(x, widest_floating(x), copy=True))
+    value = unrecorded(f(namespace(x).astype(x, widest_floating(x), copy=True)))
     if getattr(value, "shape", ()) != ():
         raise ValueError(
             f"f returned an array of shape {tuple(value.shape)}, expected one number; xp.sum(...) makes one"

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, widest_floating
+from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
 from xpnet.validation import check_count, check_positive
 
 #: How much memory a stack of points may take, in bytes.
@@ -38,7 +38,8 @@ def numerical_gradient(
     Args:
         f: takes an array in the shape of x, on its backend and device, and returns one number: a 0-d array or a Python
             float. It is given copies; x is never written to.
-        x: a floating-point array of any shape.
+        x: a floating-point array of any shape; or a number, which becomes a 0-d array, of the backend selected if it is
+            Python's.
         h: the step, used as given for every entry. By default eps^(1/3) max(1, |x_i|) for entry i, with the eps of the
             dtype that f is called with: 6.1e-6 in float64, 4.9e-3 in float32, as long as x_i is no larger than 1.
         batch: f takes a stack (batch, ...) of this many points in the shape of x, and returns as many values (batch,).
@@ -48,8 +49,9 @@ def numerical_gradient(
         An array of the shape, dtype, backend and device of x.
 
     Raises:
-        TypeError: x is no array, or has integers or booleans in it, which would round the step away; f returns no
-            number, an array of another backend, or (unless h is given) numbers of less precision than it was given.
+        TypeError: x is no array and no number, or has integers or booleans in it, which would round the step away; f
+            returns no number, an array of another backend, or (unless h is given) numbers of less precision than it was
+            given.
         ValueError: x is empty or not finite; h is not positive, or so small that x + h is x; f does not return one
             number a point, or mixes the points of a stack; f is NaN or infinite, and the message says at which entry;
             the gradient is too large for the dtype of x.
@@ -77,6 +79,7 @@ def central_difference(
     max_bytes: int = MAX_BYTES,
 ) -> tuple[Array, bool]:
     """What :func:`numerical_gradient` returns, and whether f had the same value everywhere."""
+    x = number_as_array(x)
     check_point(x)
     xp = namespace(x)
     point = xp.reshape(xp.astype(x, widest_floating(x)), (-1,))
@@ -107,6 +110,8 @@ def central_difference(
 
 def check_point(x: Array, name: str = "x") -> None:
     """Raise unless a gradient at x makes sense: a floating-point array, not empty, finite."""
+    if isinstance(x, bool | complex):
+        raise TypeError(f"{name} is {x!r}, expected real floating-point numbers, float64 for example")
     xp = namespace(x)
     if getattr(x, "requires_grad", False):
         raise TypeError(f"{name} has its library record gradients (requires_grad); give {name}.detach()")
@@ -121,6 +126,11 @@ def check_point(x: Array, name: str = "x") -> None:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: there is nothing in it to move")
     if not bool(xp.all(xp.isfinite(x))):
         raise ValueError(f"{name} has NaN or infinity in it, so there is no gradient there")
+
+
+def unrecorded(x: Any) -> Any:
+    """x without what its library may have recorded: it would keep all that was computed, step after step."""
+    return x.detach() if getattr(x, "requires_grad", False) else x
 
 
 def step_size(x: Array, h: float | None) -> Array | float:
@@ -214,7 +224,8 @@ class _Calls:
 
     def _value(self, value: Any, shape: tuple[int, ...], wanted: str) -> Array:
         dtype = self.point.dtype
-        if not hasattr(value, "shape"):
+        value = unrecorded(value)
+        if not hasattr(value, "shape") or (isinstance(value, float) and name_of(value) != name_of(self.x)):
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise TypeError(f"f returned {value!r:.80}, {describe(value)}, expected {wanted}")
             value = self.xp.asarray(float(value), dtype=dtype, device=device(self.x))

@@ -16,6 +16,7 @@ from xpnet.graph.leaves import constant, variable
 from xpnet.graph.mermaid import mermaid
 from xpnet.graph.scene import Scene
 from xpnet.graph.staging import scene_of
+from xpnet.graph.taken import check_taken
 from xpnet.graph.text import text
 from xpnet.graph.variable import Variable
 from xpnet.storage import file_path_of, write_bytes
@@ -150,8 +151,16 @@ def draw(
             f"y has shape {y.shape}, and derivatives start from one number; reduce it with sum or mean, "
             f"give a seed, or draw(y, backward=False)"
         )
+    if not isinstance(unfold, bool | str) and not all(isinstance(name, str) for name in _each(unfold)):
+        raise TypeError(f"unfold is {unfold!r:.80}, expected True, False, or names of groups")
+    if backward:
+        check_taken(y)
     names = [unfold] if isinstance(unfold, str) else unfold
     return Drawing(scene_of(y, forward=forward, backward=backward, seed=seed, unfold=names))
+
+
+def _each(names: Any) -> Any:
+    return names if isinstance(names, Collection) else (names,)
 
 
 class _Grouped:

@@ -24,7 +24,12 @@ def group(name: str) -> Iterator[None]:
     """What is recorded inside of such a ``with`` block is drawn as one box of this name.
 
     Of groups inside each other the outer one counts.
+
+    Raises:
+        TypeError: a name that is no text.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a group is {name!r:.80}, expected text, 'Affine1' for example")
     token = current.set(current.get() or Group(name))
     try:
         yield

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import current_backend, dtype_name, get_backend, name_of, namespace, widest_floating
-from xpnet.graph.variable import Variable, kind_of
-from xpnet.graph.wrapper import NUMBERS, node
+from xpnet.backend import dtype_name, namespace, number_as_array
+from xpnet.graph.taken import Seen, note_number
+from xpnet.graph.variable import Variable, check_operand, kind_of
+from xpnet.graph.wrapper import check_name, node
 
 
 def variable(value: Array | float, name: str | None = None) -> Variable:
@@ -19,7 +20,9 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
         name: what a picture calls it.
 
     Raises:
-        TypeError: integers, complex numbers, a list, a variable, or an array that its own library records.
+        TypeError: an array of integers, complex numbers, a list, a variable, an array that its own library records, or
+            a name that is no text.
+        ValueError: a number that is too large for float64.
 
     >>> apple, number = variable(100, "apple"), variable(2, "number")
     >>> cost = apple * number
@@ -29,15 +32,15 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     """
     if isinstance(value, Variable):
         raise TypeError("this is a variable already; constant(v) is its value, cut off from what it was computed from")
+    if isinstance(value, bool):
+        raise TypeError(f"a variable is a floating-point number; {value} has no derivatives")
     array = _array(value)
     if not namespace(array).isdtype(array.dtype, "real floating"):
         raise TypeError(
             f"a variable of dtype {dtype_name(array.dtype)} has no derivatives; make it floating-point first, "
             f"xp.astype(x, xp.float64), or a constant(x)"
         )
-    if getattr(array, "requires_grad", False):
-        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
-    return node(kind_of(array), array, True, name)
+    return node(kind_of(array), array, True, check_name(name))
 
 
 def constant(value: Array | float, name: str | None = None) -> Variable:
@@ -48,16 +51,16 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
     in pictures. The constant of a variable is its value, cut off from what it was computed from.
     """
     if isinstance(value, Variable):
-        return node(type(value), value.value, False, name)
+        return node(type(value), value.value, False, check_name(name))
     array = _array(value)
-    return node(kind_of(array), array, False, name)
+    made = node(kind_of(array), array, False, check_name(name))
+    if Seen.any and not isinstance(value, int):
+        note_number(made, value)
+    return made
 
 
 def _array(value: Any) -> Array:
-    if not isinstance(value, NUMBERS):
-        namespace(value)
-        return value
-    if name := name_of(value):  # a number of some library, and not of Python
-        return get_backend(name).asarray(value)
-    backend = current_backend()
-    return backend.asarray(float(value), dtype_name(widest_floating(backend.asarray(0.0))))
+    check_operand(value)
+    array = number_as_array(float(value) if isinstance(value, bool) else value)
+    namespace(array)
+    return array

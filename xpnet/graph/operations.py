@@ -10,12 +10,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import log, nan, prod
+from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import device, quiet
+from xpnet.backend import quiet, widest_floating
 
 #: ``pullback(xp, g, y, *operands, **options)``.
 Pullback = Callable[..., Array]
@@ -66,10 +67,43 @@ def unbroadcast(xp: Any, g: Array, x: Array) -> Array:
     if g.shape != x.shape:
         added = g.ndim - x.ndim
         axes = (*range(added), *(i + added for i, n in enumerate(x.shape) if n == 1))
-        g = xp.sum(g, axis=axes if len(axes) > 1 else axes[0], keepdims=not added)
+        wide = _sums_in(xp, g, prod(g.shape) // max(1, prod(x.shape)))
+        g = xp.sum(g, axis=axes if len(axes) > 1 else axes[0], dtype=wide, keepdims=not added)
         if added and len(axes) > added:
             g = xp.reshape(g, x.shape)
     return g if g.dtype == x.dtype else xp.astype(g, x.dtype)
+
+
+#: Libraries that add up one after the other lose a digit of float32 from so many entries on.
+MANY = 1000
+
+
+def widened(xp: Any, x: Array) -> Array:
+    """x in float32 if its dtype is narrower: one with a step of 2 from 2048 on adds up and counts no further."""
+    return xp.astype(x, xp.float32) if _is_narrow(xp, x.dtype) else x
+
+
+@cache
+def _is_narrow(xp: ModuleType, dtype: Any) -> bool:
+    return int(xp.finfo(dtype).bits) < 32
+
+
+def _sums_in(xp: Any, g: Array, count: int) -> Any:
+    """The dtype that so many entries of g are added up in; None for its own."""
+    if count > MANY:
+        return widest_floating(g)
+    return xp.float32 if _is_narrow(xp, g.dtype) else None
+
+
+def _per(xp: Any, g: Array, count: Array | int) -> Array:
+    """g / count in the dtype of g, for a count that this need not hold."""
+    shared = widened(xp, g) / count
+    return shared if shared.dtype == g.dtype else xp.astype(shared, g.dtype)
+
+
+def _as_floating(xp: Any, x: Array, like: Array) -> Array:
+    """x in the dtype of ``like`` if it has integers, which wrap around where they are computed with, or booleans."""
+    return x if xp.isdtype(x.dtype, "real floating") else xp.astype(x, like.dtype)
 
 
 # --- elementwise, two operands -----------------------------------------------------------------------------------
@@ -78,18 +112,20 @@ def unbroadcast(xp: Any, g: Array, x: Array) -> Array:
 def _power_base(xp: Any, g: Array, y: Array, a: Array, b: Any) -> Array:
     if isinstance(b, int | float):
         return g * (2 * a if b == 2 else b * a ** (b - 1)) if b else xp.zeros_like(g)
+    b = _as_floating(xp, b, y)
     return g * xp.where(b == 0, xp.zeros_like(y), b * a ** xp.where(b == 0, xp.ones_like(b), b - 1))
 
 
 def _power_exponent(xp: Any, g: Array, y: Array, a: Any, b: Array) -> Array:
     if isinstance(a, int | float):
         return g * y * (log(a) if a > 0 else 0.0 if a == 0 else nan)
+    a = _as_floating(xp, a, y)
     return g * y * xp.log(xp.where(a == 0, xp.ones_like(a), a))  # 0^b stays 0 around b > 0
 
 
 def _share(xp: Any, g: Array, y: Array, mine: Any, other: Any) -> Array:
     """g where this operand is the larger or smaller one; half of it at a tie, as from either side."""
-    return g * (0.5 * (xp.astype(mine == y, g.dtype) + xp.astype(other != y, g.dtype)))
+    return xp.where(mine != y, xp.zeros_like(g), xp.where(other == y, 0.5 * g, g))
 
 
 def _first(xp: Any, g: Array, y: Array, a: Any, b: Any) -> Array:
@@ -98,6 +134,12 @@ def _first(xp: Any, g: Array, y: Array, a: Any, b: Any) -> Array:
 
 def _second(xp: Any, g: Array, y: Array, a: Any, b: Any) -> Array:
     return _share(xp, g, y, b, a)
+
+
+def _turned(xp: Any, g: Array, a: Array, b: Array) -> Array:
+    """g a / (a² + b²), where the squares of what can be held cannot."""
+    length = xp.hypot(a, b)
+    return g * (a / length / length)
 
 
 def _binary(name: str, symbol: str, compute: Any, *pullbacks: Pullback | None) -> Operation:
@@ -109,17 +151,15 @@ SUBTRACT = _binary("subtract", "-", operator.sub, lambda xp, g, y, a, b: g, lamb
 MULTIPLY = _binary("multiply", "*", operator.mul, lambda xp, g, y, a, b: g * b, lambda xp, g, y, a, b: g * a)
 DIVIDE = _binary("divide", "/", operator.truediv, lambda xp, g, y, a, b: g / b, lambda xp, g, y, a, b: -g * (y / b))
 POW = _binary("pow", "**", operator.pow, _power_base, _power_exponent)
+REMAINDER = _binary(
+    "remainder", "%", operator.mod, lambda xp, g, y, a, b: g, lambda xp, g, y, a, b: -g * xp.floor_divide(a, b)
+)
+FLOOR_DIVIDE = _binary("floor_divide", "//", operator.floordiv)
 _binary("maximum", "", None, _first, _second)
 _binary("minimum", "", None, _first, _second)
 _binary("logaddexp", "", None, lambda xp, g, y, a, b: g * xp.exp(a - y), lambda xp, g, y, a, b: g * xp.exp(b - y))
 _binary("hypot", "", None, lambda xp, g, y, a, b: g * (a / y), lambda xp, g, y, a, b: g * (b / y))
-_binary(
-    "atan2",
-    "",
-    None,
-    lambda xp, g, y, a, b: g * (b / (a * a + b * b)),
-    lambda xp, g, y, a, b: -g * (a / (a * a + b * b)),
-)
+_binary("atan2", "", None, lambda xp, g, y, a, b: _turned(xp, g, b, a), lambda xp, g, y, a, b: _turned(xp, -g, a, b))
 _add(
     "where",
     None,
@@ -143,7 +183,7 @@ NEGATIVE = _add("negative", lambda xp, g, y, x: -g, symbol="-", compute=operator
 POSITIVE = _add("positive", lambda xp, g, y, x: g, symbol="+", compute=operator.pos)
 ABS = _add("abs", lambda xp, g, y, x: g * xp.sign(x), symbol="|x|", compute=abs)
 _add("exp", lambda xp, g, y, x: g * y)
-_add("expm1", lambda xp, g, y, x: g * (y + 1))
+_add("expm1", lambda xp, g, y, x: g * xp.exp(x))
 _add("log", lambda xp, g, y, x: g / x)
 _add("log1p", lambda xp, g, y, x: g / (1 + x))
 _add("log2", lambda xp, g, y, x: g / (log(2) * x))
@@ -160,8 +200,8 @@ _add("tanh", lambda xp, g, y, x: g * (1 - y * y))
 _add("asin", lambda xp, g, y, x: g / xp.sqrt(1 - x * x))
 _add("acos", lambda xp, g, y, x: -g / xp.sqrt(1 - x * x))
 _add("atan", lambda xp, g, y, x: g / (1 + x * x))
-_add("asinh", lambda xp, g, y, x: g / xp.sqrt(1 + x * x))
-_add("acosh", lambda xp, g, y, x: g / xp.sqrt(x * x - 1))
+_add("asinh", lambda xp, g, y, x: g / xp.hypot(x, xp.ones_like(x)))
+_add("acosh", lambda xp, g, y, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)))
 _add("atanh", lambda xp, g, y, x: g / (1 - x * x))
 ASTYPE = _add(
     "astype", lambda xp, g, y, x, dtype, copy=True: xp.astype(g, x.dtype), options=("dtype", "copy"), own=True
@@ -225,13 +265,15 @@ def _sum(xp: Any, g: Array, y: Array, x: Array, axis: Any = None, dtype: Any = N
 
 def _mean(xp: Any, g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     count = prod(x.shape[i] for i in _axes(x, axis))
-    return xp.broadcast_to(_stretched(xp, g, x, axis, keepdims) / count, x.shape)
+    return xp.broadcast_to(_per(xp, _stretched(xp, g, x, axis, keepdims), count), x.shape)
 
 
 def _extreme(xp: Any, g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     """g to the largest or smallest entry; shared alike where there are several."""
-    found = xp.astype(x == _stretched(xp, y, x, axis, keepdims), x.dtype)
-    return found * (_stretched(xp, g, x, axis, keepdims) / xp.sum(found, axis=axis, keepdims=True))
+    found = x == _stretched(xp, y, x, axis, keepdims)
+    count = xp.sum(widened(xp, xp.astype(found, x.dtype)), axis=axis, keepdims=True)
+    share = xp.broadcast_to(_per(xp, _stretched(xp, g, x, axis, keepdims), count), x.shape)
+    return xp.where(found, share, xp.zeros_like(share))
 
 
 _add("sum", _sum, options=("axis", "dtype", "keepdims"))
@@ -265,19 +307,6 @@ def _stacked(i: int, xp: Any, g: Array, y: Array, *arrays: Array, axis: int = 0)
     return unbroadcast(xp, g[(*[slice(None)] * (axis % g.ndim), i, ...)], arrays[i])
 
 
-def _taken(xp: Any, g: Array, y: Array, x: Array, indices: Array, axis: int | None = None) -> Array:
-    """Rows of g added up at their places, by a product with one-hot rows: the standard has no scatter."""
-    axis = 0 if axis is None else axis % x.ndim
-    places = xp.arange(x.shape[axis], dtype=indices.dtype, device=device(x))
-    wrapped = xp.where(indices < 0, indices + x.shape[axis], indices)
-    one_hot = xp.astype(wrapped[:, None] == places, g.dtype)
-    order = (axis, *(i for i in range(x.ndim) if i != axis))
-    rows = xp.reshape(xp.permute_dims(g, order), (indices.shape[0], prod(x.shape[i] for i in order[1:])))
-    added = xp.matmul(xp.matrix_transpose(one_hot), rows)
-    back = xp.reshape(added, tuple(x.shape[i] for i in order))
-    return xp.permute_dims(back, tuple(sorted(range(x.ndim), key=lambda i: order[i])))
-
-
 def _unsliced(xp: Any, g: Array, y: Array, x: Array, key: Any) -> Array:
     return xp.put_slice(g, key, x.shape)
 
@@ -290,9 +319,18 @@ _add("broadcast_to", lambda xp, g, y, x, shape: unbroadcast(xp, g, x), options=(
 _add("flip", lambda xp, g, y, x, axis=None: xp.flip(g, axis=axis), options=("axis",))
 CONCAT = _add("concat", options=("axis",), each=_concatenated)
 STACK = _add("stack", options=("axis",), each=_stacked)
-TAKE = _add("take", _taken, None, options=("axis",))
+TAKE = _add("take", lambda xp, g, y, x, rows, axis: xp.put_rows(g, rows, x.shape[axis], axis), None, options=("axis",))
 GET = _add("getitem", _unsliced, options=("key",), symbol="[ ]", compute=lambda x, key: x[key])
 #: Zeros of a shape with g in the place of a slice: what a slice has for a pullback.
 PUT = _add("put_slice", lambda xp, g, y, x, key, shape: g[key], options=("key", "shape"), symbol="0[ ]=", own=True)
+#: Zeros with the rows of g added in their places along an axis of n: what rows have for a pullback.
+PUT_ROWS = _add(
+    "put_rows",
+    lambda xp, g, y, x, rows, n, axis: xp.take(g, rows, axis=axis),
+    None,
+    options=("n", "axis"),
+    symbol="0[ ]+=",
+    own=True,
+)
 #: The same value again: where a function that is differentiated inside another takes its argument.
 SAME = _add("same", lambda xp, g, y, x: g, symbol="=", compute=lambda x: x)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
+from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import describe, namespace, quiet
@@ -74,7 +76,7 @@ def sweep(
     return gradients
 
 
-def seed_for(y: Wrapper, seed: Array | None) -> Array:
+def seed_for(y: Wrapper, seed: Any) -> Array:
     """The gradient to start with, in the shape and dtype of y."""
     if seed is None:
         if y.shape:
@@ -83,8 +85,8 @@ def seed_for(y: Wrapper, seed: Array | None) -> Array:
                 f"backward(seed) the derivatives of what comes after, in this shape"
             )
         seed = 1.0
-    if isinstance(seed, NUMBERS):
-        return y.xp.full_like(y, seed)
+    if isinstance(seed, Real):
+        return y.xp.full_like(y, float(seed))
     if (seed.library if isinstance(seed, Wrapper) else namespace(seed)) is not y.library:
         raise TypeError(f"seed is {describe(seed)} and this is {describe(y.value)}; both have to be of one library")
     if seed.shape != y.shape:
@@ -113,7 +115,7 @@ def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
         if again:
             v.grad = as_variable(found, type(v))
         else:  # where values come in, a gradient has memory of its own, and may be changed
-            v.grad = y.library.asarray(found, copy=True) if v.operation is None else found
+            v.grad = y.library.asarray(found, dtype=v.dtype, copy=True) if v.operation is None else found
 
 
 def as_variable(x: Array, kind: type[Wrapper]) -> Wrapper:

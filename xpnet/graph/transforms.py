@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
@@ -12,16 +13,21 @@ from xpnet.graph import operations as ops
 from xpnet.graph.leaves import constant, variable
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
 from xpnet.graph.variable import Variable, record
-from xpnet.graph.wrapper import NUMBERS, first_inside
+from xpnet.graph.wrapper import first_inside
 
 OUTSIDE = (
-    "xpnet.graph: an array from outside of f may not know what a variable is; give it to f as an argument, or make it "
-    "one that knows: x = xpnet.graph.constant(x)"
+    "xpnet.graph: functions of the library itself do not record, those of namespace(x) do; and an array from outside "
+    "of f may not know what a variable is: give it to f as an argument, or make it one that knows: "
+    "x = xpnet.graph.constant(x)"
 )
 
 
 def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Array, Any]]:
     """A function that returns f(...) and its gradient with respect to some of its arguments, by reverse mode.
+
+    >>> import numpy as np
+    >>> value_and_grad(lambda x: x[0] ** 2 + x[1] ** 2)(np.asarray([3.0, 4.0]))
+    (np.float64(25.0), array([6., 8.]))
 
     Args:
         f: takes arrays, or numbers, or dicts, lists and tuples of them, and returns one number as a 0-d array. It is
@@ -36,14 +42,23 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
         gradient are variables computed from these: inside of a function that is differentiated itself, for example, so
         that ``grad(grad(f))`` is the second derivative.
 
+    Where there is no derivative the gradient is: of ``abs`` at 0, 0; of ``maximum`` and ``clip`` at a tie, half of it
+    to either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
+    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))`` and
+    ``hypot`` where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one
+    at a point where it has, by a ``where`` inside:
+
+    >>> x = np.asarray([-1.0, 0.0, 4.0])
+    >>> with np.errstate(all="ignore"):
+    ...     grad(lambda x: np.sum(np.where(x > 0, np.sqrt(x), x)))(x)
+    array([ nan,  nan, 0.25])
+    >>> grad(lambda x: np.sum(np.where(x > 0, np.sqrt(np.where(x > 0, x, 1.0)), x)))(x)
+    array([1.  , 1.  , 0.25])
+
     Raises:
         TypeError: f returns something else than a variable, uses a function that is not recorded, or makes a Python
             number of a variable, which has no derivative; or there is nothing to differentiate with respect to.
         ValueError: f returns more than one number.
-
-    >>> import numpy as np
-    >>> value_and_grad(lambda x: x[0] ** 2 + x[1] ** 2)(np.asarray([3.0, 4.0]))
-    (np.float64(25.0), array([6., 8.]))
     """
 
     @functools.wraps(f)
@@ -106,16 +121,16 @@ def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
         leaves.append(record(ops.SAME, (x,)))
     else:
         x = x.value if isinstance(x, Variable) else x
-        leaves.append(variable(_beside(x, arguments) if isinstance(x, NUMBERS) else x))
+        leaves.append(variable(_beside(x, arguments) if isinstance(x, Real) else x))
     return leaves[-1]
 
 
-def _beside(x: float, arguments: Any) -> Any:
+def _beside(x: Any, arguments: Any) -> Any:
     """A number as an array of the library of the first array among the arguments, if there is one."""
-    for like in _leaves(arguments):
-        if _is_array(like):
-            return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
-    return x
+    like = next((like for like in _leaves(arguments) if _is_array(like)), None)
+    if like is None or name_of(x) == name_of(like) or x is True or x is False:
+        return x
+    return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
 
 
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
@@ -135,11 +150,12 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     found = [gradients[v.serial] if v.serial in gradients else v.xp.zeros_like(v) for v in leaves]
     if again:
         return y, (as_variable(g, type(y)) for g in found)
-    return y.value, (y.library.asarray(g, copy=True) for g in found)  # they may share memory until here
+    # they may share memory until here, and an array in another order of bytes is computed with in the machine's
+    return y.value, (y.library.asarray(g, dtype=v.dtype, copy=True) for g, v in zip(found, leaves, strict=True))
 
 
 def _is_array(x: Any) -> bool:
-    return not isinstance(x, NUMBERS) and name_of(x) is not None
+    return not isinstance(x, Real) and name_of(x) is not None
 
 
 def _as_constant(x: Any) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, name_of, namespace
+from xpnet.backend import describe, dtype_name, name_of, namespace
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import Operation
 from xpnet.graph.recording import Recording
 from xpnet.graph.reverse import backward
-from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, node
+from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
+from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, first_inside, node
 
 
 def _unary(operation: Operation) -> Callable[[Any], Variable]:
@@ -39,6 +42,15 @@ class Variable(Wrapper):
 
     Operators and the functions of ``namespace(v)`` compute on the value at once, and record what they did. Made by
     :func:`variable` and :func:`constant`, and by computing with what these made.
+
+    Numbers of Python take the dtype of the array beside them. A number of NumPy has one of its own beside NumPy arrays,
+    so that float32 times a float64 number is float64, as NumPy computes it; the gradient has the dtype of the variable.
+    Beside arrays of other libraries it is a number like those of Python.
+
+    What leaves the graph has no derivatives: ``v.value``, ``constant(v)``, ``f"{v:.3f}"``, ``float(v)``, ``int(v)``,
+    and functions that take Python numbers, such as ``math.sin(v)``. :func:`grad` refuses ``float(v)`` and ``int(v)`` of
+    what it differentiates. Outside of it, where results are printed, ``backward()`` warns if what it starts from was
+    computed with a number that may be made of one taken by ``float(v)`` or ``math.sin(v)``.
 
     Attributes:
         value: the array underneath. It must not be written into while the graph is needed.
@@ -67,18 +79,24 @@ class Variable(Wrapper):
         return (self[i, ...] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Variable:
-        array = isinstance(key, Variable) or name_of(key) is not None
-        if array and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
+        if _is_array(key) and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
+            if not self.ndim:
+                raise IndexError("a variable without axes has no rows to take")
             return self.xp.take(self, key, axis=0)  # type: ignore[no-any-return]
-        parts = key if isinstance(key, tuple) else (key,)
-        parts = tuple(k.__index__() if hasattr(k, "__index__") and not getattr(k, "shape", ()) else k for k in parts)
-        for part in parts:
-            if not (part is None or part is ... or isinstance(part, int | slice)):
-                raise TypeError(
-                    f"a variable is indexed with integers, slices, None and ..., or one row of integers; "
-                    f"this index is {describe(part)}; where() and take() do the rest"
-                )
+        parts = tuple(map(_part_of_key, key if isinstance(key, tuple) else (key,)))
+        self._check_bounds(parts)
         return record(ops.GET, (self,), {"key": parts if isinstance(key, tuple) else parts[0]})
+
+    def _check_bounds(self, parts: tuple[Any, ...]) -> None:
+        """Raise ``IndexError`` for what is not there: not every library does."""
+        axis = 0
+        for k, part in enumerate(parts):
+            if part is ...:
+                axis = self.ndim - sum(p is not None for p in parts[k + 1 :])
+            elif part is not None:
+                if isinstance(part, int) and axis < self.ndim and not -self.shape[axis] <= part < self.shape[axis]:
+                    raise IndexError(f"index {part} is out of bounds for axis {axis} of shape {self.shape}")
+                axis += 1
 
     __add__, __radd__ = _left(ops.ADD), _right(ops.ADD)
     __sub__, __rsub__ = _left(ops.SUBTRACT), _right(ops.SUBTRACT)
@@ -86,6 +104,8 @@ class Variable(Wrapper):
     __truediv__, __rtruediv__ = _left(ops.DIVIDE), _right(ops.DIVIDE)
     __pow__, __rpow__ = _left(ops.POW), _right(ops.POW)
     __matmul__, __rmatmul__ = _left(ops.MATMUL), _right(ops.MATMUL)
+    __mod__, __rmod__ = _left(ops.REMAINDER), _right(ops.REMAINDER)
+    __floordiv__, __rfloordiv__ = _left(ops.FLOOR_DIVIDE), _right(ops.FLOOR_DIVIDE)
     __neg__, __pos__, __abs__ = _unary(ops.NEGATIVE), _unary(ops.POSITIVE), _unary(ops.ABS)
     __lt__, __le__ = _left(ops.LESS), _left(ops.LESS_EQUAL)
     __gt__, __ge__ = _left(ops.GREATER), _left(ops.GREATER_EQUAL)
@@ -105,6 +125,31 @@ class Variable(Wrapper):
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     __hash__ = object.__hash__
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
+    def __float__(self) -> float:
+        number = float(self._number("float"))
+        if self.differentiable:
+            note_taken(self)
+        return number
+
+    def __int__(self) -> int:
+        return int(self._number("int"))
+
+    def _number(self, kind: str) -> Array:
+        """The value; refused inside of a function that is differentiated, as the result would depend on it unseen."""
+        first = first_inside.get()
+        if first is not None and self.differentiable and self.serial >= first:
+            raise TypeError(
+                f"{kind}(x) has no derivative, and x is a variable of a function that is being differentiated; compute "
+                f"with operators and functions of namespace(x), and print x.value"
+            )
+        return self.value
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f", name={self.name!r}"
@@ -128,6 +173,10 @@ class Variable(Wrapper):
                 computed from constants alone.
             TypeError: a seed of another library, or a call without ``record`` in a function that grad() runs.
 
+        Warns:
+            UserWarning: this was computed with a number after ``float(x)`` or a function of ``math`` took one from the
+                same variables: derivatives may lack what came that way.
+
         >>> from xpnet.graph import variable
         >>> x = variable(3.0)
         >>> y = x**2
@@ -138,6 +187,7 @@ class Variable(Wrapper):
         (6.0, 2.0)
         """
         backward(self, seed, record)
+        check_taken(self)
 
 
 #: The class of variables on top of each library, by the library's namespace and by the types of its arrays.
@@ -163,7 +213,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         TypeError: operands of two libraries, or something that is no operand at all.
     """
-    kind, differentiable, values = None, False, []
+    kind, differentiable, values, numbers = None, False, [], []
     for i, x in enumerate(inputs):
         if isinstance(x, Variable):
             found = type(x)
@@ -171,9 +221,15 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
             if x.differentiable and not differentiable:
                 differentiable = operation.pullback(i) is not None
         else:
+            if type(x) not in NUMBERS and _is_other_number(x):
+                x = _number_for(x, inputs)
+                inputs = (*inputs[:i], x, *inputs[i + 1 :])
             values.append(x)
+            if Seen.any and not isinstance(x, int):
+                numbers.append(x)
             if isinstance(x, NUMBERS):
                 continue
+            check_operand(x)
             found = kind_of(x)
         if found is not kind:
             if kind is not None:
@@ -185,7 +241,68 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     else:
         function = getattr(kind.xp if operation.own else kind.library, operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
-    return node(kind, value, differentiable, None, operation, inputs, options)
+    made = node(kind, value, differentiable, None, operation, inputs, options)
+    for x in numbers:
+        note_number(made, x)
+    return made
+
+
+@cache
+def _are_numbers(kind: type) -> bool:
+    return issubclass(kind, Real)
+
+
+def _is_other_number(x: Any) -> bool:
+    """Whether x is a number that is not Python's own."""
+    return _are_numbers(type(x)) and type(x) not in NUMBERS  # type: ignore[arg-type]  # a type is hashable
+
+
+#: Types and dtypes of arrays that nothing has to be asked of.
+_plain = set[tuple[type, Any]]()
+
+
+def check_operand(x: Any) -> None:
+    """Raise ``TypeError`` for complex numbers, and for an array that its own library records."""
+    kind = (type(x), getattr(x, "dtype", None))
+    if kind in _plain:
+        return
+    if getattr(x, "requires_grad", False):
+        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
+    name = "complex" if isinstance(x, complex) else dtype_name(kind[1])
+    if name.startswith("complex"):
+        raise TypeError(f"this is {name}, and derivatives are found of real numbers, such as its real part")
+    if kind[1] is not None and not hasattr(x, "requires_grad"):
+        _plain.add(kind)
+
+
+def _number_for(x: Any, inputs: tuple[Any, ...]) -> Any:
+    """A number of some library beside variables of that library, which has rules for it; of Python beside others."""
+    home = next(v for v in inputs if isinstance(v, Variable))
+    if name_of(x) is not None and name_of(x) == name_of(home.value):
+        return x
+    return int(x) if isinstance(x, Integral) else float(x)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, Variable) or name_of(x) is not None
+
+
+def _part_of_key(part: Any) -> Any:
+    """A part of an index as Python has it: an integer, a slice, None or ``...``; or ``TypeError``."""
+    if type(part) is int or part is None or part is ... or isinstance(part, slice):
+        return part
+    if _is_other_number(part) and isinstance(part, Integral):
+        return int(part)
+    if isinstance(part, Real) or not _is_array(part):
+        what = f"{part!r:.80}, {describe(part)}"
+    elif not part.shape and namespace(part).isdtype(part.dtype, "integral"):
+        return part.__index__()
+    else:
+        what = f"an array of {dtype_name(part.dtype)}, shape {tuple(part.shape)}"
+    raise TypeError(
+        f"a variable is indexed with integers, slices, None and ..., or one row of integers that is an array; "
+        f"this index is {what}; where() and take() do the rest"
+    )
 
 
 def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:

@@ -17,6 +17,15 @@ from xpnet.graph.operations import OPERATIONS, Operation
 NUMBERS = (bool, int, float)
 NOTHING: Mapping[str, Any] = {}
 
+#: What methods of other libraries' arrays are here.
+INSTEAD = {
+    **dict.fromkeys(("item", "tolist", "numpy", "data", "cpu"), "; v.value is its array, and float(v) a number"),
+    **dict.fromkeys(("detach", "clone", "copy"), "; constant(v) is its value, cut off from what it was computed from"),
+    **dict.fromkeys(("flatten", "ravel"), "; namespace(v).reshape(v, (-1,)) is its entries in one row"),
+    "requires_grad": "; v.differentiable says whether there are derivatives with respect to it",
+    "zero_grad": "; each backward() replaces the gradients",
+}
+
 _count = itertools.count(1)
 
 #: While grad() runs a function: the number of the first variable that this one is to be differentiated through.
@@ -31,15 +40,17 @@ class Wrapper:
         xp: the namespace of what wraps such a value: functions that record.
         serial: numbers rise as nodes are made, so that operands come before results.
         group: what the node is drawn with.
+        note: what is known of numbers on their way out of the graph and into it; see ``taken.py``.
     """
 
     __slots__ = (
         "__weakref__",
+        "_name",
         "differentiable",
         "grad",
         "group",
         "inputs",
-        "name",
+        "note",
         "operation",
         "options",
         "serial",
@@ -51,14 +62,22 @@ class Wrapper:
     xp: ClassVar[ModuleType]
 
     value: Array
-    name: str | None
     grad: Any
+    note: Any
     operation: Operation | None
     inputs: tuple[Any, ...]
     options: Mapping[str, Any]
     differentiable: bool
     serial: int
     group: Group | None
+
+    @property
+    def name(self) -> str | None:
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name = check_name(name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -94,27 +113,11 @@ class Wrapper:
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("a variable without axes has no length")
+            raise TypeError("a variable without axes has no length; v.value is its array, float(v) its number")
         return self.shape[0]
 
     def __bool__(self) -> bool:
         return bool(self.value)
-
-    def __float__(self) -> float:
-        return float(self._number("float"))
-
-    def __int__(self) -> int:
-        return int(self._number("int"))
-
-    def _number(self, kind: str) -> Array:
-        """The value; refused inside of a function that is differentiated, as the result would depend on it unseen."""
-        first = first_inside.get()
-        if first is not None and self.differentiable and self.serial >= first:
-            raise TypeError(
-                f"{kind}(x) has no derivative, and x is a variable of a function that is being differentiated; compute "
-                f"with operators and functions of namespace(x), and print x.value"
-            )
-        return self.value
 
     def __index__(self) -> int:
         return int(self.value.__index__())
@@ -123,7 +126,15 @@ class Wrapper:
         raise TypeError("a variable is neither pickled nor copied, as its graph would be cut; v.value is its array")
 
     def __format__(self, spec: str) -> str:
+        if spec and self.shape and spec[-1] in "eEfFgGn%":
+            raise TypeError(f"the format {spec!r} is for one number, and this has shape {self.shape}")
         return format(float(self.value) if spec and not self.shape else str(self), spec)
+
+    def __round__(self, places: int | None = None) -> Any:
+        raise TypeError(
+            "round(v) would be a number without a derivative; f'{v:.3f}' shows a rounded one, and what is recorded is "
+            "namespace(v).round(v), whose derivative is zero"
+        )
 
     def __array__(self, *rest: Any, **options: Any) -> Any:
         raise TypeError(
@@ -140,12 +151,27 @@ class Wrapper:
         return getattr(self.xp, ufunc.__name__)(*inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
-        return getattr(self.xp, function.__name__)(*inputs, **options)
+        part = self.xp
+        for name in function.__module__.split(".")[1:]:  # a folder of the library, such as its fft
+            part = getattr(part, name)
+        return getattr(part, function.__name__)(*inputs, **options)
 
     def __getattr__(self, name: str) -> Any:
-        known = name in OPERATIONS or name in vars(type(self.xp))
-        hint = f"; the standard has functions: namespace(v).{name}(v)" if known else ""
-        raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
+        known = (name in OPERATIONS or name in vars(type(self.xp))) and not name.startswith("_")
+        hint = "; the standard has functions: namespace(v).{name}(v)" if known else INSTEAD.get(name, "")
+        raise AttributeError(f"a variable has no attribute {name!r}{hint.format(name=name)}", name=name, obj=self)
+
+
+def check_name(name: Any) -> str | None:
+    """The name as it is; a ``TypeError`` unless it is text or None."""
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name is {name!r:.80}, expected text, 'W1' for example")
+    return name
+
+
+def now() -> int:
+    """A serial number between those of the nodes before and those of the nodes to come."""
+    return next(_count)
 
 
 Made = TypeVar("Made", bound=Wrapper)
@@ -163,12 +189,12 @@ def node(
     """A new node around a value; without an operation it is where a value comes in."""
     v = object.__new__(kind)
     v.value = value
-    v.name = name
+    v._name = name
     v.differentiable = differentiable
     v.operation = operation
     v.inputs = inputs
     v.options = options
-    v.grad = None
+    v.grad = v.note = None
     v.group = current.get()
     v.serial = next(_count)
     return v
