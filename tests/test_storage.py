@@ -267,3 +267,13 @@ def test_threads_that_write_one_file_leave_one_of_them_whole(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, contents))
     assert names_in(tmp_path) == ["file"]
+
+
+def test_the_memory_of_a_container_is_what_there_is(tmp_path, monkeypatch):
+    (tmp_path / "unlimited").write_bytes(b"max\n")
+    monkeypatch.setattr(storage, "CGROUPS", (tmp_path / "unlimited", tmp_path / "missing"))
+    machine = storage.memory()
+    assert machine >= 2**28
+    (tmp_path / "limited").write_bytes(b"1000000\n")
+    monkeypatch.setattr(storage, "CGROUPS", (tmp_path / "unlimited", tmp_path / "limited"))
+    assert storage.memory() == 1_000_000

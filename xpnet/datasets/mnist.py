@@ -68,22 +68,24 @@ def _split(folder: Path, part: str, normalize: bool, flatten: bool) -> Split:
 
 
 def _find(folder: Path, name: str) -> Path:
-    """The file of this name, whatever its ending and however the name is written; plain ones first."""
+    """The file of this name, or one whose name is written in another way; plain ones first."""
     wanted = {name + suffix: suffix for suffix in SUFFIXES}
+    for usual in wanted:
+        if (path := folder / usual).is_file():
+            return path
     found = sorted(folder.iterdir())
-    files = [path for path in found if not path.is_dir()]
+    fitting = [path for path in found if _plain(path) in wanted]
     # an archive of one file is often unpacked into a folder of its name
-    files += [inside for path in found if _plain(path) in wanted and path.is_dir() for inside in sorted(path.iterdir())]
-    fitting = [path for path in files if _plain(path) in wanted and not path.is_dir()]
-    if not fitting:
-        names = [f"{path.name}{'/' * path.is_dir()}" for path in found]
-        there = ", ".join(repr(other) for other in names[:MOST_NAMED]) or "nothing"
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        raise FileNotFoundError(
-            f"{folder} has no {name}, nor one ending in .gz or .xz, nor a folder of that name with it; "
-            f"it has {there}{more}"
-        )
-    return min(fitting, key=lambda path: (SUFFIXES.index(wanted[_plain(path)]), path.name != _plain(path)))
+    fitting += [inside for path in fitting if path.is_dir() for inside in sorted(path.iterdir())]
+    fitting = [path for path in fitting if _plain(path) in wanted and not path.is_dir()]
+    if fitting:
+        return min(fitting, key=lambda path: SUFFIXES.index(wanted[_plain(path)]))
+    names = [repr(f"{path.name}/" if path.is_dir() else path.name) for path in found]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    raise FileNotFoundError(
+        f"{folder} has no {name}, nor one ending in .gz or .xz, nor a folder of that name with it; it has "
+        f"{', '.join(names[:MOST_NAMED]) or 'nothing'}{more}"
+    )
 
 
 def _plain(path: Path) -> str:
