@@ -9,7 +9,7 @@ import struct
 import numpy as np
 from safetensors.numpy import load, save
 
-from xpnet import storage
+from xpnet import tensors
 from xpnet.models.files import ABOUT
 
 #: What stands where something else was expected.
@@ -81,7 +81,7 @@ def texts_of(data):
 
 def digest_of(data):
     """What stands for all that is in a file, in whatever order."""
-    return texts_of(data)[storage.DIGEST]
+    return texts_of(data)[tensors.DIGEST]
 
 
 def parts_of(data):
@@ -92,7 +92,7 @@ def parts_of(data):
 def sealed(arrays, about):
     """A file with these arrays and this description, or text in its place, and a digest that agrees."""
     texts = {ABOUT: about if isinstance(about, str) else json.dumps(about)}
-    return save(arrays, texts | {storage.DIGEST: storage._digest(arrays, texts)})
+    return save(arrays, texts | {tensors.DIGEST: tensors._digest(arrays, texts)})
 
 
 def places_in(tree, way=()):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from xpnet import BackendUnavailableError, TwoLayerNet, backend_names, get_backend, namespace, use_backend
+from xpnet import backend as seam
 from xpnet.backend import backend_status, device
 from xpnet.backends.base import Backend, name_of
 
@@ -120,6 +121,81 @@ def test_order_of_choice(monkeypatch):
 def test_a_plain_call_selects_from_here_on():
     code = "import xpnet; xpnet.use_backend('strict'); print(xpnet.TwoLayerNet(2, 2, 2).backend.name)"
     assert python(code)[0] == "strict"
+
+
+def test_a_plain_call_reaches_threads_that_start_later():
+    code = (
+        "import threading, xpnet; from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "names = []; ask = lambda: names.append(xpnet.get_backend().name)\n"
+        "def choose(): xpnet.use_backend('numpy'); ask()\n"
+        "def run(f): t = threading.Thread(target=f); t.start(); t.join()\n"
+        "xpnet.use_backend('strict'); ask(); run(ask); run(choose); ask(); run(ask)\n"
+        "with xpnet.use_backend('numpy'): ask(); run(ask)\n"
+        "ask(); Pool(1).submit(ask).result(); xpnet.use_backend('numpy'); ask(); run(ask); print(*names)"
+    )
+    # a thread's own choice is for that thread, and a block's for what it runs
+    expected = "strict strict numpy strict strict numpy strict strict strict numpy numpy"
+    assert python(code)[0] == expected
+
+
+@pytest.fixture
+def nothing_selected(monkeypatch):
+    """A program in which nobody has selected a backend; what a test selects is forgotten after it."""
+    monkeypatch.delenv("XPNET_BACKEND", raising=False)
+    before = seam._selected.get(), seam._everywhere.backend
+    seam._selected.set(None)
+    seam._everywhere.backend = None
+    yield
+    seam._selected.set(before[0])
+    seam._everywhere.backend = before[1]
+
+
+@pytest.mark.usefixtures("nothing_selected")
+def test_one_selection_for_many_blocks():
+    strict, numpy = use_backend("strict"), use_backend("numpy")
+    for _ in range(2):
+        with strict as backend:
+            assert get_backend() == backend == get_backend("strict")
+            with numpy:
+                assert get_backend().name == "numpy"
+                with strict:
+                    assert get_backend().name == "strict"
+                assert get_backend().name == "numpy"
+            assert get_backend().name == "strict"
+        assert get_backend().name == "numpy"
+
+
+@pytest.mark.usefixtures("nothing_selected")
+def test_one_selection_in_two_threads():
+    with use_backend("strict"):
+        pass
+    shared, meeting, found = use_backend("strict", "device1"), threading.Barrier(2, timeout=20), []
+    use_backend("numpy")
+
+    def work():
+        meeting.wait()
+        with shared:
+            meeting.wait()  # both are inside
+            found.append(get_backend().device_name)
+            meeting.wait()
+        found.append(get_backend().name)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["device1"] * 2 + ["numpy"] * 2
+
+
+@pytest.mark.usefixtures("nothing_selected")
+def test_an_exception_ends_a_selection():
+    selection = use_backend("strict")
+    use_backend("numpy")
+    for _ in range(2):
+        with pytest.raises(KeyError), selection:
+            raise KeyError
+        assert get_backend().name == "numpy"
 
 
 def test_a_failed_selection_selects_nothing(monkeypatch):

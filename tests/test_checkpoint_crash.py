@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import checkpoint_cases as cases
@@ -152,20 +154,128 @@ def test_what_another_process_is_writing_is_not_deleted(tmp_path, monkeypatch):
 
 def test_a_temporary_file_that_was_taken_for_left_over_is_made_again(tmp_path, monkeypatch):
     """Another process deletes it between the moment it is made and the one it is locked."""
-    made = storage.tempfile.mkstemp
-    taken = []
+    made, taken = os.open, []
 
-    def made_and_taken(**options):
-        handle, name = made(**options)
+    def made_and_taken(path, *options):
+        handle = made(path, *options)
         if not taken:
-            taken.append(name)
-            Path(name).unlink()
-        return handle, name
+            taken.append(path)
+            Path(path).unlink()
+        return handle
 
-    monkeypatch.setattr(storage.tempfile, "mkstemp", made_and_taken)
+    monkeypatch.setattr(storage.os, "open", made_and_taken)
     storage.write_bytes(tmp_path / "file", b"whole")
     assert taken
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+class Tampered:
+    """The module ``os`` as storage sees it, in which something happens at one call of a function that it makes."""
+
+    CALLS = frozenset(("open", "fdopen", "fstat", "fchmod", "fsync", "close"))
+
+    def __init__(self, number, happens):
+        self.number, self.happens, self.calls = number, happens, []
+
+    def __getattr__(self, name):
+        return getattr(os, name) if name not in self.CALLS else lambda *args: self.call(name, getattr(os, name), *args)
+
+    def call(self, name, function, *arguments):
+        self.calls.append(name)
+        if len(self.calls) - 1 == self.number:
+            self.happens()
+        return function(*arguments)
+
+
+class TamperedPath(type(Path())):
+    """A path whose changes of the file system are calls like those of :class:`Tampered`."""
+
+    tampered: Tampered
+
+    def unlink(self, missing_ok=False):
+        return self.tampered.call("unlink", lambda: Path(self).unlink(missing_ok))
+
+    def replace(self, target):
+        return self.tampered.call("replace", lambda: Path(self).replace(target))
+
+
+@pytest.fixture
+def tamper(monkeypatch):
+    """``tamper(number, happens)``: what happens at that call in storage until the block ends; gives the calls."""
+
+    @contextmanager
+    def tampered(number, happens):
+        with monkeypatch.context() as patch:
+            TamperedPath.tampered = Tampered(number, happens)
+            patch.setattr(storage, "os", TamperedPath.tampered)
+            patch.setattr(storage, "Path", TamperedPath)
+            yield TamperedPath.tampered.calls
+
+    return tampered
+
+
+def raising(number):
+    def happens():
+        raise OSError(number, os.strerror(number))
+
+    return happens
+
+
+def write_without_trouble(path, tamper, before):
+    """How many calls there are to tamper with."""
+    path.write_bytes(before)
+    with tamper(-1, None) as calls:
+        storage.write_bytes(path, b"new")
+    assert {"open", "fstat", "fchmod", "fsync", "replace", "close"} <= set(calls)
+    path.unlink()
+    return len(calls)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EINTR, errno.EROFS, errno.EDQUOT])
+@pytest.mark.parametrize("there", [True, False], ids=["replaced", "new"])
+def test_an_error_at_any_call_leaves_one_of_two_whole_files(number, there, tmp_path, tamper):
+    path = tmp_path / "file"
+    failed = 0
+    for call in range(write_without_trouble(path, tamper, b"old")):
+        path.unlink(missing_ok=True)
+        if there:
+            path.write_bytes(b"old")
+            path.chmod(0o600)  # of another mode than a new one
+        with tamper(call, raising(number)) as calls:
+            try:
+                storage.write_bytes(path, b"new")
+            except OSError as error:
+                failed += 1
+                assert str(path) in str(error)  # noqa: PT017  (to go on is as good)
+                assert not path.exists() or path.read_bytes() in (b"old", b"new")
+                assert path.exists() or not there
+            else:
+                assert path.read_bytes() == b"new", calls
+        storage.write_bytes(path, b"next")
+        assert {left.name: left.read_bytes() for left in tmp_path.iterdir()} == {"file": b"next"}, calls
+    assert failed >= 4  # where nothing is lost by going on, it goes on
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["replaced", "new"])
+def test_a_kill_at_any_call_leaves_one_of_two_whole_files(there, tmp_path, tamper):
+    path, ends = tmp_path / "file", set()
+    for call in range(write_without_trouble(path, tamper, b"old")):
+        path.unlink(missing_ok=True)
+        if there:
+            path.write_bytes(b"old")
+        child = os.fork()
+        if not child:
+            with tamper(call, lambda: os._exit(9)):
+                storage.write_bytes(path, b"new")
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, 9)  # there are fewer calls where nothing is replaced
+        found = path.read_bytes() if path.exists() else None
+        assert found in (b"new", b"old" if there else None)
+        ends.add((status, found))
+        storage.write_bytes(path, b"next")
+        assert {left.name: left.read_bytes() for left in tmp_path.iterdir()} == {"file": b"next"}
+    assert {(9, b"old" if there else None), (9, b"new")} <= ends
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, Momentum, Sequential, Trainer, get_backend, make_step
+from xpnet import SGD, Adam, Momentum, Sequential, Trainer, TwoLayerNet, get_backend, make_step
 from xpnet.backends.jax import CAPACITY, DISPATCH_BYTES, steps_a_dispatch
 from xpnet.errors import CompileWarning
 from xpnet.layers import Affine, Dropout, ReLU, Tanh
@@ -270,3 +270,15 @@ def test_what_jax_cannot_trace_runs_as_it_is_after_one_warning():
         else:
             found.append(trainer.fit(x, t, iterations=6, progress=False).losses)
     assert found[0] == found[1] == found[2]
+
+
+def test_programs_of_many_batch_sizes_are_not_kept(monkeypatch):
+    pytest.importorskip("jax", reason="JAX is not installed, and it is its programs that are counted")
+    monkeypatch.setattr("xpnet.backends.jax.MOST_SIZES", 2)
+    net = TwoLayerNet(4, 3, 2, seed=0, backend="jax")
+    move, step = net.backend.asarray, net.backend.compile(make_step(net, SGD(0.1)))
+    state, x, t = {"params": net.params, "optimizer": {}}, move(np.eye(4, dtype="float32")), move(np.arange(4) % 2)
+    for size in (1, 2, 3, 4):
+        state, losses = step.run(state, x, t, np.arange(size)[None, :], {})
+        assert np.isfinite(losses).all()
+        assert step.many._cache_size() <= 2

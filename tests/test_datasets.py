@@ -6,6 +6,7 @@ import ast
 import gzip
 import hashlib
 import lzma
+import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import storage
 from xpnet.datasets import load_idx, mnist
 from xpnet.datasets.mnist import FOLDER
 
@@ -120,6 +122,70 @@ def test_one_hot_labels_of_both_splits_have_the_same_classes(folder):
     assert (t_train.shape, t_test.shape) == ((30, 10), (4, 10))
 
 
+def dotted(name):
+    return name.replace("-idx", ".idx")
+
+
+#: Where mirrors and archives leave a file: as 7-Zip and Kaggle name it, in capitals, in a folder.
+PLACES = {
+    "dots": dotted,
+    "underscores": lambda name: name.replace("-idx", "_idx"),
+    "capitals": str.upper,
+    "folders": lambda name: f"{name}/{name}",
+    "folders with dots inside": lambda name: f"{name}/{dotted(name)}",
+    "folders with dots": lambda name: f"{dotted(name)}/{name}",
+}
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+@pytest.mark.parametrize("place", PLACES)
+def test_mnist_finds_files_as_mirrors_name_them(place, suffix, folder, tmp_path):
+    there = folder(suffix)
+    for name in SHA256:
+        found = (there / (name + suffix)).rename(there / "moved")
+        path = there / (PLACES[place](name) + (suffix.upper() if place == "capitals" else suffix))
+        path.parent.mkdir(exist_ok=True)
+        found.rename(path)
+    (x_train, t_train), (x_test, t_test) = mnist(normalize=False, folder=os.fsencode(there))
+    assert x_train.tolist() == np.arange(180).reshape(30, 6).tolist()
+    assert t_train.tolist() == [*range(10)] * 3
+    assert (x_test.shape, t_test.tolist()) == ((4, 6), [0, 1, 0, 1])
+
+
+def test_the_name_of_the_authors_and_the_plain_file_come_first(folder):
+    there = folder()
+    for name in SHA256:
+        (there / dotted(name)).write_bytes(b"no IDX file")
+        (there / f"{name}.gz").write_bytes(b"no IDX file")
+        (there / f"{name}.d").mkdir()
+    assert mnist(folder=there)[0][0].shape == (30, 6)
+
+
+def test_mnist_says_what_is_in_the_folder_instead(tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "emnist-letters-train-images-idx3-ubyte.gz").touch()
+    with pytest.raises(FileNotFoundError, match="no train-images-idx3-ubyte, nor one ending in") as raised:
+        mnist(folder=tmp_path)
+    assert "it has 'archive/', 'emnist-letters-train-images-idx3-ubyte.gz'" in str(raised.value)
+    for i in range(100):
+        (tmp_path / f"{i:03}").touch()
+    with pytest.raises(FileNotFoundError, match="'011' and 90 more"):
+        mnist(folder=tmp_path)
+
+
+def test_mnist_says_that_there_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotADirectoryError, match=f"{tmp_path}/file"):
+        mnist(folder=tmp_path / "file")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/nowhere"):
+        mnist(folder=tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="it has nothing"):
+        mnist(folder=tmp_path / "empty")
+    with pytest.raises(TypeError, match="path is 3, expected text"):
+        mnist(folder=3)
+
+
 @pytest.mark.parametrize("name", SHA256)
 def test_mnist_names_the_missing_file(name, folder):
     where = folder(".gz")
@@ -195,6 +261,32 @@ def test_load_idx_allocates_neither_what_sizes_claim_nor_what_follows_the_data(s
         assert tracemalloc.get_traced_memory()[1] < 1 << 24  # xz takes half of it for itself
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_load_idx_refuses_more_than_there_is_memory_for_before_it_reads(suffix, file, monkeypatch):
+    path = file(f"data{suffix}", PACKERS[suffix](header(0x08, 2**30, 2**10) + bytes(1000)))
+    with pytest.raises(ValueError, match=r"data: sizes .* take 1099511627776 bytes, ") as raised:
+        load_idx(path)
+    assert str(path) in str(raised.value)
+    monkeypatch.setattr(storage, "memory", lambda: 10_000)
+    with pytest.raises(ValueError, match=f"small{suffix}.* 10000"):
+        load_idx(file(f"small{suffix}", PACKERS[suffix](header(0x08, 10_001) + bytes(10_001))))
+
+
+@pytest.mark.parametrize("code", [0x08, 0x0D])
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_load_idx_takes_little_more_memory_than_the_array(suffix, code, file):
+    size = 1 << 25
+    path = file(f"data{suffix}", PACKERS[suffix](header(code, size // np.dtype(CODES[code]).itemsize) + bytes(size)))
+    tracemalloc.start()
+    try:
+        a = load_idx(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * size + (1 << 24)  # xz takes half of that for itself
+    finally:
+        tracemalloc.stop()
+    assert a.nbytes == size
+    assert a.flags.writeable
 
 
 @pytest.mark.parametrize("kind", ["gz", "xz"])

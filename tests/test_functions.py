@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,28 @@ def test_elementwise(name, shape, dtype, backend, array, rng):
     assert y.dtype == backend.dtype(dtype)
     assert y.shape == shape
     np.testing.assert_allclose(backend.to_numpy(y), expected(x), rtol=1e-5 if dtype == "float32" else 1e-12)
+
+
+def ulps(found, exact, dtype):
+    """How far numbers are from exact ones (Decimals), in units in the last place of the exact ones."""
+    return [
+        float(abs(Decimal(float(f)) - x) / Decimal(float(np.spacing(np.dtype(dtype).type(x)))))
+        for f, x in zip(found, exact, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [("float16", -9), ("float32", -87), ("float64", -708)])
+def test_sigmoid_has_its_digits_everywhere(dtype, lowest, backend, array, rng):
+    if dtype == "float16" and backend.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    x = np.concatenate([np.linspace(lowest, 40, 200), rng.normal(size=50) * 5, [-40, -20, -1e-3, 0, 1e-3]]).astype(
+        dtype
+    )
+    x = x[x >= lowest]
+    with localcontext(prec=60):
+        exact = [1 / (1 + (-Decimal(float(v))).exp()) for v in x]
+        assert max(ulps(backend.to_numpy(F.sigmoid(array(x))), exact, dtype)) <= 4
+        assert backend.to_numpy(F.sigmoid(array([-np.inf, np.inf, np.nan], dtype))).tolist()[:2] == [0, 1]
 
 
 def test_step_and_relu_at_zero(backend, array):
@@ -140,6 +164,39 @@ def test_targets_that_do_not_fit(array):
         F.cross_entropy_error(array([0.5, 0.5]), 7)
     with pytest.raises(ValueError, match="fractional; expected integers 0 to 2"):
         F.cross_entropy_error(y, array([0.5, 1.0]))
+
+
+@pytest.mark.parametrize("function", [F.cross_entropy_error, F.sum_squared_error, F.one_hot])
+@pytest.mark.parametrize("t", [[0, 0, 1], 2.0, None, "cat", {0: 1}], ids=repr)
+def test_targets_that_are_no_arrays(function, t, array):
+    y = array([0.1, 0.2, 0.7])
+    with pytest.raises(TypeError, match=rf"t is of type {type(t).__name__}, expected an array like y"):
+        function(t, y) if function is F.one_hot else function(y, t)
+
+
+def test_targets_that_are_complex(backend, array):
+    y = array([[0.25, 0.75]])
+    with pytest.raises(TypeError, match=r"complex.*real numbers"):
+        F.sum_squared_error(y, array([[0, 1j]]))
+    with pytest.raises(TypeError, match=r"complex.*real numbers"):
+        F.cross_entropy_error(y, array([[0, 1j]]))
+
+
+def test_numbers_of_numpy_are_taken_as_pythons(backend, array):
+    y = array([0.1, 0.2, 0.7])
+    for label in (np.int64(2), np.uint8(2)):
+        assert float(F.cross_entropy_error(y, label)) == float(F.cross_entropy_error(y, 2))
+    for kind in (np.float32, np.float64):
+        x = kind(1.25)
+        assert F.sigmoid(x).dtype == x.dtype
+        np.testing.assert_allclose(F.sigmoid(x), 1 / (1 + np.exp(-1.25)), rtol=1e-6)
+        assert (F.relu(x), F.step(x), F.identity(x)) == (x, 1, x)
+
+
+def test_labels_may_be_booleans(array):
+    y = array([[0.25, 0.75], [0.5, 0.5]])
+    expected = pytest.approx(-(np.log(0.75) + np.log(0.5)) / 2, rel=1e-6)
+    assert float(F.cross_entropy_error(y, array([True, False]))) == expected
 
 
 def test_two_libraries_in_one_call(backend, array):

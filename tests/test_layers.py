@@ -122,3 +122,39 @@ def test_layers_of_torch(backend, array, rng):
         (Softmax(), torch.nn.Softmax(dim=-1)),
     ]:
         torch.testing.assert_close(layer.forward({}, array(x))[0], theirs(array(x)), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "lowest"), [("float32", -80.0), ("float64", -700.0)])
+def test_sigmoid_and_gelu_have_their_digits_below_zero(dtype, lowest, backend, array):
+    """dx of Sigmoid is s (1 - s), and GELU is x sigmoid(2 u), both as small as e^x there."""
+    x, tolerance = np.linspace(lowest, 0, 101).astype(dtype), 20 * np.finfo(dtype).eps
+    wide = x.astype("longdouble")
+    s = np.exp(wide) / (1 + np.exp(wide))
+    _, residuals = Sigmoid().forward({}, array(x))
+    slope = backend.to_numpy(Sigmoid().gradient(residuals, array(np.ones_like(x))))
+    np.testing.assert_allclose(slope, (s * (1 - s)).astype(dtype), rtol=tolerance)
+    x = np.linspace(-6 if dtype == "float32" else -12, 0, 101).astype(dtype)  # where the result is a normal number
+    wide = x.astype("longdouble")
+    double_u = 2 * np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)
+    s = np.exp(double_u) / (1 + np.exp(double_u))
+    y, residuals = GELU().forward({}, array(x))
+    # an exponent of 2u is rounded to its own spacing, which exp passes on as so many times as much
+    spread = tolerance * np.abs(double_u).max().astype("float64")
+    np.testing.assert_allclose(backend.to_numpy(y), (wide * s).astype(dtype), rtol=spread)
+    du = np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * wide**2)
+    slope = backend.to_numpy(GELU().gradient(residuals, array(np.ones_like(x))))
+    np.testing.assert_allclose(slope, (s + 2 * wide * s * (1 - s) * du).astype(dtype), rtol=2 * spread)
+
+
+@pytest.mark.parametrize("slope", [np.float64(0.2), np.float32(0.25), 1])
+def test_numbers_of_numpy_in_a_field_leave_the_dtype(slope, array, backend):
+    layer, x = LeakyReLU(slope), array([[-2.0, 3.0]], "float32")
+    y, residuals = layer.forward({}, x)
+    assert y.dtype == x.dtype == layer.gradient(residuals, x).dtype
+    assert layer == LeakyReLU(float(slope))
+
+
+@pytest.mark.parametrize("slope", [float("nan"), float("inf"), "0.1", True, None])
+def test_slopes_that_are_no_numbers(slope):
+    with pytest.raises(ValueError, match=r"LeakyReLU: slope is .*expected a finite number"):
+        LeakyReLU(slope)

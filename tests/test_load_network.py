@@ -113,6 +113,28 @@ def test_parts_of_ones_own_come_back_if_they_are_named(tmp_path):
         assert str(tmp_path / "net") in str(raised.value)
 
 
+@dataclass(frozen=True)
+class Clipped(ReLU):
+    """A layer of one's own, with limits that may be infinite."""
+
+    low: float = -float("inf")
+    high: float = float("inf")
+    hard: bool = True
+
+    def forward(self, params, x):
+        return np.clip(x, self.low, self.high), None
+
+
+@pytest.mark.parametrize("hard", [True, np.True_, np.False_])
+@pytest.mark.parametrize("low", [-float("inf"), -1, np.float32(-0.5), -(10**30)])
+def test_what_can_be_a_field_comes_back(low, hard, tmp_path):
+    net = Sequential([Affine(4, 3), Clipped(low, hard=hard), Affine(3, 2)], seed=1, backend="numpy")
+    net.save(tmp_path / "net")
+    found = load_network(tmp_path / "net", backend="numpy", kinds=[Clipped])
+    assert found.layers["Clipped1"] == net.layers["Clipped1"]
+    assert type(found.layers["Clipped1"].hard) is bool
+
+
 def test_a_class_of_ones_own_is_not_taken_for_the_one_of_that_name(tmp_path):
     """Who reads this book writes a ReLU of their own."""
     own = type("ReLU", (ReLU,), {"forward": lambda self, params, x: (x * 0, x), "__module__": "somewhere"})

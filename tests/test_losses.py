@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
+
 import numpy as np
 import pytest
 from oracles import assert_close, gradients
@@ -120,3 +122,117 @@ def test_losses_of_torch(backend, array, rng):
         (MeanSquaredError(), torch.nn.MSELoss(), t),
     ]:
         torch.testing.assert_close(ours.forward(y, target)[0], theirs(y, target), rtol=1e-12, atol=0)
+
+
+def log_sigmoid(x):
+    """log(1 / (1 + e^-x)) in 60 digits."""
+    return -(1 + (-Decimal(float(x))).exp()).ln()
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 80.0), ("float64", 700.0)])
+def test_sigmoid_with_loss_has_its_digits_everywhere(dtype, most, backend, array):
+    """Loss and gradient where s - t, and the loss itself, are tiny."""
+    y = np.concatenate([np.linspace(-most, most, 41), [-1.0, -1e-3, 0.0, 1e-3, 1.0]]).astype(dtype)[:, None]
+    for target in (0.0, 1.0):
+        t = np.full_like(y, target)
+        loss, residuals = SigmoidWithLoss().forward(array(y), array(t))
+        with localcontext(prec=60):
+            losses = [-log_sigmoid(v if target else -v) for v in y[:, 0]]
+            # s - t is -sigmoid(-y) for 1 and sigmoid(y) for 0
+            exact = [float((-1 if target else 1) * log_sigmoid(-v if target else v).exp() / len(y)) for v in y[:, 0]]
+            mean = float(sum(losses) / len(y))
+        eps = float(np.finfo(dtype).eps)
+        assert float(loss) == pytest.approx(mean, rel=20 * eps)
+        found = backend.to_numpy(SigmoidWithLoss().backward(residuals))[:, 0]
+        np.testing.assert_allclose(found, exact, rtol=8 * eps)
+        for v, one in zip(y, losses, strict=True):
+            each = SigmoidWithLoss().each(array(v[None, :]), array(np.full((1, 1), target, dtype)))
+            assert float(each[0, ...]) == pytest.approx(float(one), rel=8 * eps)
+
+
+INF = np.inf
+FAR = {
+    "label of a masked row": ([0.0, -INF, 1.0], 2, np.log1p(np.exp(-1))),
+    "only one left": ([-INF, -INF, 5.0], 2, 0.0),
+    "the masked class is the label": ([0.0, -INF, 1.0], 1, INF),
+    "far apart": ([3e38, -3e38, 1.0], 0, 0.0),
+    "far apart, and wrong": ([3e38, 0.0, 1.0], 1, 3e38),
+    "two large": ([1e30, 1e30, 0.0], 1, np.log(2)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")  # 3e38 - -3e38 does, on NumPy
+@pytest.mark.parametrize("form", ["labels", "one-hot"])
+@pytest.mark.parametrize("case", FAR)
+def test_softmax_with_masked_and_far_scores(case, form, backend, array):
+    scores, label, expected = FAR[case]
+    t = np.asarray([label]) if form == "labels" else np.eye(3)[[label]]
+    y = array([scores], "float32")
+    loss, residuals = SoftmaxWithLoss().forward(y, array(t))
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+    finite = np.asarray(scores, "longdouble")
+    p = np.exp(finite - finite.max()) / np.exp(finite - finite.max()).sum()
+    found = backend.to_numpy(SoftmaxWithLoss().backward(residuals))
+    np.testing.assert_allclose(found, (p - np.eye(3)[label])[None, :].astype("float64"), rtol=1e-6, atol=1e-30)
+    if form == "one-hot":
+        each = SoftmaxWithLoss().each(y, array(t, "float32"))
+        assert float(each[0, ...]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "target", "expected"), [(-INF, 0.0, 0.0), (INF, 1.0, 0.0), (INF, 0.0, INF), (-INF, 1.0, INF)]
+)
+def test_sigmoid_with_infinite_scores(score, target, expected, backend, array):
+    loss, residuals = SigmoidWithLoss().forward(array([[score]], "float32"), array([[target]], "float32"))
+    assert float(loss) == expected
+    slope = backend.to_numpy(SigmoidWithLoss().backward(residuals))
+    assert slope.tolist() == [[float(score > 0) - target]]
+
+
+def test_softmax_gradient_is_that_of_its_forward_whatever_a_row_of_targets_adds_up_to(training_backend, array, rng):
+    t = rng.normal(size=(4, 3)) + np.asarray([[0.0], [1], [2], [-1]])
+    t[0] = 0
+    y, moved = rng.normal(size=(4, 3)), training_backend.asarray(t)
+    (expected,), tolerance = gradients(training_backend, lambda y: SoftmaxWithLoss().forward(y, moved)[0], y)
+    _, residuals = SoftmaxWithLoss().forward(array(y), array(t))
+    assert_close(training_backend.to_numpy(SoftmaxWithLoss().backward(residuals)), expected, tolerance)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxWithLoss(), SigmoidWithLoss(), SumSquaredError(), MeanSquaredError()], ids=str)
+def test_targets_that_are_complex_or_no_arrays(loss, array):
+    y = array([[0.5, 1.0], [2.0, 0.0]])
+    with pytest.raises(TypeError, match=r"complex.*expected real numbers"):
+        loss.check((2, 2), array([[0, 1j], [1, 0]]))
+    with pytest.raises(TypeError, match=r"complex.*expected real numbers"):
+        loss.forward(y, array([[0, 1j], [1, 0]]))
+    with pytest.raises(TypeError, match=r"t is of type list, expected an array like y"):
+        loss.forward(y, [[0, 1], [1, 0]])
+
+
+def test_softmax_of_one_output_is_refused(array):
+    for t in (array([0, 0]), array([[1.0], [1.0]])):
+        with pytest.raises(ValueError, match=r"one output.*SigmoidWithLoss\(\) with targets of shape \(N, 1\)"):
+            SoftmaxWithLoss().check((2, 1), t)
+
+
+@pytest.mark.parametrize(
+    ("loss", "form"),
+    [
+        (SoftmaxWithLoss(), "labels"),
+        (SoftmaxWithLoss(), "one-hot"),
+        (SigmoidWithLoss(), "one-hot"),
+        (MeanSquaredError(), "one-hot"),
+    ],
+)
+def test_means_of_more_samples_than_float16_can_count(loss, form, backend, array, rng):
+    if backend.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    y, labels = (rng.normal(size=(70_000, 2)) * 2).astype("float16"), rng.integers(0, 2, 70_000)
+    t = labels if form == "labels" else np.eye(2)[labels]
+    expected, residuals = loss.forward(y.astype("float64"), t)
+    slope = loss.backward(residuals)
+    found, residuals = loss.forward(array(y), array(t if form == "labels" else t.astype("float16")))
+    assert float(found) == pytest.approx(float(expected), rel=2e-3)
+    moved = backend.to_numpy(loss.backward(residuals))
+    assert moved.dtype == np.float16
+    np.testing.assert_allclose(moved, slope, atol=5e-3 * np.abs(slope).max())

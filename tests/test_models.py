@@ -141,12 +141,7 @@ BAD = {
     "infinity": (np.full((2, 6), np.inf), [0, 1], ValueError, "12 values that are NaN or infinite.* sample 0"),
     "empty": (np.zeros((0, 6)), np.zeros(0, "uint8"), ValueError, "no samples"),
     "integers": (np.zeros((2, 6), "uint8"), [0, 1], TypeError, r"x is uint8, .* / 255, .*mnist\(normalize=True\)"),
-    "another float": (
-        np.zeros((2, 6), "float32"),
-        [0, 1],
-        TypeError,
-        r"dtype .*float32.*astype\(x, xp\.float64\)",
-    ),
+    "complex": (np.zeros((2, 6), "complex128"), [0, 1], TypeError, "x is complex128, expected real numbers"),
 }
 
 
@@ -161,8 +156,8 @@ def test_bad_input(case, backend, array):
 
 def test_arrays_from_elsewhere(backend, array):
     net = TwoLayerNet(6, 5, 4, seed=0, backend=backend)
-    with pytest.raises(TypeError, match=rf"x is of type list, .*'{backend.name}'; .*net\.backend\.asarray\(x\)"):
-        net.predict([[0.0] * 6])
+    with pytest.raises(TypeError, match=rf"x is of type dict, .*'{backend.name}'; .*net\.backend\.asarray\(x\)"):
+        net.predict({})
     if backend.name == "numpy":
         x, name = get_backend("strict").asarray(np.zeros((1, 6), "float32")), "strict"
     else:
@@ -185,7 +180,7 @@ def test_another_device():
 def test_bad_creation():
     with pytest.raises(ValueError, match="unknown activation 'rely'; known: relu, leaky_relu, sigmoid"):
         MultiLayerNet(6, [5], 4, activation="rely")
-    with pytest.raises(ValueError, match="unknown initializer 'hee'; known: normal, xavier, he, zeros"):
+    with pytest.raises(ValueError, match=r"unknown initializer 'hee'; known: normal, xavier, glorot, .*'auto'"):
         MultiLayerNet(6, [5], 4, weight_init="hee")
     with pytest.raises(ValueError, match=r"unknown dtype 'int8'; .* float32, float64"):
         TwoLayerNet(6, 5, 4, dtype="int8")
@@ -194,7 +189,7 @@ def test_bad_creation():
     with pytest.raises(ValueError, match="at least one layer with parameters"):
         Sequential([ReLU()])
     with pytest.raises(TypeError, match=r"hidden_sizes is 5, expected .*: \[5\]"):
-        MultiLayerNet(6, 5, 4)
+        MultiLayerNet(6, np.int64(5), 4)
     with pytest.raises(TypeError, match=r"ReLU.* is no layer; expected an instance such as ReLU\(\)"):
         Sequential([Affine(6, 4), ReLU])
     for loss in ("mse", MeanSquaredError):

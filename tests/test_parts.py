@@ -1,4 +1,4 @@
-"""The small parts: initializers, and the book's classes against the figures it prints."""
+"""The book's classes against the figures it prints."""
 
 from __future__ import annotations
 
@@ -6,36 +6,6 @@ import numpy as np
 import pytest
 
 from xpnet import book, layers, losses
-from xpnet.initializers import get_initializer, he, normal, xavier, zeros
-
-
-@pytest.mark.parametrize(
-    ("initializer", "variance"),
-    [
-        (normal(0.3), 0.09),
-        (he(), 2 / 400),
-        (xavier(), 1 / 400),
-        (xavier("fan_avg"), 2 / (400 + 500)),
-        (zeros, 0),
-    ],
-)
-def test_initializers(initializer, variance):
-    W = initializer(np.random.default_rng(0), (400, 500))
-    assert W.shape == (400, 500)
-    assert W.var() == pytest.approx(variance, rel=0.02)
-    assert abs(W.mean()) <= 5 * np.sqrt(variance / W.size)
-
-
-def test_initializers_by_name():
-    rng = np.random.default_rng
-    named = {"he": he(), "xavier": xavier(), "normal": normal(0.01), 0.5: normal(0.5), "zeros": zeros}
-    for name, same in named.items():
-        np.testing.assert_array_equal(get_initializer(name)(rng(1), (3, 2)), same(rng(1), (3, 2)))
-    for std in (-1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="expected a finite number, zero or more"):
-            normal(std)
-    with pytest.raises(ValueError, match="unknown mode 'fan_out'"):
-        xavier("fan_out")
 
 
 def test_two_apples_and_tax():

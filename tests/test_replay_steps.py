@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
-from replaying import NUMPY, assert_alike, net_of
+from replaying import NUMPY, assert_alike, compared, net_of
 
 from xpnet import SGD, CompileWarning, Trainer, make_step, namespace
 from xpnet.layers import Affine, Tanh
 from xpnet.optimizers import Adam
+from xpnet.replay.recorded import MOST_PLANS
 from xpnet.training.loop import copied
 
 
@@ -285,3 +288,100 @@ def test_a_trainer_compiles_what_is_made_of_known_parts(small):
         np.testing.assert_allclose(history.losses, plain.losses, rtol=1e-10)
     with pytest.raises(ValueError, match="compile is 1, expected True or False"):
         Trainer(net, optimizer, compile=1)
+
+
+class Marked(np.ndarray):
+    """A kind of array that adds by a rule of its own."""
+
+    def __add__(self, other):
+        return np.asarray(self) + np.asarray(other) + 100.0
+
+
+@pytest.mark.parametrize("kind", [Marked, np.recarray])
+@pytest.mark.parametrize("where", ["x", "t", "state"])
+@pytest.mark.parametrize("plain_first", [False, True])
+def test_arrays_with_rules_of_their_own_run_as_they_are(kind, where, plain_first):
+    def step(state, x, t, rows, masks=None):
+        state["w"] = state["w"] + x[0:2, 0] + 0.0 * t[0:2]
+        return state, namespace(x).sum(state["w"]) + namespace(x).sum(x[0:3, 0] + 1.0)
+
+    def arguments(kind):
+        arrays = {"state": np.ones(2), "x": np.ones((3, 2)), "t": np.ones(3)}
+        if kind is not None:
+            arrays[where] = arrays[where].view(kind)
+        return {"w": arrays["state"]}, arrays["x"], arrays["t"], np.arange(3)
+
+    recorded = NUMPY.compile(step)
+    if plain_first:
+        recorded(*arguments(None))
+        assert all(recorded.plans.values()), "a plan for arrays of this shape is there"
+    expected = step(*arguments(kind))
+    with pytest.warns(CompileWarning, match=rf"{where}.* is of type {kind.__name__}, which may compute otherwise"):
+        state, loss = recorded(*arguments(kind))
+    assert float(loss) == float(expected[1])
+    np.testing.assert_array_equal(state["w"], expected[0]["w"])
+
+
+def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
+    x, t = small
+    mapped = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
+    mapped[...] = x
+    found = compared(net_of(Tanh(), Affine(6, 4)), SGD(0.1), mapped, t)
+    assert_alike(found, 1e-10)
+
+
+def test_arrays_of_another_recording_are_refused_by_what_they_are():
+    kept = []
+
+    def keeping(state, x, t, rows, masks=None):
+        kept.append(state["w"] * 2.0)
+        state["w"] += 1.0
+        return state, namespace(x).sum(state["w"])
+
+    def mixing(state, x, t, rows, masks=None):
+        state["w"] += kept[-1] if not isinstance(state["w"], np.ndarray) else 5.0
+        return state, namespace(x).sum(state["w"])
+
+    arguments = np.zeros((3, 2)), np.zeros(3), np.zeros(2, int)
+    NUMPY.compile(keeping)({"w": np.ones(3)}, *arguments)
+    assert not isinstance(kept[-1], np.ndarray)
+    with pytest.warns(CompileWarning, match="it uses an array of another step, that of another thread perhaps"):
+        state, _ = NUMPY.compile(mixing)({"w": np.ones(3)}, *arguments)
+    assert state["w"].tolist() == [6.0] * 3
+
+
+def test_two_threads_that_record_at_the_same_time(rng):
+    """Each step writes down its own calls, however the threads take turns."""
+    meeting, found = threading.Barrier(2, timeout=20), {}
+
+    def work(name, factor):
+        def step(state, x, t, rows, masks=None):
+            if not isinstance(state["w"], np.ndarray):
+                meeting.wait()  # both are recording
+            state["w"] *= factor
+            return state, namespace(x).sum(state["w"])
+
+        recorded, state = NUMPY.compile(step), {"w": np.ones(3)}
+        for _ in range(3):
+            state, loss = recorded(state, np.zeros((3, 2)), np.zeros(3), np.zeros(2, int))
+        found[name] = state["w"].tolist(), float(loss), all(recorded.plans.values())
+
+    threads = [threading.Thread(target=work, args=pair) for pair in (("a", 2.0), ("b", 3.0))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {"a": ([8.0] * 3, 24.0, True), "b": ([27.0] * 3, 81.0, True)}
+
+
+def test_plans_of_sizes_that_are_not_used_any_more_go(small):
+    net = net_of(Affine(6, 4))
+    recorded, state = NUMPY.compile(make_step(net, SGD(0.1))), {"params": copied(net.params), "optimizer": {}}
+    expected = copied(state)
+    for size in (*range(1, 40), 3, 39):
+        rows = np.arange(size)
+        state, loss = recorded(state, *small, rows)
+        expected, other = recorded.step(expected, *small, rows)
+        assert float(loss) == pytest.approx(float(other), rel=1e-10)
+        assert len(recorded.plans) <= MOST_PLANS
+    assert all(recorded.plans.values())

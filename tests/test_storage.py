@@ -1,20 +1,20 @@
-"""Files that are there whole or not at all: bytes, arrays, networks, histories."""
+"""Files that are there whole or not at all: bytes, networks, histories."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import struct
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from xpnet import Evaluation, History, MultiLayerNet, TwoLayerNet, storage
-
-DTYPES = ["float16", "float32", "float64", "int8", "uint8", "int32", "int64", "bool"]
 
 
 @pytest.fixture
@@ -35,12 +35,6 @@ def refuse(error):
         raise error
 
     return function
-
-
-def safetensors(name, dtype, shape, data):
-    entry = {name: {"dtype": dtype, "shape": shape, "data_offsets": [0, len(data)]}}
-    header = json.dumps(entry).encode()
-    return struct.pack("<Q", len(header)) + header + data
 
 
 def bits(params):
@@ -96,78 +90,6 @@ def test_the_mode_of_a_file_respects_the_umask(mask, mode, tmp_path, umask):
     storage.write_bytes(tmp_path / "file", b"data")
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
     assert os.umask(mask) == mask  # it is as it was
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_arrays_come_back_as_they_were(dtype, tmp_path, rng):
-    a = rng.integers(0, 2 if dtype == "bool" else 100, (3, 4, 5)).astype(dtype)
-    arrays = {
-        "plain": a,
-        "fortran": np.asfortranarray(a),
-        "transposed": a.T,
-        "every second": a[::2, :, ::-2],
-        "broadcast": np.broadcast_to(a[0], (6, 4, 5)),
-        "empty": a[:0],
-        "読み": a[0],
-    }
-    storage.write_arrays(tmp_path / "arrays", arrays, {"about": "a test"})
-    for found in (storage.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
-        assert set(found) == set(arrays)
-        for name, expected in arrays.items():
-            assert (found[name].shape, found[name].dtype) == (expected.shape, expected.dtype), name
-            np.testing.assert_array_equal(found[name], expected)
-
-
-@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4", "<f4"])
-def test_the_order_of_bytes_in_memory_is_not_kept(dtype, tmp_path):
-    storage.write_arrays(tmp_path / "arrays", {"a": np.array([[1, 2], [3, 4]], dtype)})
-    for found in (storage.read_arrays(tmp_path / "arrays"), load_file(tmp_path / "arrays")):
-        assert found["a"].dtype == np.dtype(dtype).newbyteorder("=")
-        assert found["a"].tolist() == [[1, 2], [3, 4]]
-
-
-def test_an_array_without_dimensions_comes_back_without(tmp_path):
-    storage.write_arrays(tmp_path / "arrays", {"scale": np.array(1.5, "float32")})
-    found = storage.read_arrays(tmp_path / "arrays")["scale"]
-    assert (found.shape, found.dtype, float(found)) == ((), "float32", 1.5)
-
-
-def test_a_truncated_file_of_arrays_is_refused_by_name(tmp_path):
-    path = tmp_path / "arrays"
-    storage.write_arrays(path, {"W": np.ones((2, 3)), "b": np.ones(3)}, {"about": "a test"})
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="safetensors") as raised:
-            storage.read_arrays(path)
-        assert str(path) in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\x89PNG\r\n\x1a\n" + bytes(100),
-        b"PK\x03\x04" + bytes(100),
-        b"{}" * 50,
-        struct.pack("<Q", 2**62) + b"{}",
-        safetensors("a", "F32", [3], bytes(8)),
-        safetensors("a", "BF16", [2], bytes(4)),  # valid, but of a dtype that NumPy does not have
-        safetensors("a", "F8_E4M3", [2], bytes(2)),
-        safetensors("a", "U8", [1] * 65, bytes(1)),  # valid, but of more dimensions than NumPy has
-    ],
-    ids=["png", "zip", "json", "huge header", "short data", "bfloat16", "float8", "65 dimensions"],
-)
-def test_a_foreign_file_is_refused_by_name(content, tmp_path):
-    path = tmp_path / "foreign"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="foreign") as raised:
-        storage.read_arrays(path)
-    assert str(path) in str(raised.value)
-
-
-def test_a_missing_file_is_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing-here"):
-        storage.read_arrays(tmp_path / "nothing-here")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -285,3 +207,63 @@ def test_a_file_has_the_same_bytes_in_every_process(tmp_path):
     for name in "abcd":
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
     assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o666, 0o640, 0o400, 0o755])
+def test_a_file_that_is_replaced_passes_its_mode_on(mode, tmp_path, umask):
+    umask(0o027)
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    storage.write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_files_of_other_threads_keep_their_modes(tmp_path, umask, monkeypatch):
+    """The umask is the process's: to ask for it is to change it for a moment."""
+    umask(0o077)
+    done, modes = threading.Event(), set()
+    (tmp_path / "others").mkdir()
+
+    def others():
+        for i in itertools.count():
+            path = tmp_path / "others" / str(i)
+            path.touch()
+            modes.add(path.stat().st_mode & 0o777)
+            path.unlink()
+            if done.is_set():
+                return
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    asked = []
+    monkeypatch.setattr(storage.os, "umask", lambda mask: asked.append(mask) or 0)
+    thread = threading.Thread(target=others)
+    thread.start()
+    try:
+        for i in range(300):
+            storage.write_bytes(tmp_path / f"file{i % 3}", b"data")
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert modes == {0o600}
+    assert not asked
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("file*")} == {0o600}
+
+
+def test_threads_that_write_one_file_leave_one_of_them_whole(tmp_path):
+    contents = [bytes([i]) * 10_000 for i in range(4)]
+
+    def write(data):
+        for _ in range(25):
+            storage.check_writable(tmp_path / "file", len(data))
+            storage.write_bytes(tmp_path / "file", data)
+            assert (tmp_path / "file").read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, contents))
+    assert names_in(tmp_path) == ["file"]

@@ -198,7 +198,7 @@ def test_a_checkpoint_that_cannot_be_is_found_out_before_the_first_step(data, tm
     old = Trainer(net, SGD(0.1), batch_size=50, seed=np.random.Generator(np.random.MT19937(0)))
     for trainer, path, error, message in [
         (old, tmp_path / "run", ValueError, "the random generator is MT19937"),
-        (broken(0), tmp_path / "nowhere" / "run", FileNotFoundError, "there is no folder for the checkpoint"),
+        (broken(0), tmp_path / "nowhere" / "run", FileNotFoundError, "there is no folder for this file"),
     ]:
         with pytest.raises(error, match=message):
             trainer.fit(*data, iterations=1, callbacks=[Checkpoint(path)])

@@ -18,10 +18,11 @@ State = dict[str, Any]
 class Layer(Protocol):
     """A frozen description with a pure forward and backward; it reads its parameters by name and holds none.
 
-    Two attributes more make its numerical gradient cheap and its gradient check exact; a layer may leave them out:
+    Three attributes more a layer may leave out. Two make its numerical gradient cheap and its gradient check exact:
     ``reach``, how far an entry of the input reaches in the output: ``"element"`` (only the entry in its place),
     ``"sample"`` (its sample), or ``"batch"``, which is assumed of a layer that does not say; and ``kink``, the input at
-    which the derivative of an elementwise layer jumps (0.0 for ReLU), or None.
+    which the derivative of an elementwise layer jumps (0.0 for ReLU), or None. ``weight_gain`` is what an activation
+    asks of initial weights around it, 1 if it does not say; see :func:`xpnet.initializers.initializers_of`.
 
     A layer that is random while training has ``masks(rng, shape)``, which draws arrays by name on the host for an input
     of that shape; ``forward`` finds them among its parameters in a training step, and nowhere else.

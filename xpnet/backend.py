@@ -7,9 +7,10 @@ Creation chooses a backend (:func:`get_backend`, :func:`use_backend`); after tha
 from __future__ import annotations
 
 import os
+import threading
 from contextvars import ContextVar
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
@@ -40,7 +41,6 @@ __all__ = [
 
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
 
-_selected: ContextVar[Backend | None] = ContextVar("xpnet_backend", default=None)
 _namespaces: dict[type, ModuleType] = {}
 
 #: Decorates what computes with a user's numbers: NumPy's floating-point warnings are off in it. They depend on more
@@ -63,7 +63,7 @@ def namespace(x: Array) -> ModuleType:
         return _namespaces[type(x)]  # looking it up each time would cost as much as adding two small arrays
     except KeyError:
         pass
-    if isinstance(x, bool | int | float | complex | None):
+    if isinstance(x, bool | int | float | complex | None) and name_of(x) is None:  # NumPy's numbers are its 0-d arrays
         raise TypeError(_no_array(x))
     if odd := {kind.__name__ for kind in type(x).__mro__} & {"matrix", "MaskedArray"}:
         raise TypeError(f"a {odd.pop()} computes by rules of its own; make a plain array of it first: numpy.asarray(x)")
@@ -100,6 +100,11 @@ def widest_floating(x: Array) -> Any:
     """float64 where the library has it on the device of x; else float32 (JAX until told otherwise, PyTorch on MPS)."""
     found = namespace(x).__array_namespace_info__().dtypes(device=device(x), kind="real floating")
     return found.get("float64", found["float32"])
+
+
+def host_number(x: Any) -> Array:
+    """A number as a 0-d array on the host in float64, as Python computes with it."""
+    return get_backend("numpy").asarray(float(x), "float64")
 
 
 def traced(x: Array) -> bool:
@@ -142,7 +147,8 @@ def _known(name: Any, complaint: str) -> type[Backend]:
 
 def current_backend(device: Any = None) -> Backend:
     """The backend that a network is made on when it is not told otherwise."""
-    selected = _selected.get()
+    here = _selected.get()
+    selected = here.backend if here else _everywhere.backend
     if selected is not None:
         return selected if device is None else type(selected)(device)
     name = os.environ.get(ENVIRONMENT_VARIABLE)
@@ -154,8 +160,13 @@ def current_backend(device: Any = None) -> Backend:
 class use_backend:  # noqa: N801  (a function to its users, and a context manager if they want one)
     """Select the backend that new networks are made on: from here on, or for a ``with`` block.
 
-    Raises at once, and selects nothing, if the backend cannot be used here (see :func:`get_backend`). The selection
-    is held in a context variable: threads and asyncio tasks do not disturb each other.
+    ``use_backend("cupy")`` by itself selects it from here on: called in the main thread for the whole program, threads
+    that start later included; called in another thread, for that thread. A ``with`` block selects for what it runs
+    itself: other threads and asyncio tasks are not disturbed, and threads that start inside of the block do not inherit
+    it. Each ``with`` of one object selects again. Where nothing is selected, the environment variable ``XPNET_BACKEND``
+    decides, else it is NumPy.
+
+    Raises at once, and selects nothing, if the backend cannot be used here (see :func:`get_backend`).
 
     >>> with use_backend("numpy") as backend:
     ...     backend.name
@@ -164,18 +175,48 @@ class use_backend:  # noqa: N801  (a function to its users, and a context manage
 
     def __init__(self, name: str | Backend, device: Any = None) -> None:
         self.backend = get_backend(name, device)
-        self._token = _selected.set(self.backend)
+        here = _selected.get()
+        self._before: tuple[_Selection | None, Backend | None] | None = here, _everywhere.backend
+        _selected.set(_Selection(self.backend, here.outer if here else None))
+        if threading.current_thread() is threading.main_thread():
+            _everywhere.backend = self.backend
 
     def __enter__(self) -> Backend:
+        here = _selected.get()
+        if self._before is not None and here is not None and here.backend is self.backend:
+            # as in `with use_backend(...)`: what making it selected is taken back, as it is for the block alone
+            here, everywhere = self._before
+            if _everywhere.backend is self.backend:
+                _everywhere.backend = everywhere
+        self._before = None
+        _selected.set(_Selection(self.backend, here))
         return self.backend
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _selected.reset(self._token)
+        here = _selected.get()
+        _selected.set(here.outer if here else None)
 
     def __repr__(self) -> str:
         return f"use_backend({self.backend!r})"
+
+
+class _Selection(NamedTuple):
+    """What is selected in this thread or task, and what was outside of the block that selects it."""
+
+    backend: Backend
+    outer: _Selection | None
+
+
+class _Everywhere:
+    """What is selected where no thread or task has a selection of its own."""
+
+    backend: Backend | None = None
+
+
+_selected: ContextVar[_Selection | None] = ContextVar("xpnet_backend", default=None)
+_everywhere = _Everywhere()
 
 
 def backend_status(name: str) -> Status:
@@ -188,14 +229,20 @@ def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> N
     found = name_of(x)
     if found is None and hasattr(x, "__array_namespace__"):
         return  # a namespace on top of others, such as a recording one, answers for itself
+    there = "net.backend" if owner == "the network" else f"get_backend({backend.name!r}, {backend.device_name!r})"
+    call = f"{there}.asarray({argument})"
+    if found is None:
+        raise TypeError(
+            f"{argument} is {describe(x)}, expected an array, as {owner} is on backend {backend.name!r}; "
+            f"of numbers make one with {call}"
+        )
     if found != backend.name:
         raise TypeError(
-            f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; "
-            f"move it there with net.backend.asarray({argument})"
+            f"{argument} is {describe(x)}, but {owner} is on backend {backend.name!r}; move it there with {call}"
         )
     where = device(x)
     if where is not None and where != backend.device:
         raise ValueError(
-            f"{argument} is on device {backend.label(where)}, but {owner} is on {backend.device_name}; "
-            f"move it there with net.backend.asarray({argument})"
+            f"{argument} is on device {backend.label(where)}, but {owner} is on {backend.device_name}; move it there "
+            f"with {call}"
         )

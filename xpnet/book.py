@@ -14,9 +14,10 @@ import numpy as np
 
 from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
-from xpnet.backend import get_backend, namespace, quiet
+from xpnet.backend import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
 from xpnet.functions import softmax
 from xpnet.optimizers import SGD, Momentum, Nesterov
+from xpnet.validation import as_array
 
 __all__ = [
     "SGD",
@@ -167,14 +168,19 @@ class SoftmaxWithLoss(_Remembering):
         self.t: Array = None
 
     def forward(self, x: Array, t: Array) -> Array:
-        self._layer.check(x.shape, t)
-        self.loss, residuals = self._layer.forward(x, t)
-        self._residuals = (residuals,)
+        """The loss of scores (N, C) or of those of one sample (C,); t as labels or one-hot, as arrays or lists."""
+        backend = backend_of(x)
+        t = as_array(t, backend, "t")
+        rows, targets = _as_batch(x, t, backend)
+        self._layer.check(tuple(rows.shape), targets)
+        self.loss, residuals = self._layer.forward(rows, targets)
+        self._residuals = (residuals, x.shape)
         self.y, self.t = softmax(x), t
         return self.loss
 
     def backward(self, dout: Any = 1) -> Array:
-        return self._layer.backward(self._recall()) * dout
+        dx = self._layer.backward(self._recall()) * dout
+        return namespace(dx).reshape(dx, self._residuals[1])
 
 
 class simpleNet:
@@ -197,7 +203,8 @@ class simpleNet:
 
     @quiet
     def predict(self, x: Array) -> Array:
-        """Scores of one sample (2,) or a batch (N, 2)."""
+        """Scores of one sample (2,) or a batch (N, 2), an array or a list."""
+        x = as_array(x, backend_of(self.W))
         return namespace(x).matmul(x, self.W)
 
     @quiet
@@ -213,10 +220,25 @@ class simpleNet:
         return xp.matmul(xp.matrix_transpose(rows), losses.SoftmaxWithLoss().backward(residuals))
 
     def _forward(self, x: Array, t: Array) -> tuple[Array, Array, Any]:
-        x, t = (x[None, :], t[None, ...]) if x.ndim == 1 else (x, t)
+        backend = backend_of(self.W)
+        x, t = _as_batch(as_array(x, backend), as_array(t, backend, "t"), backend)
         scores = self.predict(x)
-        losses.SoftmaxWithLoss().check(scores.shape, t)
+        losses.SoftmaxWithLoss().check(tuple(scores.shape), t)
         return x, *losses.SoftmaxWithLoss().forward(scores, t)
+
+
+def _as_batch(x: Array, t: Any, backend: Backend) -> tuple[Array, Array]:
+    """One sample (C,) with its target as a batch of one; a batch as it is.
+
+    Raises:
+        TypeError: one of them is no array, or they are of two libraries.
+    """
+    check_same_backend(x, "x", backend, "the layer")
+    if x.ndim == 1:
+        t = backend.asarray(t) if isinstance(t, int) else t
+        x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
+    check_same_backend(t, "t", backend, "the layer")
+    return x, t
 
 
 @dataclass(frozen=True, repr=False)

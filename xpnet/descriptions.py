@@ -14,10 +14,16 @@ from reprlib import Repr
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from xpnet.errors import CheckpointError
 
 #: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three.
 DEEPEST = 10
+#: The same of lists and dicts in plain data.
+DEEPEST_PLAIN = 50
+#: Of an integer in plain data; Python does not read those of many thousand.
+MOST_BITS = 1024
 PLAIN = (str, int, float, bool, NoneType)
 
 
@@ -45,11 +51,41 @@ def _plain(value: Any) -> Any:
         return described(value)
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if value is None or isinstance(value, str):
         return value
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else repr(value)
+
+
+def check_plain(value: Any, where: str, depth: int = 0) -> None:
+    """Raise unless JSON can hold a value and gives it back as it was; a tuple comes back as a list.
+
+    Raises:
+        TypeError: something in it is of another type; the message says where.
+        ValueError: a number that is not finite or very large, or lists and dicts that stand too deep in one another.
+    """
+    if depth > DEEPEST_PLAIN:
+        raise ValueError(f"{where:.200}... stands in more than {DEEPEST_PLAIN} others")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {shortened(key)}, expected text")
+            check_plain(inner, f"{where}[{shortened(key, 40)}]", depth + 1)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            check_plain(inner, f"{where}[{i}]", depth + 1)
+    elif not isinstance(value, PLAIN):
+        raise TypeError(
+            f"{where} is {shortened(value)}, which JSON cannot hold; expected text, a number of Python's, True, False, "
+            "None, or lists and dicts of them"
+        )
+    elif isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{where} is {value}, expected a finite number; None may stand for what there is not")
+    elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise ValueError(f"{where} is an integer of {value.bit_length()} bits, expected at most {MOST_BITS}")
 
 
 def rebuilt(description: Any, known: Mapping[str, type], *, depth: int = 0) -> Any:
@@ -113,9 +149,7 @@ def _value(value: Any, hint: Any, where: str, known: Mapping[str, type], depth: 
         kinds += (int,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise CheckpointError(f"{where} is {shortened(value)}, expected {_told(allowed)}")
-    if isinstance(value, float) and not isfinite(value):
-        raise CheckpointError(f"{where} is {value}, expected a finite number")
-    return value
+    return value  # infinities too: it is for the class to say what it takes
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+from math import log
+from numbers import Integral
+from types import ModuleType
+from typing import Any
+
 from xpnet._typing import Array
-from xpnet.backend import describe, device, name_of, namespace, traced
+from xpnet.backend import describe, device, dtype_name, name_of, namespace, traced
 
 
 def step(x: Array) -> Array:
@@ -34,17 +40,27 @@ def relu(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)); any shape, and no overflow however negative x is.
+    """1 / (1 + exp(-x)); any shape, accurate to a few units in the last place, and without overflow.
 
-    It is computed as (1 + tanh(x / 2)) / 2, which is the same function.
+    It is computed as e^x / (1 + e^x), which keeps its digits however negative x is; from the x on where that is 1, e^x
+    stays as it is.
 
     >>> import numpy as np
     >>> sigmoid(np.asarray([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
+    >>> float(sigmoid(np.asarray(-50.0)))  # e^-50
+    1.9287498479639178e-22
     """
     xp = namespace(x)
     _floating(x, "sigmoid")
-    return 0.5 * (1 + xp.tanh(0.5 * x))
+    e = xp.exp(xp.minimum(x, _saturation(xp, x.dtype)))
+    return e / (1 + e)
+
+
+@cache
+def _saturation(xp: ModuleType, dtype: Any) -> float:
+    """Where 1 - sigmoid(x) is less than a quarter of the spacing of the dtype at 1."""
+    return 2 - log(float(xp.finfo(dtype).eps))
 
 
 def softmax(x: Array) -> Array:
@@ -88,7 +104,7 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
         t: labels, an int or (N,) integers; or one-hot, in the shape of y.
 
     Raises:
-        TypeError: y is not floating-point, or t is of another library.
+        TypeError: y is not floating-point, or t is no array, or of another library.
         ValueError: t has another shape, or labels that are not integers from 0 to C - 1.
 
     >>> import numpy as np
@@ -98,10 +114,32 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
     """
     xp = namespace(y)
     _floating(y, "cross_entropy_error")
-    if isinstance(t, int) or (t.ndim < y.ndim and not traced(t)):
+    if isinstance(t, int | Integral):
         check_labels(t, y.shape[-1])
+    else:
+        _same_library(t, y)
+        if t.ndim < y.ndim and not traced(t):
+            check_labels(t, y.shape[-1])
     samples = y.shape[0] if y.ndim > 1 else 1
-    return -xp.sum(xp.log(y + 1e-7) * one_hot(t, y)) / samples
+    return mean_of(-xp.log(y + 1e-7) * one_hot(t, y), samples)
+
+
+def mean_of(x: Array, n: int) -> Array:
+    """The sum of all elements over n, as a 0-d array; of less than 32 bits in float32, which does not overflow."""
+    xp = namespace(x)
+    return over(xp.sum(xp.astype(x, xp.float32)), n, x.dtype) if is_small(xp, x.dtype) else xp.sum(x) / n
+
+
+def over(x: Array, n: int, dtype: Any) -> Array:
+    """x / n in this dtype; if it has less than 32 bits, n may be more than its largest number, so in float32."""
+    xp = namespace(x)
+    return xp.astype(xp.astype(x, xp.float32) / n, dtype) if is_small(xp, dtype) else x / n
+
+
+@cache
+def is_small(xp: ModuleType, dtype: Any) -> bool:
+    """Whether a floating-point dtype has less than 32 bits: sums are soon more than its largest number."""
+    return bool(xp.finfo(dtype).bits < 32)
 
 
 def one_hot(t: Array | int, y: Array) -> Array:
@@ -112,6 +150,7 @@ def one_hot(t: Array | int, y: Array) -> Array:
         y: the array (C,) or (N, C) that t is the target of.
 
     Raises:
+        TypeError: t is no array, or of another library, or complex.
         ValueError: t fits neither form.
 
     >>> import numpy as np
@@ -121,11 +160,11 @@ def one_hot(t: Array | int, y: Array) -> Array:
     """
     xp = namespace(y)
     classes = xp.arange(y.shape[-1], device=device(y))
-    if isinstance(t, int):
-        return xp.astype(classes == t, y.dtype)
+    if isinstance(t, int | Integral):
+        return xp.astype(classes == int(t), y.dtype)
+    _same_library(t, y)
     if t.ndim == y.ndim:
         return match(t, y)
-    _same_library(t, y)
     if t.shape != y.shape[:-1]:
         raise ValueError(
             f"t has shape {tuple(t.shape)}, expected labels {tuple(y.shape[:-1])} or one-hot {tuple(y.shape)}"
@@ -139,16 +178,25 @@ def match(t: Array, y: Array) -> Array:
     _same_library(t, y)
     if t.shape != y.shape:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(y.shape)}, the shape of y")
-    return t if t.dtype == y.dtype else namespace(y).astype(t, y.dtype)
+    if t.dtype == y.dtype:
+        return t
+    check_real(t)
+    return namespace(y).astype(t, y.dtype)
+
+
+def check_real(t: Array, name: str = "t") -> None:
+    """Raise ``TypeError`` if these are complex: converted, they would lose a part without a word."""
+    if namespace(t).isdtype(t.dtype, "complex floating"):
+        raise TypeError(f"{name} is {dtype_name(t.dtype)}, expected real numbers; xp.real({name}) takes the real part")
 
 
 def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
-    """Raise ``ValueError`` unless these are integers from 0 to ``classes`` - 1; reads the values."""
-    if isinstance(t, int):
-        low = high = t
+    """Raise ``ValueError`` unless these are integers (or booleans) from 0 to ``classes`` - 1; reads the values."""
+    if isinstance(t, int | Integral):
+        low = high = int(t)
     else:
         xp = namespace(t)
-        if not xp.isdtype(t.dtype, "integral"):
+        if not xp.isdtype(t.dtype, ("bool", "integral")):
             raise ValueError(
                 f"{name} has labels of dtype {t.dtype}{_fraction(t)}; expected integers 0 to {classes - 1}"
             )
@@ -166,6 +214,8 @@ def _fraction(t: Array) -> str:
 
 
 def _same_library(t: Array, y: Array) -> None:
+    if not hasattr(t, "shape"):
+        raise TypeError(f"t is {describe(t)}, expected an array like y, which is {describe(y)}: labels, or one-hot")
     if type(t) is not type(y):
         theirs, ours = name_of(t), name_of(y)
         if theirs != ours and ours is not None:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from xpnet._typing import Array
 from xpnet.backend import namespace
-from xpnet.functions import check_labels, match, one_hot, sigmoid, softmax
+from xpnet.functions import check_labels, check_real, match, mean_of, one_hot, over, softmax
 
 
 class BaseLoss:
@@ -47,10 +47,11 @@ class BaseLoss:
 class SoftmaxWithLoss(BaseLoss):
     """Mean over a batch of -Σ_k t_k log softmax(y)_k: scores y (N, C), t labels (N,) or one-hot (N, C).
 
-    dy = (softmax(y) - t) / N. Computed from y - max(y), which gives the same and lets no score be too large.
+    dy = (softmax(y) Σ_k t_k - t) / N. Computed from y - max(y), which gives the same and lets no score be too large. A
+    class whose score is -inf is masked out: it has probability 0, and costs nothing where t_k is 0.
     """
 
-    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array, Array | None]]:
         xp = namespace(y)
         if y.ndim != 2:
             raise ValueError(
@@ -59,19 +60,19 @@ class SoftmaxWithLoss(BaseLoss):
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
-        t = one_hot(t, y)
-        return xp.sum((z - xp.log(s)) * t) / -y.shape[0], (e, s, t)
+        rows = one_hot(t, y)
+        total = None if t.ndim == 1 else xp.sum(rows, axis=-1, keepdims=True)  # of labels it is 1
+        return mean_of(weighted(z - xp.log(s), rows), -y.shape[0]), (e, s, rows, total)
 
-    def backward(self, residuals: tuple[Array, Array, Array]) -> Array:
-        e, s, t = residuals
-        return (e / s - t) / t.shape[0]
+    def backward(self, residuals: tuple[Array, Array, Array, Array | None]) -> Array:
+        e, s, t, total = residuals
+        return over((e if total is None else e * total) / s - t, t.shape[0], t.dtype)
 
     def each(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
         z = y - xp.max(y, axis=-1, keepdims=True)
         s = xp.log(xp.sum(xp.exp(z), axis=-1)) * xp.sum(t, axis=-1)
-        z *= t  # z is ours
-        return s - xp.sum(z, axis=-1)
+        return s - xp.sum(weighted(z, t), axis=-1)
 
     def change(self, y: Array, d: Array, t: Array) -> Array:
         """``each(y + d, t) - each(y, t)`` (..., K) for K small moves d (..., K, C) from the same y and t (..., 1, C).
@@ -88,6 +89,11 @@ class SoftmaxWithLoss(BaseLoss):
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         n, classes = y_shape
+        if classes == 1:
+            raise ValueError(
+                "SoftmaxWithLoss: the network has one output, whose softmax is 1 whatever it learns; for yes or no use "
+                "two outputs, or the loss SigmoidWithLoss() with targets of shape (N, 1)"
+            )
         if t.shape == y_shape:
             _check_one_hot(t, name)
         elif t.shape == (n,):
@@ -100,29 +106,29 @@ class SoftmaxWithLoss(BaseLoss):
 class SigmoidWithLoss(BaseLoss):
     """Mean over all elements of -t log s - (1 - t) log(1 - s), s = sigmoid(y): scores y, t in [0, 1], of one shape.
 
-    For yes-or-no outputs, any number of them. Computed as max(y, 0) - t y + log(1 + exp(-|y|)), which is the same and
-    stays finite; dy = (s - t) / number of elements.
+    For yes-or-no outputs, any number of them. Computed as (1 - t) max(y, 0) + t max(-y, 0) + log(1 + exp(-|y|)), which
+    is the same and stays finite; dy = (s - t) / number of elements, from exp(-|y|) too, so that s - t keeps its digits.
     """
 
-    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array]]:
+    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         t = match(t, y)
-        return namespace(y).mean(self._of_elements(y, t)), (y, t)
+        e = namespace(y).exp(-abs(y))
+        return namespace(y).mean(_of_elements(y, t, e)), (y > 0, t, e)
 
-    def backward(self, residuals: tuple[Array, Array]) -> Array:
-        y, t = residuals
-        return (sigmoid(y) - t) / prod(y.shape)
+    def backward(self, residuals: tuple[Array, Array, Array]) -> Array:
+        positive, t, e = residuals
+        xp = namespace(e)
+        difference = e / (1 + e) - xp.where(positive, 1 - t, t)  # of sigmoid(-|y|), and the target seen from that side
+        return over(xp.where(positive, -difference, difference), prod(t.shape), t.dtype)
 
     def each(self, y: Array, t: Array) -> Array:
-        return namespace(y).mean(self._of_elements(y, t), axis=-1)
-
-    def _of_elements(self, y: Array, t: Array) -> Array:
-        xp = namespace(y)
-        return xp.maximum(y, 0) - y * t + xp.log1p(xp.exp(-xp.abs(y)))
+        return namespace(y).mean(_of_elements(y, t, namespace(y).exp(-abs(y))), axis=-1)
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         super().check(y_shape, t, name)
-        t = namespace(t).astype(t, namespace(t).float32)
-        if not _all(t, (t >= 0) & (t <= 1)):
+        xp = namespace(t)
+        t = t if xp.isdtype(t.dtype, "real floating") else xp.astype(t, xp.float32)
+        if not _all(t, (t >= 0) & (t <= 1 + 1e-6)):  # sums of probabilities may be rounded up
             raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
 
     def classifies(self, outputs: int) -> bool:
@@ -169,6 +175,18 @@ class MeanSquaredError(BaseLoss):
         return namespace(y).mean(d * d, axis=-1)
 
 
+def weighted(values: Array, weights: Array) -> Array:
+    """The product, and 0 where the weight is: also of an infinite value, as 0 log 0 is in information theory."""
+    xp = namespace(values)
+    return xp.where(weights == 0, xp.zeros_like(values), values) * weights
+
+
+def _of_elements(y: Array, t: Array, e: Array) -> Array:
+    """-t log s - (1 - t) log(1 - s) of each element, given e = exp(-|y|)."""
+    xp = namespace(y)
+    return weighted(xp.maximum(y, 0), 1 - t) + weighted(xp.maximum(-y, 0), t) + xp.log1p(e)
+
+
 def _all(t: Array, condition: Array) -> bool:
     return bool(namespace(t).all(condition))
 
@@ -176,12 +194,14 @@ def _all(t: Array, condition: Array) -> bool:
 def _check_targets(y_shape: tuple[int, ...], t: Array, name: str) -> None:
     if t.shape != y_shape:
         raise ValueError(f"{name} has shape {tuple(t.shape)}, expected {y_shape}, the shape of the network's outputs")
+    check_real(t, name)
     if namespace(t).isdtype(t.dtype, "real floating") and not _all(t, namespace(t).isfinite(t)):
         raise ValueError(f"{name} has NaN or infinity in it")
 
 
 def _check_one_hot(t: Array, name: str) -> None:
     xp = namespace(t)
+    check_real(t, name)
     t = xp.astype(t, xp.float32)
     if not _all(t, t >= 0) or not _all(t, xp.abs(xp.sum(t, axis=-1) - 1) < 1e-3):
         raise ValueError(f"{name} is not one-hot: each row holds one 1, or probabilities that add up to 1")

@@ -14,19 +14,23 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import backend_of, check_same_backend, device, namespace, quiet, widest_floating
-from xpnet.functions import check_labels
+from xpnet.functions import check_labels, check_real
 from xpnet.validation import check_count
 
 #: Samples that are counted at once: so many ones can be added up exactly in any floating-point dtype from float32 on.
 CHUNK = 100_000
+#: How much memory their one-hot rows may take.
+CHUNK_BYTES = 2**28
+#: The most classes that labels alone stand for: a matrix of them takes 800 MB, and a stray label would ask for more.
+MOST_CLASSES = 10_000
 
 
 def accuracy(y: Array, t: Array) -> float:
     """The share of samples, 0 to 1, that are given their class.
 
     Args:
-        y: scores (N, C), floating-point, or labels (N,), integers.
-        t: labels (N,), integers, or one-hot (N, C), of the library and on the device of y.
+        y: scores (N, C) of two classes or more, floating-point, or labels (N,), integers or booleans.
+        t: labels (N,), integers or booleans, or one-hot (N, C), of the library and on the device of y.
 
     Raises:
         TypeError: no arrays, arrays of two libraries, or scores that are not floating-point.
@@ -79,7 +83,8 @@ def confusion_matrix(y: Array, t: Array, *, classes: int | None = None) -> Array
         classes: C, where neither y nor t has a column for each class; by default the largest label and one.
 
     Raises:
-        ValueError: ``classes`` is not the number of columns, or a label is not below it.
+        ValueError: ``classes`` is not the number of columns, or a label is not below it; or it is not given, and a
+            label is 10,000 or more.
 
     >>> import numpy as np
     >>> confusion_matrix(np.asarray([0, 1, 2, 2]), np.asarray([0, 1, 1, 2]))
@@ -87,12 +92,19 @@ def confusion_matrix(y: Array, t: Array, *, classes: int | None = None) -> Array
            [0, 1, 1],
            [0, 0, 1]])
     """
+    given = classes
     found, truth, classes = _labels(y, t, classes)
+    if classes > MOST_CLASSES and given is None and y.ndim == t.ndim == 1:
+        raise ValueError(
+            f"there is a label {classes - 1}, and a matrix of {classes:,} x {classes:,} classes would take "
+            f"{8 * classes**2 / 2**30:,.1f} GiB; if these are labels, say how many classes there are: classes={classes}"
+        )
     xp, n = namespace(y), found.shape[0]
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // (4 * classes)))
     each = xp.arange(classes, dtype=found.dtype, device=device(found))
     total = xp.zeros((classes, classes), dtype=found.dtype, device=device(found))
-    for start in range(0, n, CHUNK):
-        part = slice(start, min(start + CHUNK, n))
+    for start in range(0, n, chunk):
+        part = slice(start, min(start + chunk, n))
         # as floating-point numbers: not every library multiplies matrices of integers on every device
         rows, columns = (xp.astype(v[part, None] == each, xp.float32) for v in (truth, found))
         total = total + xp.astype(xp.matmul(xp.matrix_transpose(rows), columns), total.dtype)
@@ -223,6 +235,13 @@ def _check_shapes(y: Array, t: Array) -> None:
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise ValueError(f"y has shape {tuple(y.shape)}, expected scores (N, C) or labels (N,), N and C at least 1")
     n, c = y.shape[0], y.shape[1] if y.ndim == 2 else "C"
+    if c == 1:
+        raise ValueError(
+            f"y has shape ({n}, 1), and of one column the first is always the largest; expected scores (N, C) of two "
+            "classes or more, or labels (N,): y[:, 0] > 0 of scores, y[:, 0] > 0.5 of probabilities, y[:, 0] of labels"
+        )
+    if t.ndim == 2 and t.shape == (n, 1):
+        raise ValueError(f"t has shape ({n}, 1), expected labels ({n},), which are t[:, 0], or one-hot ({n}, {c})")
     if t.ndim not in (1, 2) or t.shape[0] != n:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected labels ({n},) or one-hot ({n}, {c})")
 
@@ -248,6 +267,7 @@ def _true(t: Array, classes: int) -> Array:
         check_labels(t, classes, "t")
         return _as_labels(t, "t")
     xp = namespace(t)
+    check_real(t, "t")
     t = xp.astype(t, xp.float32)
     if not bool(xp.all((t == 0) | (t == 1))) or not bool(xp.all(xp.sum(t, axis=1) == 1)):
         raise ValueError("t is not one-hot: expected one 1 in each row, and 0 elsewhere; of probabilities take argmax")
@@ -257,7 +277,7 @@ def _true(t: Array, classes: int) -> Array:
 def _as_labels(labels: Array, name: str) -> Array:
     """In the library's default integer dtype: labels of two dtypes can be compared then, and none wraps."""
     xp = namespace(labels)
-    if not xp.isdtype(labels.dtype, "integral"):
+    if not xp.isdtype(labels.dtype, ("bool", "integral")):
         raise ValueError(
             f"{name} has labels of dtype {labels.dtype}, expected integers; of scores (N, C) take both axes"
         )
@@ -276,6 +296,7 @@ def _counts(matrix: Array) -> tuple[Array, Array, Array]:
         raise ValueError(f"matrix has shape {tuple(matrix.shape)}, expected (C, C), as confusion_matrix makes it")
     if not xp.isdtype(matrix.dtype, "integral") or bool(xp.any(matrix < 0)):
         raise ValueError(f"matrix ({matrix.dtype}) is no counts, expected integers from 0 on, as of confusion_matrix")
+    matrix = xp.astype(matrix, xp.arange(0, device=device(matrix)).dtype)  # sums of few bits would wrap
     eye = xp.eye(matrix.shape[0], dtype=matrix.dtype, device=device(matrix))
     return xp.sum(matrix * eye, axis=0), xp.sum(matrix, axis=0), xp.sum(matrix, axis=1)
 

@@ -2,82 +2,247 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
 import re
+import secrets
+import shutil
+import stat
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import numpy as np
-
-from xpnet.errors import CheckpointError
+from typing import BinaryIO
 
 if sys.platform != "win32":
     import fcntl
 
-#: What a file says it holds: shape and dtype by name.
-Header = dict[str, tuple[tuple[int, ...], str]]
-#: The dtypes that NumPy has, by the format's names.
-DTYPES = {"BOOL": "bool", "C64": "complex64"}
-DTYPES |= {f"{kind}{bits}": f"{name}{bits}" for kind, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)}
-DTYPES |= {f"F{bits}": f"float{bits}" for bits in (16, 32, 64)}
-DIGEST = "digest"
+#: What names a file: text, bytes as the operating system has them, or a ``pathlib.Path``.
+PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: The name of a file that is being written, or was when its process was killed.
 LEAVING = re.compile(r"\.xpnet-\w{8}\.tmp")
+#: Where a cgroup of Linux says how much memory its processes may have: version 2, and 1.
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def path_of(path: PathLike) -> Path:
+    """What a user gave as a path, as a ``Path``; ``~`` is the home folder. Whether there is anything is not looked at.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: it is empty, or no file can have this name.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"path is {path!r:.100}, expected text or a pathlib.Path") from None
+    if not text:
+        raise ValueError("path is empty, expected the name of a file: 'weights.safetensors', for example")
+    if "\0" in text:
+        raise ValueError(f"path is {text!r:.100}, and no file can have a null character in its name")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"path is {text!a:.100}, which cannot be written in {error.encoding}, the encoding of file names here"
+        ) from None
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user, and there may be a folder of that name
+        return Path(text)
+
+
+def file_path_of(path: PathLike) -> Path:
+    """The same of the path of a file that is to be written, which does not end as that of a folder does."""
+    place = path_of(path)
+    if os.fsdecode(path).endswith(("/", os.sep)):
+        raise IsADirectoryError(errno.EISDIR, "this names a folder; give the name of a file in it", str(place))
+    return place
+
+
+def write_bytes(path: PathLike, data: bytes) -> None:
     """Write a file; a crash at any moment leaves the old one or the new one.
 
     A process that is killed while it writes leaves a part under another name, ``.xpnet-????????.tmp``; the next write
-    into that folder deletes what no process is writing any more.
+    into that folder deletes what no process is writing any more. A file that is replaced passes its mode on, and a link
+    goes on being one.
 
     Raises:
+        TypeError, ValueError: this is no path; see :func:`path_of`.
         OSError: it cannot be written, or what has this name is no file; the message names it.
     """
-    path = Path(path).resolve()  # through a link, so that it goes on being one
+    write_pieces(path, [data])
+
+
+def write_pieces(path: PathLike, pieces: Iterable[bytes | memoryview]) -> None:
+    """Write a file as :func:`write_bytes` does, one piece after another: they need not be in memory together."""
+    place = _resolved(path)
+    with _naming(place):
+        before = _replaceable(place)
+        _delete_leavings(place.parent)
+        _replace(place, pieces, before)
+
+
+def check_writable(path: PathLike, size: int = 0) -> None:
+    """Raise what writing so many bytes would raise, as far as it can be known before, and leave nothing there.
+
+    It makes a file in the folder and deletes it, since nothing else tells for sure whether one can be made: not modes,
+    nor who asks, on a file system that is read-only.
+    """
+    place = _resolved(path)
+    with _naming(place):
+        before = _replaceable(place)
+        handle, written = _temporary(place.parent, 0o600)
+        try:
+            if sys.platform != "win32":  # which deletes no file that is open
+                written.unlink()
+        finally:
+            os.close(handle)  # from now on another process may take it for one that was left
+        written.unlink(missing_ok=True)
+        _check_owner(place, before)
+        space = shutil.disk_usage(place.parent)
+        if space.total and space.free < size:  # some file systems do not tell
+            raise OSError(errno.ENOSPC, f"it takes {size} bytes, and the disk has room for {space.free}")
+
+
+@contextmanager
+def reading(path: PathLike, expected: str, error: type[ValueError] = ValueError) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read, and how many bytes it has.
+
+    Args:
+        path: the file.
+        expected: what it should have been, if it is no file.
+        error: what is raised if it is no file, but a pipe or a folder, or more than the memory can hold.
+
+    Raises:
+        OSError: the file cannot be read; the message names it, also if that shows later.
+    """
+    place = path_of(path)
+    with _naming(place):
+        found = place.stat()
+        if not stat.S_ISREG(found.st_mode):  # to open a pipe is to wait for who writes into it
+            raise error(f"{place} is no file: expected {expected}")
+        with place.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > memory():
+                raise error(f"{place} has {size} bytes, and this machine {memory()} bytes of memory for it")
+            yield file, size
+
+
+def memory() -> int:
+    """Bytes of memory of this machine, or of the container that this runs in; more where that is not told."""
+    known = [sys.maxsize]
+    with suppress(AttributeError, ValueError, OSError):
+        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in CGROUPS:
+        with suppress(OSError, ValueError):  # "max" is no number
+            known.append(int(Path(limit).read_bytes()))
+    return min(known)
+
+
+def _resolved(path: PathLike) -> Path:
+    """Where a file is to be, behind links."""
+    place = file_path_of(path)
+    with _naming(place):
+        return Path(os.path.realpath(place))  # unlike Path.resolve, it lets the next call tell of links in a circle
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of the operating system name this file, and not one that was there for a moment, or none."""
     try:
-        if path.exists() and not path.is_file():
-            raise OSError(22, "this is no file, and is not replaced by one")  # a device, for example
-        _delete_leavings(path.parent)
-        _replace(path, data)
+        yield
     except OSError as error:
-        error.filename = str(path)  # and not the name that it would have had for a moment
-        raise
+        if error.errno is None or error.filename == str(path):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, written = _temporary(path.parent)
+def _replaceable(path: Path) -> os.stat_result | None:
+    """What is in the place of a file that is to be written; raise unless it is a file, or nothing in a folder."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "there is no folder for this file") from None
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "this is a folder; give the name of a file in it")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "this is no file, and is not replaced by one")  # a device, for example
+    return found
+
+
+def _check_owner(path: Path, before: os.stat_result | None) -> None:
+    """Raise if this is another user's file in a folder for all, /tmp for example, where it cannot be replaced."""
+    if before is None or sys.platform == "win32":
+        return
+    folder = path.parent.stat()
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, before.st_uid, folder.st_uid):
+        raise PermissionError(errno.EPERM, "this is another user's file")
+
+
+def _replace(path: Path, pieces: Iterable[bytes | memoryview], before: os.stat_result | None) -> None:
+    # the kernel takes the umask off the mode of a new file; asking for the umask would change it for other threads
+    handle, written = _temporary(path.parent, 0o666 if before is None else 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
+            _pass_on_mode(file.fileno(), before)
             os.fsync(file.fileno())
             if sys.platform == "win32":
                 file.close()  # which renames no file that is open
-            written.chmod(mode)  # mkstemp makes a file that only its owner can read
             written.replace(path)
     except BaseException:
-        written.unlink(missing_ok=True)
+        with suppress(OSError):  # what it leaves is deleted by the next write
+            written.unlink()
         raise
+    _sync(path.parent)
 
 
-def _temporary(folder: Path) -> tuple[int, Path]:
+def _temporary(folder: Path, mode: int) -> tuple[int, Path]:
     """A new file in a folder, open and locked, so that others see that somebody is writing it."""
     while True:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".xpnet-", suffix=".tmp")
-        if sys.platform != "win32":
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        # before it was locked, another process may have taken it for one that was left, and deleted it
-        if os.fstat(handle).st_nlink:
-            return handle, Path(name)
+        path = folder / f".xpnet-{secrets.token_hex(4)}.tmp"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+        except FileExistsError:
+            continue
+        try:
+            if sys.platform != "win32":
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            # before it was locked, another process may have taken it for one that was left, and deleted it
+            if os.fstat(handle).st_nlink:
+                return handle, path
+        except BaseException:
+            os.close(handle)
+            with suppress(OSError):
+                path.unlink()
+            raise
         os.close(handle)
+
+
+def _pass_on_mode(handle: int, before: os.stat_result | None) -> None:
+    if before is None or sys.platform == "win32":
+        return
+    mode = stat.S_IMODE(before.st_mode) & 0o777
+    if stat.S_IMODE(os.fstat(handle).st_mode) != mode:  # where all files have the same, it cannot be changed either
+        os.fchmod(handle, mode)
+
+
+def _sync(folder: Path) -> None:
+    """Have the new name on the disk too; a file system that cannot do it keeps the old file or the new one as well."""
+    if sys.platform == "win32":
+        return
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _delete_leavings(folder: Path) -> None:
@@ -100,111 +265,3 @@ def _delete_unlocked(path: Path) -> None:
         path.unlink()
     finally:
         os.close(handle)
-
-
-def write_arrays(path: str | Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
-    """Write arrays by name as safetensors, with texts by name and a digest of everything beside them."""
-    from safetensors.numpy import save
-
-    # the format's library writes the memory of an array as it lies, so it has to lie in order, and in this machine's
-    ordered = {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in arrays.items()}
-    texts = metadata or {}
-    write_bytes(path, _texts_in_order(save(ordered, texts | {DIGEST: _digest(ordered, texts)})))
-
-
-def read_arrays(
-    path: str | Path, check: Callable[[Header, dict[str, str]], None] | None = None
-) -> dict[str, np.ndarray]:
-    """Read what :func:`write_arrays`, or another writer of safetensors, wrote.
-
-    Args:
-        path: the file.
-        check: called with the shapes and dtypes that the file says it holds and with its texts, before any array is
-            made; raises :class:`CheckpointError` if they are not those that were expected.
-
-    Raises:
-        OSError: the file cannot be read.
-        CheckpointError: it is no safetensors file, a damaged one, one that is larger than the memory, or one that
-            ``check`` refuses.
-    """
-    from safetensors import safe_open
-
-    _check_file(Path(path))
-    with ExitStack() as stack, _memory_errors_of(path):
-        with _errors_of(path):
-            file = stack.enter_context(safe_open(path, framework="numpy"))
-            metadata = file.metadata() or {}
-            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (it is no dict)
-            found = {name: (tuple(part.get_shape()), DTYPES[part.get_dtype()]) for name, part in parts.items()}
-        if check is not None:
-            check(found, metadata)
-        with _errors_of(path):
-            arrays = {name: file.get_tensor(name) for name in found}
-        seal = metadata.pop(DIGEST, None)
-        if seal is not None and seal != _digest(arrays, metadata):
-            raise CheckpointError(
-                f"{path} is damaged: its contents do not agree with the digest in it; use another copy"
-            )
-    return arrays
-
-
-def _check_file(path: Path) -> None:
-    """Raise unless this is a file of a size that can be read."""
-    size = path.stat().st_size
-    if not path.is_file():
-        raise CheckpointError(f"{path} is no file: expected weights or a checkpoint, as safetensors")
-    if size > _memory():
-        raise CheckpointError(f"{path} has {size} bytes, and this machine a memory of {_memory()}")
-
-
-@contextmanager
-def _errors_of(path: str | Path) -> Iterator[None]:
-    """What the format's library and NumPy say of a file: it is damaged, or of a dtype or a shape that NumPy lacks."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (SafetensorError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {type(error).__name__}: {error}") from None
-
-
-@contextmanager
-def _memory_errors_of(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError:
-        raise CheckpointError(f"{path} holds more than there is memory for here") from None
-
-
-def _texts_in_order(data: bytes) -> bytes:
-    """The same file with its texts sorted: the format's library writes them in another order in each process."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
-
-
-def _digest(arrays: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
-    """A digest of names, shapes, dtypes, values and texts, in whatever order the file has them."""
-    seen = hashlib.blake2b(repr(sorted(metadata.items())).encode("utf-8", "surrogatepass"), digest_size=16)
-    for name in sorted(arrays):
-        a = np.asarray(arrays[name], order="C")
-        seen.update(repr((name, a.shape, a.dtype.name)).encode("utf-8", "surrogatepass"))
-        seen.update(a.reshape(-1).view(np.uint8).data)
-    return seen.hexdigest()
-
-
-def _memory() -> int:
-    """Bytes of memory of this machine, or more where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

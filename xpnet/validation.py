@@ -1,42 +1,116 @@
-"""What a network is given by its user, looked at once and refused with a reason; nothing of this runs in a step."""
+"""What a network is given by its user, looked at once: made fit, or refused with a reason. No step looks again."""
 
 from __future__ import annotations
 
 from math import inf, nan
 from numbers import Real
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from xpnet._typing import Array, Loss
-from xpnet.backend import Backend, check_same_backend, dtype_name, namespace, traced
+from xpnet.backend import Backend, check_same_backend, describe, dtype_name, name_of, namespace, traced
 
 
-def check_input(x: Any, backend: Backend, dtype: Any, name: str = "x") -> None:
-    """Raise unless ``x`` is a non-empty floating-point array of this backend, device and dtype; reads no values.
+def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
+    """x as it is if it is an array; a list or a table of numbers (a pandas DataFrame, a Series) as one of the backend.
 
     Raises:
-        TypeError: another backend, no array at all, integers, or another dtype.
+        TypeError: nothing that holds numbers, or a list of arrays that are not NumPy's, which would be moved.
+        ValueError: rows of different lengths.
+    """
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        return _of_numbers(x, name)
+    if name_of(x) is not None or hasattr(x, "__array_namespace__") or not isinstance(x, list | tuple | range | _Table):
+        return x
+    first = x
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if (
+        first is not x
+        and name_of(first) != "numpy"
+        and hasattr(first, "__array_namespace__") | hasattr(first, "device")
+    ):
+        raise TypeError(
+            f"{name} is a {type(x).__name__} of arrays ({describe(first)}); make one of them: xp.stack({name})"
+        )
+    return backend.asarray(_of_numbers(x, name))
+
+
+def _of_numbers(x: Any, name: str) -> np.ndarray:
+    try:
+        host = np.asarray(x)
+        if host.dtype == object:  # a table whose columns are of different types, or may lack values
+            host = np.asarray(host.tolist())
+    except ValueError as error:
+        raise ValueError(f"{name} is no rectangular array of numbers: {error}") from None
+    if host.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name} holds values that are no numbers; encode categories and fill in what is missing first, with "
+            "get_dummies, cat.codes and fillna of pandas, for example"
+        )
+    return host
+
+
+@runtime_checkable
+class _Table(Protocol):
+    """What NumPy can make an array of."""
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any: ...
+
+
+def check_detached(x: Array, name: str) -> None:
+    """Raise ``TypeError`` if the array's own library records what is done with it: all steps would hang together."""
+    if getattr(x, "requires_grad", False):
+        raise TypeError(
+            f"{name} has its library record gradients (requires_grad), and xpnet computes its own; "
+            f"give {name}.detach(). To have the library differentiate, call net.forward(net.params, x)"
+        )
+
+
+def as_input(x: Any, backend: Backend, dtype: Any, name: str = "x", *, integers: bool = False) -> Array:
+    """x as a network takes it: a non-empty array of this backend and device, in this dtype; reads no values.
+
+    Floating-point numbers of another dtype are converted, lists and tables of numbers too (:func:`as_array`); nothing
+    is moved from one library or device to another. With ``integers``, integers stay as they are, to be converted a
+    batch at a time.
+
+    Raises:
+        TypeError: another backend, no array at all, integers, complex numbers, or an array whose library records.
         ValueError: another device, or no samples.
     """
+    x = as_array(x, backend, name)
     check_same_backend(x, name, backend, "the network")
+    check_detached(x, name)
     if x.dtype != dtype:
-        wanted, xp = dtype_name(dtype), namespace(x)
-        if xp.isdtype(x.dtype, ("integral", "bool")):
-            raise TypeError(
-                f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; scale images to 0..1 first, "
-                f"xp.astype({name}, xp.{wanted}) / 255, as xpnet.datasets.mnist(normalize=True) does, or train with "
-                "Trainer(..., divide_x_by=255)"
-            )
-        raise TypeError(
-            f"{name} has dtype {x.dtype}, the network computes in {wanted} (the dtype it was made with); "
-            f"convert with xp.astype({name}, xp.{wanted})"
-        )
+        x = _converted(x, backend, dtype, name, integers)
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: there are no samples in it")
+    return x
 
 
-def check_samples(
+def _converted(x: Array, backend: Backend, dtype: Any, name: str, integers: bool) -> Array:
+    wanted = dtype_name(dtype)
+    if name_of(x) is None:
+        raise TypeError(
+            f"{name} is {describe(x)} in {x.dtype}, expected an array of backend {backend.name!r} in {wanted}"
+        )
+    xp = namespace(x)
+    if xp.isdtype(x.dtype, "real floating"):
+        with np.errstate(over="ignore"):  # what becomes infinite is looked for afterwards
+            return xp.astype(x, dtype)
+    if integers and xp.isdtype(x.dtype, "integral"):
+        return backend.computable(x)
+    if xp.isdtype(x.dtype, ("integral", "bool")):
+        raise TypeError(
+            f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; of numbers make "
+            f"net.backend.asarray({name}, dtype={wanted!r}); scale images to 0..1 as well, by / 255, as "
+            "xpnet.datasets.mnist(normalize=True) does, or train with Trainer(..., divide_x_by=255)"
+        )
+    raise TypeError(f"{name} is {dtype_name(x.dtype)}, expected real numbers; the network computes in {wanted}")
+
+
+def as_samples(
     x: Any,
     t: Any,
     *,
@@ -46,25 +120,30 @@ def check_samples(
     loss: Loss,
     names: tuple[str, str] = ("x", "t"),
     integers: bool = False,
-) -> None:
-    """Raise unless ``x`` and ``t`` can be trained on: what :func:`check_input` says, finite, and targets that fit.
-
-    With ``integers``, x may be of any integer dtype as well, as it will be converted a batch at a time.
+) -> tuple[Array, Array]:
+    """``x`` and ``t`` as they can be trained on: :func:`as_input`, finite, and targets that fit.
 
     It reads the values, so it waits for the device. Labels are looked at here and nowhere else: some libraries wrap
     an index that is out of range instead of refusing it.
+
+    Raises:
+        TypeError, ValueError: what :func:`as_input` raises, NaN or infinity in x, and targets that the loss refuses.
     """
     x_name, t_name = names
-    check_same_backend(x, x_name, backend, "the network")
-    converted = integers and namespace(x).isdtype(x.dtype, "integral")
-    check_input(x, backend, x.dtype if converted else dtype, x_name)
+    x = as_input(x, backend, dtype, x_name, integers=integers)
+    t = as_array(t, backend, t_name)
     check_same_backend(t, t_name, backend, "the network")
+    check_detached(t, t_name)
     if t.ndim == 0 or t.shape[0] != x.shape[0]:
         count = t.shape[0] if t.ndim else 1
         raise ValueError(f"{x_name} has {x.shape[0]} samples and {t_name} has {count}; expected as many")
+    if name_of(t) is not None:
+        xp = namespace(t)
+        t = xp.astype(t, xp.uint8) if xp.isdtype(t.dtype, "bool") else backend.computable(t)
     if not traced(x):
         check_finite(x, x_name)
         loss.check((x.shape[0], outputs), t, t_name)
+    return x, t
 
 
 def check_finite(x: Array, name: str = "x") -> None:

@@ -170,11 +170,19 @@ class Backend(ABC):
         other = name_of(x)
         if other not in (None, "numpy", self.name):
             x = backend_class(other).to_host(x)
+        elif other is None and hasattr(x, "__array__"):  # a table, for example, which not every library takes
+            x = np.asarray(x)
+        if isinstance(x, np.ndarray) and not x.dtype.isnative:
+            x = x.astype(x.dtype.newbyteorder("="))
         dtype = None if dtype is None else getattr(self.xp, dtype_name(dtype))
         return self._asarray(x, dtype, copy)
 
     def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    def computable(self, x: Array) -> Array:
+        """x, in a wider integer dtype where the library stores its own, but computes little in it."""
+        return x
 
     @staticmethod
     def to_host(x: Array) -> np.ndarray:

@@ -16,6 +16,8 @@ from xpnet.errors import CompileWarning
 
 #: The most steps that one dispatch takes: as many as the longest block of a training loop.
 CAPACITY = 256
+#: How many sizes of batches keep their programs.
+MOST_SIZES = 16
 #: How much memory the minibatches and masks of one dispatch may take. They are padded to one size, so that blocks of
 #: every length run the same program, and padding that is never read has to be moved to the device all the same.
 DISPATCH_BYTES = 2**22
@@ -115,6 +117,7 @@ class CompiledStep:
 
     def __init__(self, plain: Step, backend: JaxBackend) -> None:
         self.plain, self.backend, self.failed = plain, backend, False
+        self.sizes: set[int] = set()
         self.jax = jax = backend.library()
         step = with_turned_products(plain, jax) if backend.device.platform == "cpu" else plain
         self.one = jax.jit(step, donate_argnums=0)
@@ -148,6 +151,11 @@ class CompiledStep:
         self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
     ) -> tuple[State, np.ndarray]:
         """As many steps at once as there is room for in a dispatch."""
+        self.sizes.add(block.shape[1])
+        if len(self.sizes) > MOST_SIZES:  # JAX keeps the programs of all
+            self.many.clear_cache()
+            self.body.clear_cache()
+            self.sizes = {block.shape[1]}
         rows, losses = block.astype(np.int32), []
         for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
             count = min(capacity, len(rows) - start)

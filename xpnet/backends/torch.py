@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Step
+from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
 from xpnet.errors import CompileWarning
+
+#: How many programs are kept: those of the sizes of batches that were used last.
+MOST_PROGRAMS = 16
 
 #: Arrays in the order of :func:`leaves`: of the state, x, t, the rows, of the masks -> of the state, and the loss.
 Program = Callable[..., list[Array]]
@@ -54,13 +57,21 @@ class TorchBackend(Backend):
         return found
 
     def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
-        if isinstance(x, np.ndarray) and not x.flags.writeable:
-            copy = True  # torch has no read-only tensors and warns when it would have to share one
+        if isinstance(x, np.ndarray):
+            if any(stride < 0 for stride in x.strides):
+                x = x.copy()
+            elif not x.flags.writeable:
+                copy = True  # torch has no read-only tensors and warns when it would have to share one
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    def computable(self, x: Array) -> Array:
+        wider = {"uint16": "int32", "uint32": "int64", "uint64": "int64"}.get(dtype_name(x.dtype))
+        return x if wider is None else self.xp.astype(x, getattr(self.xp, wider))
 
     @staticmethod
     def to_host(x: Array) -> np.ndarray:
-        return x.detach().cpu().numpy()  # type: ignore[no-any-return]
+        x = x.detach().cpu()
+        return (x.float() if dtype_name(x.dtype) == "bfloat16" else x).numpy()  # type: ignore[no-any-return]
 
     def synchronize(self) -> None:
         if self.device.type != "cpu":
@@ -118,6 +129,9 @@ class CompiledStep:
                 self.failed = True
                 warnings.warn(_uncompiled(error), CompileWarning, stacklevel=2)
                 return None
+            if len(self.programs) > MOST_PROGRAMS:
+                del self.programs[next(iter(self.programs))]
+        self.programs[key] = self.programs.pop(key)  # the last one used is the last one
         return self.programs[key]
 
     def _compiled(self, state: State, masks: Params, arrays: list[Array]) -> Program:

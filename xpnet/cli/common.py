@@ -71,7 +71,7 @@ def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
     sizes, dropout = options["hidden"], options.get("dropout", 0.0)
     if len(sizes) == 1 and not dropout:
         return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
-    spread: Any = 0.01 if len(sizes) == 1 else "he"
+    spread: Any = 0.01 if len(sizes) == 1 else "auto"
     return MultiLayerNet(PIXELS, sizes, CLASSES, weight_init=spread, dropout=dropout, **where)
 
 

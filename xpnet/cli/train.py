@@ -68,8 +68,8 @@ NOTES: dict[str, Any] = {
 def train(context: click.Context, /, **options: Any) -> None:
     """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
 
-    One hidden layer starts from N(0, 0.01²) as in the book, several from He's initializer. Ctrl-C ends the run, keeps
-    what there is, and says how to go on; another Ctrl-C leaves at once.
+    One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
+    two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
     """
     with run.Signals() as signals:
         with errors_in_one_line():

@@ -8,13 +8,15 @@ from __future__ import annotations
 import gzip
 import lzma
 import struct
+import sys
 import zlib
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+from xpnet import storage
 
 #: The third byte of a file -> the data type, big-endian as everything in the format.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -22,31 +24,41 @@ DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 #: As many as an array of NumPy can have.
 MOST_DIMENSIONS = 64
 
-_OPENERS: dict[str, Callable[..., BinaryIO]] = {".gz": gzip.open, ".xz": lzma.open}  # type: ignore[dict-item]
 _PIECE = 1 << 20
 
 
-def load_idx(path: str | Path) -> np.ndarray:
+def load_idx(path: storage.PathLike) -> np.ndarray:
     """Read an IDX file, plain or compressed as its name says (``.gz``, ``.xz``).
 
     Returns:
         An array in the file's shape, and in its data type in the byte order of this machine.
 
     Raises:
-        OSError: the file cannot be opened.
-        ValueError: it is not an IDX file, or not a whole one; the message says which field is wrong.
+        OSError: the file cannot be read.
+        ValueError: it is not an IDX file, not a whole one, or one that says it holds more than there is memory for; the
+            message says which field is wrong.
     """
-    path = Path(path)
-    opener = _OPENERS.get(path.suffix, open)
-    try:
-        with opener(path, "rb") as file:
-            return _read(file, path)
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        kind = path.suffix.removeprefix(".")
-        raise ValueError(f"{path}: its name says {kind}, but it cannot be decompressed as {kind}: {error}") from None
+    place = storage.path_of(path)
+    kind = place.suffix.lower()
+    with storage.reading(place, "an IDX file") as (file, size):
+        try:
+            if kind == ".gz":
+                with gzip.open(file) as unpacked:
+                    return _read(unpacked, place, None)  # type: ignore[arg-type]
+            if kind == ".xz":
+                with lzma.open(file) as unpacked:
+                    return _read(unpacked, place, None)  # type: ignore[arg-type]
+            return _read(file, place, size)
+        except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+            raise ValueError(
+                f"{place}: its name says {kind[1:]}, but it cannot be decompressed as {kind[1:]}: {error}"
+            ) from None
+        except MemoryError:
+            raise ValueError(f"{place}: it takes more than there is memory for here") from None
 
 
-def _read(file: BinaryIO, path: Path) -> np.ndarray:
+def _read(file: BinaryIO, path: Path, size: int | None) -> np.ndarray:
+    """Read from a file of so many bytes; of a compressed one nobody knows how many there will be."""
     magic = file.read(4)
     if len(magic) < 4:
         raise ValueError(f"{path}: magic number: the file has {len(magic)} bytes, an IDX file starts with 4")
@@ -63,21 +75,29 @@ def _read(file: BinaryIO, path: Path) -> np.ndarray:
     if len(header) < 4 * ndim:
         raise ValueError(f"{path}: sizes: {ndim} dimensions take {4 * ndim} bytes, the file has {len(header)} of them")
     shape = struct.unpack(f">{ndim}I", header)
-    data = _read_exactly(file, prod(shape) * dtype.itemsize, f"{path}: data: sizes {shape} of {dtype.name} take")
+    expected = prod(shape) * dtype.itemsize
+    complaint = f"{path}: data: sizes {shape} of {dtype.name} take {expected} bytes"
+    if size is not None and size - 4 - 4 * ndim < expected:
+        raise ValueError(f"{complaint}, the file has {size - 4 - 4 * ndim}: it is truncated")
+    if expected > storage.memory():
+        raise ValueError(f"{complaint}, and this machine has a memory of {storage.memory()}")
+    data = _read_exactly(file, expected, complaint)
     try:
-        return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+        a = np.frombuffer(data, dtype).reshape(shape)
     except ValueError as error:  # no data at all, for one size is 0, but other sizes are past counting
         raise ValueError(f"{path}: sizes: {shape}: {error}") from None
+    if sys.byteorder == "little" and dtype.itemsize > 1:
+        a.byteswap(inplace=True)
+    return a.view(dtype.newbyteorder("="))
 
 
-def _read_exactly(file: BinaryIO, expected: int, complaint: str) -> bytes:
+def _read_exactly(file: BinaryIO, expected: int, complaint: str) -> bytearray:
     """Read so many bytes and the end after them, in pieces: what the sizes claim is not believed, nor allocated."""
-    pieces, found = [], 0
-    while piece := file.read(min(_PIECE, expected - found + 1)):
-        pieces.append(piece)
-        found += len(piece)
-        if found > expected:
-            raise ValueError(f"{complaint} {expected} bytes, and the file goes on after them")
-    if found < expected:
-        raise ValueError(f"{complaint} {expected} bytes, the file has {found}: it is truncated")
-    return b"".join(pieces)
+    found = bytearray()
+    while piece := file.read(min(_PIECE, expected - len(found) + 1)):
+        found += piece
+        if len(found) > expected:
+            raise ValueError(f"{complaint}, and the file goes on after them")
+    if len(found) < expected:
+        raise ValueError(f"{complaint}, the file has {len(found)}: it is truncated")
+    return found

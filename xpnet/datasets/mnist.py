@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
+from xpnet import storage
 from xpnet.datasets.idx import load_idx
 
 #: The four files, inside the package. Source and licence: README.md beside them.
 FOLDER = Path(__file__).parent / "data"
 
+SUFFIXES = ("", ".gz", ".xz")
+#: How many names of a folder are told where none of them is the right one.
+MOST_NAMED = 12
+
 Split = tuple[np.ndarray, np.ndarray]
 
 
 def mnist(
-    normalize: bool = True, flatten: bool = True, one_hot_label: bool = False, *, folder: str | Path | None = None
+    normalize: bool = True, flatten: bool = True, one_hot_label: bool = False, *, folder: storage.PathLike | None = None
 ) -> tuple[Split, Split]:
     """Return ``(x_train, t_train), (x_test, t_test)`` as NumPy arrays; shipped with the package, nothing is downloaded.
 
@@ -26,10 +32,12 @@ def mnist(
         normalize: pixels as float32 from 0 to 1; otherwise as they are, uint8 from 0 to 255.
         flatten: images as rows (N, 784); otherwise as (N, 1, 28, 28).
         one_hot_label: labels as float32 rows (N, 10); otherwise uint8 (N,).
-        folder: where to read the four files instead, plain, ``.gz`` or ``.xz``: Fashion-MNIST, for example.
+        folder: where to read the four files instead, plain, ``.gz`` or ``.xz``: Fashion-MNIST, for example. Their names
+            may have a dot for a hyphen and capitals (``train-images.idx3-ubyte``), and each may be in a folder of its
+            name, as some archives are unpacked.
 
     Raises:
-        FileNotFoundError: a file is not in ``folder``.
+        FileNotFoundError: there is no such folder, or a file is not in it; the message says what is.
         ValueError: a file is damaged, or images and labels are not equally many.
 
     >>> (x_train, t_train), (x_test, t_test) = mnist()
@@ -38,7 +46,7 @@ def mnist(
     >>> t_test[:8]
     array([7, 2, 1, 0, 4, 1, 4, 9], dtype=uint8)
     """
-    where = FOLDER if folder is None else Path(folder)
+    where = FOLDER if folder is None else storage.path_of(folder)
     (x_train, t_train), (x_test, t_test) = (_split(where, part, normalize, flatten) for part in ("train", "t10k"))
     if one_hot_label:
         rows = np.eye(int(max(t_train.max(), t_test.max())) + 1, dtype=np.float32)
@@ -60,7 +68,24 @@ def _split(folder: Path, part: str, normalize: bool, flatten: bool) -> Split:
 
 
 def _find(folder: Path, name: str) -> Path:
-    for suffix in ("", ".gz", ".xz"):
-        if (path := folder / (name + suffix)).exists():
-            return path
-    raise FileNotFoundError(f"{folder} has no {name}, nor one ending in .gz or .xz")
+    """The file of this name, whatever its ending and however the name is written; plain ones first."""
+    wanted = {name + suffix: suffix for suffix in SUFFIXES}
+    found = sorted(folder.iterdir())
+    files = [path for path in found if not path.is_dir()]
+    # an archive of one file is often unpacked into a folder of its name
+    files += [inside for path in found if _plain(path) in wanted and path.is_dir() for inside in sorted(path.iterdir())]
+    fitting = [path for path in files if _plain(path) in wanted and not path.is_dir()]
+    if not fitting:
+        names = [f"{path.name}{'/' * path.is_dir()}" for path in found]
+        there = ", ".join(repr(other) for other in names[:MOST_NAMED]) or "nothing"
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        raise FileNotFoundError(
+            f"{folder} has no {name}, nor one ending in .gz or .xz, nor a folder of that name with it; "
+            f"it has {there}{more}"
+        )
+    return min(fitting, key=lambda path: (SUFFIXES.index(wanted[_plain(path)]), path.name != _plain(path)))
+
+
+def _plain(path: Path) -> str:
+    """The name of a file as MNIST's authors would write it: ``train-images-idx3-ubyte``."""
+    return re.sub(r"[._](?=idx)", "-", path.name.lower())

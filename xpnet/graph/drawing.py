@@ -18,7 +18,7 @@ from xpnet.graph.scene import Scene
 from xpnet.graph.staging import scene_of
 from xpnet.graph.text import text
 from xpnet.graph.variable import Variable
-from xpnet.storage import write_bytes
+from xpnet.storage import file_path_of, write_bytes
 
 #: What a drawing can be written as besides FORMS, by suffix; none of it needs anything installed.
 SOURCES = {"dot": dot, "gv": dot, "mmd": mermaid, "txt": text}
@@ -78,7 +78,7 @@ class Drawing:
             DrawingUnavailableError: what draws SVG, PNG and PDF is not installed.
             OSError: the file cannot be written.
         """
-        path = Path(path).expanduser()
+        path = file_path_of(path)
         known = (*FORMS, *SOURCES)
         form = path.suffix.lower()[1:]
         if form not in known:

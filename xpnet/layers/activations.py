@@ -5,23 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import pi, sqrt
+from math import hypot, pi, sqrt
 from typing import Any, ClassVar, Self
 
 from xpnet._typing import Array, Params
 from xpnet.backend import namespace
 from xpnet.functions import relu, sigmoid, softmax
+from xpnet.validation import check_number
 
 
 @dataclass(frozen=True)
 class Activation(ABC):
     """A layer that reads no parameter: ``forward`` and ``gradient`` say it all.
 
-    ``reach`` and ``kink`` are those of :class:`xpnet._typing.Layer`; one that is not elementwise says so.
+    ``reach``, ``kink`` and ``weight_gain`` are those of :class:`xpnet._typing.Layer`; what is not elementwise says so.
     """
 
     reach: ClassVar[str] = "element"
     kink: ClassVar[float | None] = None
+    weight_gain: ClassVar[float | None] = 1.0
 
     @property
     def label(self) -> str:
@@ -56,6 +58,8 @@ class Activation(ABC):
 class Identity(Activation):
     """y = x."""
 
+    weight_gain = None
+
     def forward(self, params: Params, x: Array) -> tuple[Array, None]:
         return x, None
 
@@ -68,6 +72,7 @@ class ReLU(Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
 
     kink = 0.0
+    weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = relu(x)
@@ -88,6 +93,13 @@ class LeakyReLU(Activation):
 
     slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "slope", check_number(self.slope, "LeakyReLU: slope"))
+
+    @property
+    def weight_gain(self) -> float:  # type: ignore[override]  # He et al., equation 15
+        return sqrt(2) / hypot(1, self.slope)
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         return namespace(x).where(x > 0, x, self.slope * x), x
 
@@ -98,6 +110,8 @@ class LeakyReLU(Activation):
 @dataclass(frozen=True)
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
+
+    weight_gain = 4.0  # its slope at 0 is 1/4; Bengio, "Practical recommendations for gradient-based training" (2012)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = sigmoid(x)
@@ -121,19 +135,22 @@ class Tanh(Activation):
 
 @dataclass(frozen=True)
 class GELU(Activation):
-    """y = x (1 + tanh u) / 2 with u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
+    """y = x s with s = sigmoid(2 u), u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
 
-    dx = dy ((1 + tanh u) / 2 + x (1 - tanh² u) u' / 2). Hendrycks, Gimpel, "Gaussian error linear units" (2016).
+    s = (1 + tanh u) / 2, and keeps its digits where x is negative. dx = dy (s + 2 x s (1 - s) u'). Hendrycks, Gimpel,
+    "Gaussian error linear units" (2016).
     """
 
+    weight_gain = sqrt(2)
+
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
-        th = namespace(x).tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x))
-        return 0.5 * x * (1 + th), (x, th)
+        s = sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+        return x * s, (x, s)
 
     def gradient(self, residuals: tuple[Array, Array], dy: Array) -> Array:
-        x, th = residuals
+        x, s = residuals
         du = sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
-        return dy * (0.5 * (1 + th) + 0.5 * x * (1 - th * th) * du)
+        return dy * (s + 2 * x * s * (1 - s) * du)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class Affine:
     tag: str = ""
 
     def __post_init__(self) -> None:
-        check_count(self.n_in, f"Affine{self.tag}: n_in")
-        check_count(self.n_out, f"Affine{self.tag}: n_out")
+        for name in ("n_in", "n_out"):
+            object.__setattr__(self, name, check_count(getattr(self, name), f"Affine{self.tag}: {name}"))
 
     @property
     def label(self) -> str:

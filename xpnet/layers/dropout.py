@@ -32,6 +32,8 @@ class Dropout(Activation):
     (array([[2., 0., 2., 0.]]), array([[1., 1., 1., 1.]]))
     """
 
+    weight_gain = None
+
     rate: float = 0.5
     tag: str = ""
 

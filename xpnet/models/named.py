@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any
 
 from xpnet._typing import Layer
@@ -41,8 +42,9 @@ class MultiLayerNet(Sequential):
         input_size, output_size: how many inputs and classes.
         hidden_sizes: how many units in each hidden layer.
         activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
-        weight_init: ``"he"`` (for ReLU and its kin), ``"xavier"`` (for sigmoid and tanh), ``"normal"``, ``"zeros"``,
-            a standard deviation, or an initializer.
+        weight_init: ``"auto"``, by the activation (:func:`xpnet.initializers.initializers_of`); or for all layers alike
+            ``"he"`` (for ReLU and its kin), ``"xavier"`` (the book's, for sigmoid and tanh), ``"glorot"``,
+            ``"glorot_uniform"``, ``"normal"``, ``"zeros"``, a standard deviation, or an initializer.
         dropout: the share of hidden units that is left out in each training step, behind each activation.
         seed, dtype, backend, device: see :class:`Sequential`.
 
@@ -56,14 +58,14 @@ class MultiLayerNet(Sequential):
         hidden_sizes: Sequence[int],
         output_size: int,
         activation: str = "relu",
-        weight_init: str | float | Initializer = "he",
+        weight_init: str | float | Initializer = "auto",
         *,
         dropout: float = 0.0,
         **options: Any,
     ) -> None:
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}")
-        if isinstance(hidden_sizes, int):
+        if isinstance(hidden_sizes, Integral):
             raise TypeError(f"hidden_sizes is {hidden_sizes}, expected a size for each layer: [{hidden_sizes}]")
         sizes, layers = [input_size, *hidden_sizes], list[Layer]()
         for n_in, n_out in pairwise(sizes):

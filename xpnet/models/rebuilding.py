@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
-from xpnet import storage
+from xpnet import tensors
 from xpnet.backend import Backend
 from xpnet.backends.base import DTYPES
 from xpnet.descriptions import kind_of, rebuilt, shortened
@@ -16,6 +18,7 @@ from xpnet.errors import CheckpointError
 from xpnet.models import files
 from xpnet.models.named import MultiLayerNet, TwoLayerNet
 from xpnet.models.sequential import Sequential, named
+from xpnet.storage import PathLike, path_of
 
 LOSSES = {
     kind.__name__: kind
@@ -31,7 +34,7 @@ NETWORKS = {kind.__name__: kind for kind in (Sequential, TwoLayerNet, MultiLayer
 
 
 def load_network(
-    path: str | Path, *, backend: str | Backend | None = None, device: Any = None, kinds: Sequence[type] = ()
+    path: PathLike, *, backend: str | Backend | None = None, device: Any = None, kinds: Sequence[type] = ()
 ) -> Sequential:
     """The network that a file of weights or a checkpoint holds, architecture and parameters.
 
@@ -51,22 +54,25 @@ def load_network(
     ...     load_network(f"{folder}/weights.safetensors", backend="numpy")  # doctest: +ELLIPSIS
     TwoLayerNet([Affine(n_in=4, n_out=3, tag='1'), ReLU(), ...SoftmaxWithLoss()) on numpy
     """
+    where = path_of(path)
     made: list[Sequential] = []
 
-    def check(header: storage.Header, metadata: dict[str, str]) -> None:
+    def check(header: tensors.Header, metadata: dict[str, str]) -> None:
         weights = files.weights_in(header, metadata)
-        made.append(network_from(path, files.about(path, metadata), weights, backend, device, kinds))
+        made.append(network_from(where, files.about(where, metadata), weights, backend, device, kinds))
 
-    arrays = storage.read_arrays(path, check)
+        made[0].params = dict.fromkeys(made[0].params)  # their memory goes to those that are read
+
+    arrays = tensors.read_arrays(where, check, lambda _, array: made[0].backend.asarray(array))
     (net,) = made
-    net.params = net.moved({name: arrays[name] for name in net.params})
+    net.params = {name: arrays[name] for name in net.params}
     return net
 
 
 def network_from(
-    path: str | Path,
+    path: Path,
     about: dict[str, Any],
-    weights: storage.Header,
+    weights: tensors.Header,
     backend: str | Backend | None,
     device: Any,
     kinds: Sequence[type] = (),
@@ -77,15 +83,14 @@ def network_from(
     try:
         if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
             raise CheckpointError(f"its network is {shortened(description)}, expected layers and a loss")
-        if description.get("kind") not in NETWORKS:
-            raise CheckpointError(
-                f"it is a {shortened(description.get('kind'))}; make one, and call its load(), or Trainer.load(net=...)"
-            )
+        name = description.get("kind")
+        if not isinstance(name, str) or name not in NETWORKS:
+            raise CheckpointError(f"it is a {shortened(name)}; make one, and call its load(), or Trainer.load(net=...)")
         layers = [rebuilt(layer, all_layers.LAYERS | own) for layer in description["layers"]]
         loss, dtype = rebuilt(description.get("loss"), LOSSES | own), description.get("dtype")
         if not hasattr(loss, "classifies"):
             raise CheckpointError(f"its loss is {shortened(loss)}, which is none")
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
         placed = named(layers)
     except (TypeError, ValueError) as error:
@@ -93,6 +98,10 @@ def network_from(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
         ) from None
     files.check_header(path, weights, files.parameters_of(placed.values(), dtype), "the network that it describes")
-    net = object.__new__(NETWORKS[description["kind"]])
-    Sequential.__init__(net, layers, loss, weight_init="zeros", dtype=dtype, backend=backend, device=device)
+    net = object.__new__(NETWORKS[name])
+
+    def zeros(_: Any, shape: tuple[int, ...]) -> np.ndarray:
+        return np.zeros(shape, dtype)  # of this dtype, for another would have to be converted, which takes its memory
+
+    Sequential.__init__(net, layers, loss, weight_init=zeros, dtype=dtype, backend=backend, device=device)
     return net

@@ -12,12 +12,12 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import Backend, dtype_name, get_backend, namespace, quiet
+from xpnet.backend import Backend, check_same_backend, dtype_name, get_backend, namespace, quiet
 from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.initializers import Initializer, get_initializer
+from xpnet.initializers import Initializer, initializers_of
 from xpnet.losses import SoftmaxWithLoss
 from xpnet.models import files
-from xpnet.validation import check_input, check_samples
+from xpnet.validation import as_array, as_input, as_samples, check_detached
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
@@ -33,7 +33,8 @@ class Sequential:
             (``Affine1``, ``Relu1``, ``Affine2``), and its parameters by how many layers with parameters came before
             (``W1``, ``b1``, ``W2``, ``b2``).
         loss: by default softmax with cross-entropy.
-        weight_init: the name of an initializer, a standard deviation, or an initializer.
+        weight_init: ``"auto"``, by the activations around each layer (:func:`xpnet.initializers.initializers_of`); or
+            for all layers alike the name of an initializer, a standard deviation, or an initializer.
         seed: an int, None for a fresh one each time, or a ``numpy.random.Generator`` to go on drawing from.
         dtype: ``"float32"`` or ``"float64"``.
         backend, device: see :func:`xpnet.get_backend`.
@@ -55,7 +56,7 @@ class Sequential:
         layers: Sequence[Layer],
         loss: Loss | None = None,
         *,
-        weight_init: str | float | Initializer = "he",
+        weight_init: str | float | Initializer = "auto",
         seed: int | np.random.Generator | None = None,
         dtype: Any = "float32",
         backend: str | Backend | None = None,
@@ -68,8 +69,12 @@ class Sequential:
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
         self.backend = get_backend(backend, device)
         self.dtype = self.backend.dtype(dtype)
-        draw, rng = get_initializer(weight_init), np.random.default_rng(seed)
-        drawn = {k: v for layer in self.layers.values() for k, v in layer.init(rng, draw).items()}
+        draws, rng = initializers_of(weight_init, self.layers.values()), np.random.default_rng(seed)
+        drawn = {
+            k: v
+            for layer, draw in zip(self.layers.values(), draws, strict=True)
+            for k, v in layer.init(rng, draw).items()
+        }
         self.params: Params = self.moved(drawn)
 
     @quiet
@@ -105,11 +110,15 @@ class Sequential:
         Scores are what comes before softmax; ``xpnet.functions.softmax`` makes probabilities of them. A NaN in x
         comes out as NaN: values are not looked at, so that the device need not be waited for.
 
+        Args:
+            x: an array of the network's backend and device; float64 and other floating-point dtypes are converted to
+                that of the network, and lists, DataFrames and Series of numbers to arrays.
+
         Raises:
-            TypeError: x is of another backend or dtype.
+            TypeError: x is of another backend, or holds integers or complex numbers.
             ValueError: x is on another device, is empty or has another number of columns.
         """
-        check_input(x, self.backend, self.dtype)
+        x = as_input(x, self.backend, self.dtype)
         if x.ndim == 1:
             return self.forward(self.params, x[None, :])[0, ...]
         return self.forward(self.params, x)
@@ -162,12 +171,12 @@ class Sequential:
         """The gradients of the loss by name, by backpropagation.
 
         Args:
-            x: samples (N, ...), or one sample (inputs,), finite, of the network's backend, device and dtype.
+            x: samples (N, ...), or one sample (inputs,), finite, as :meth:`predict` takes them.
             t: labels (N,) of any integer dtype, or one-hot (N, outputs); for losses other than softmax, targets in
                 the shape of the outputs.
 
         Raises:
-            TypeError: another backend or dtype.
+            TypeError: another backend, integers as samples, or complex numbers.
             ValueError: another device, an empty batch, a wrong number of columns, NaN or infinity, labels that the
                 network has no output for, fractional labels, one-hot rows of another width.
         """
@@ -218,7 +227,43 @@ class Sequential:
             CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
                 this network; each difference is listed.
         """
-        self.params = self.moved(files.load(self, path))
+        self.params = files.load(self, path)
+
+    def own_params(self) -> Params:
+        """The parameters as training takes them, also if somebody assigned others: in this network's dtype.
+
+        Raises:
+            TypeError: one is no array of this backend, or its library records its gradients.
+            ValueError: one is missing, is not floating-point, or has another shape or device.
+        """
+        expected = files.parameters_of(self.layers.values(), dtype_name(self.dtype))
+        if self.params.keys() != expected.keys():
+            raise ValueError(f"the network has parameters {list(self.params)}, expected {list(expected)}")
+        return {name: self._own(name, p, expected[name][0]) for name, p in self.params.items()}
+
+    def _own(self, name: str, p: Array, shape: tuple[int, ...]) -> Array:
+        check_same_backend(p, f"net.params[{name!r}]", self.backend, "the network")
+        check_detached(p, f"net.params[{name!r}]")
+        xp = namespace(p)
+        if tuple(p.shape) != shape or not xp.isdtype(p.dtype, "real floating"):
+            raise ValueError(
+                f"net.params[{name!r}] is {tuple(p.shape)} of {dtype_name(p.dtype)}, expected {shape} of "
+                f"{dtype_name(self.dtype)}"
+            )
+        return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
+
+    def check_forward(self, params: Params, x: Array) -> None:
+        """Raise ``TypeError`` if a layer returns another dtype than the network's, ``ValueError`` if x does not fit.
+
+        Numbers of NumPy among a layer's fields make float64 of float32, for example.
+        """
+        for name, layer in self.layers.items():
+            x, _ = layer.forward(params, x)
+            if x.dtype != self.dtype:
+                raise TypeError(
+                    f"{name} returned {dtype_name(x.dtype)}, and the network computes in {dtype_name(self.dtype)}; "
+                    "compute with Python numbers, float(number), and arrays made like the input"
+                )
 
     def mask_shapes(self, x: Array) -> dict[str, tuple[int, ...]]:
         """The shape of a sample where it goes into each layer that draws masks; x has one sample or more."""
@@ -251,10 +296,11 @@ class Sequential:
 
     def as_batch(self, x: Array, t: Array) -> tuple[Array, Array]:
         """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists."""
-        if getattr(x, "ndim", None) == 1 and hasattr(t, "ndim"):
-            x, t = x[None, :], t[None, ...]
-        check_samples(x, t, backend=self.backend, dtype=self.dtype, outputs=self.outputs, loss=self.loss_layer)
-        return x, t
+        x, t = as_array(x, self.backend), as_array(t, self.backend, "t")
+        if getattr(x, "ndim", None) == 1 and x.shape[0]:
+            t = self.backend.asarray(t) if isinstance(t, int) else t
+            x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
+        return as_samples(x, t, backend=self.backend, dtype=self.dtype, outputs=self.outputs, loss=self.loss_layer)
 
 
 def named(layers: Sequence[Layer]) -> dict[str, Layer]:

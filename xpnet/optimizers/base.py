@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params, State
-from xpnet.backend import describe, namespace
+from xpnet.backend import describe, dtype_name, host_number, namespace
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.schedules.base import check_rate_or_schedule, floating, rate_of
-from xpnet.validation import check_number, check_positive, check_switch
+from xpnet.validation import check_detached, check_number, check_positive, check_switch
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,16 +78,23 @@ class Optimizer(ABC):
     def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Parameters and state after one step; both are consumed, ``grads`` are not written to.
 
-        A parameter without a gradient stays as it is.
+        A parameter without a gradient stays as it is. Gradients of another dtype are converted to that of their
+        parameter, after clipping.
 
         Raises:
-            ValueError: the state is empty, and this optimizer has one.
+            TypeError: a parameter is no array, or the library of an array records what is done with it.
+            ValueError: the state is empty, and this optimizer has one, or it is of another shape or dtype than the
+                parameters; a gradient is of another shape than its parameter, or of none; a parameter is not
+                floating-point.
         """
         if not state and self.init(params):
             raise ValueError(f"state is {{}}, expected what {self!r}.init(params) returned, or the step before")
         memory, known = state.get("memory", {}), {}
+        self._check(params, grads, memory)
         for name, g in self._clipped(params, grads).items():
             w = params[name]
+            if getattr(g, "dtype", w.dtype) != w.dtype:
+                g = namespace(w).astype(g, w.dtype)  # arrays of some libraries would grow to the wider of the two
             if w.dtype not in known:
                 known[w.dtype] = self._known(state, w.dtype)
             lr, shared = known[w.dtype]
@@ -100,14 +107,18 @@ class Optimizer(ABC):
     def update(self, params: Params, grads: Params) -> None:
         """The book's form: change the entries of ``params``, and keep the state in the optimizer.
 
-        A copy of the optimizer starts without that state. Make one optimizer for each network: the parameters of
-        another network with the same names and shapes cannot be told from those of the first.
+        Entries may also be Python numbers, which are computed in float64 and replaced by floats. A copy of the
+        optimizer starts without its state. Make one optimizer for each network: the parameters of another network with
+        the same names and shapes cannot be told from those of the first.
 
         Raises:
             TypeError: something in ``params`` or ``grads`` is not an array.
             ValueError: ``grads`` has other names than ``params``, or an optimizer with a state is given parameters of
                 other names or shapes than at its first call.
         """
+        if numbers := [name for name, w in getattr(params, "items", dict)() if isinstance(w, int | float)]:
+            self._update_numbers(params, grads, numbers)
+            return
         check_update(params, grads)
         shapes = {name: tuple(w.shape) for name, w in params.items()}
         held, state = self.__dict__.get("_held") or (shapes, self.init(params))
@@ -118,6 +129,45 @@ class Optimizer(ABC):
             )
         _, state = self.step(params, grads, state)
         object.__setattr__(self, "_held", (shapes, state))
+
+    def _update_numbers(self, params: dict[str, Any], grads: Mapping[str, Any], numbers: list[str]) -> None:
+        arrays = dict(params) | {name: host_number(params[name]) for name in numbers}
+        slopes = {name: host_number(g) if name in numbers else g for name, g in grads.items()}
+        self.update(arrays, slopes)
+        params.update((name, float(w) if name in numbers else w) for name, w in arrays.items())
+
+    def _check(self, params: Params, grads: Params, memory: Mapping[str, dict[str, Array]]) -> None:
+        """Raise unless gradients and slots fit their parameters: otherwise arrays would be broadcast, and grow."""
+        for name, g in grads.items():
+            if name not in params:
+                raise ValueError(f"there is a gradient of {name!r}, and no such parameter; expected {list(params)}")
+            w = params[name]
+            if not hasattr(w, "shape"):
+                raise TypeError(f"params[{name!r}] is {describe(w)}, expected an array")
+            check_detached(w, f"params[{name!r}]")
+            check_detached(g, f"grads[{name!r}]")
+            shape = getattr(g, "shape", ())
+            if shape != w.shape:
+                raise ValueError(
+                    f"the gradient of {name!r} has shape {tuple(shape)}, expected {tuple(w.shape)}, the shape of the "
+                    "parameter; a gradient of a batch is summed over its samples"
+                )
+            check_dtypes(name, w, g)
+            slots = memory.get(name)
+            if slots is None and self.memory(w):
+                raise ValueError(f"state has no memory of {name!r}, expected what {self!r}.init(params) returned")
+            for slot, array in (slots or {}).items():
+                if array.shape not in ((), w.shape) or array.dtype != w.dtype:
+                    self._check_slot(name, slot, array, w)
+
+    def _check_slot(self, name: str, slot: str, array: Array, w: Array) -> None:
+        """Raise unless it is as it was made, which need not be as the parameter is."""
+        made = self.memory(w).get(slot)
+        if made is None or made.shape != array.shape or made.dtype != array.dtype:
+            raise ValueError(
+                f"state: {slot!r} of {name!r} is {tuple(array.shape)} of {dtype_name(array.dtype)}, which does not fit "
+                f"the parameter, {tuple(w.shape)} of {dtype_name(w.dtype)}; start with {self!r}.init(params)"
+            )
 
     def learning_rates(self, steps: Array) -> Array:
         """The learning rates before these steps, an array of numbers 0, 1, 2, ..., without the factor ``scale``."""
@@ -146,8 +196,9 @@ class Optimizer(ABC):
         if not grads or self.clip_value is self.clip_norm is None:
             return grads
         xp = namespace(next(iter(params.values())))
+        grads = {name: floating_like(g, params[name]) for name, g in grads.items()}
         if self.clip_value is not None:
-            grads = {name: xp.clip(g, -self.clip_value, self.clip_value) for name, g in grads.items()}
+            grads = {name: clipped(g, self.clip_value) for name, g in grads.items()}
         return grads if self.clip_norm is None else scaled_to_norm(xp, grads, self.clip_norm)
 
     def __post_init__(self) -> None:
@@ -180,18 +231,61 @@ def bias_correction(beta: float, t: Array) -> Array:
     return -namespace(t).expm1(t * log(beta or 1e-300))
 
 
+def floating_like(g: Array, w: Array) -> Array:
+    """A gradient as it is if it is floating-point, else in the dtype of its parameter, and at least in float32."""
+    xp = namespace(w)
+    if not hasattr(g, "dtype"):  # what some libraries make of computations with 0-d arrays
+        return xp.full_like(w, g)
+    if xp.isdtype(g.dtype, "real floating"):
+        return g
+    return xp.astype(g, w.dtype if xp.finfo(w.dtype).bits >= 32 else xp.float32)
+
+
+def clipped(g: Array, value: float) -> Array:
+    """The entries of g clipped to [-value, value]; as they are, where its dtype has no numbers so large."""
+    xp = namespace(g)
+    return g if value > float(xp.finfo(g.dtype).max) else xp.clip(g, -value, value)
+
+
 def scaled_to_norm(xp: ModuleType, grads: Params, norm: float) -> Params:
-    """The gradients times norm / (|gradients| + 1e-6), the L2 norm of all of them together, if that is less than 1."""
-    widest = xp.result_type(*grads.values())
-    total = xp.sqrt(sum(xp.astype(xp.sum(g * g), widest) for g in grads.values()))
-    factor = norm / (total + 1e-6)
-    factor = xp.minimum(factor, xp.ones_like(factor))
-    return {name: g * xp.astype(factor, g.dtype) for name, g in grads.items()}
+    """The gradients times norm / (|gradients| + 1e-6), the L2 norm of all of them together, if that is less than 1.
+
+    The norm is that of the gradients over their largest entry, so that no square overflows, and at least in float32.
+    """
+    wide = {name: g if xp.finfo(g.dtype).bits >= 32 else xp.astype(g, xp.float32) for name, g in grads.items()}
+    widest = xp.result_type(*wide.values())
+    largest = [xp.astype(xp.max(xp.abs(g)), widest) for g in wide.values() if 0 not in g.shape]
+    if not largest:
+        return grads
+    # within bounds, so that neither it nor 1 over it is rounded to 0 or infinity, by which some libraries divide
+    limits, top = xp.finfo(widest), xp.max(xp.stack(largest))
+    top = xp.maximum(top, xp.full_like(top, float(limits.smallest_normal) ** 0.5))
+    top = xp.minimum(top, xp.full_like(top, float(limits.max) / 16))
+    shares = {name: g / xp.astype(top, g.dtype) for name, g in wide.items()}
+    total = xp.sqrt(sum(xp.astype(xp.sum(g * g), widest) for g in shares.values()))
+    factor = norm / (total + 1e-6 / top)
+    larger = factor < top
+    return {
+        name: xp.astype(xp.where(larger, g * xp.astype(factor, g.dtype), wide[name]), grads[name].dtype)
+        for name, g in shares.items()
+    }
 
 
 def check_learning_rate(lr: Any) -> float:
     """A positive finite number as a Python float, which leaves every array its dtype; else ``ValueError``."""
     return check_positive(lr, "the learning rate", "0.1 for example")
+
+
+def check_dtypes(name: str, w: Array, g: Array) -> None:
+    """Raise unless a parameter is floating-point and its gradient real."""
+    xp = namespace(w)
+    if not xp.isdtype(w.dtype, "real floating"):
+        raise ValueError(
+            f"the parameter {name!r} is {dtype_name(w.dtype)}, and steps of an optimizer would be rounded away; "
+            "expected floating-point: xp.astype(w, xp.float64)"
+        )
+    if getattr(g, "dtype", w.dtype) != w.dtype and xp.isdtype(g.dtype, "complex floating"):
+        raise ValueError(f"the gradient of {name!r} is {dtype_name(g.dtype)}, expected {dtype_name(w.dtype)}")
 
 
 def check_update(params: Params, grads: Params) -> None:

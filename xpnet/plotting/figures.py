@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpnet.storage import write_bytes
+from xpnet.storage import file_path_of, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def save(picture: Axes | Figure, path: str | Path) -> Path:
         ValueError: another suffix.
         OSError: the file cannot be written.
     """
-    path = Path(path).expanduser()
+    path = file_path_of(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"

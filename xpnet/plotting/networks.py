@@ -11,7 +11,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.plotting.figures import axes_or_new, resize
 from xpnet.plotting.grids import to_host
-from xpnet.validation import check_count, check_input
+from xpnet.validation import as_input, check_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,12 +107,12 @@ def activations(net: Any, x: Array) -> dict[str, Array]:
     Outputs are arrays of the network's backend with N rows; a sample alone is a batch of one.
 
     Raises:
-        TypeError: no network, or x of another backend or dtype.
+        TypeError: no network, or x of another backend, or of integers or complex numbers.
         ValueError: x is on another device, is empty or has another number of columns.
     """
     if not (hasattr(net, "layers") and hasattr(net, "params")):
         raise TypeError(f"net is of type {type(net).__name__}, expected a network: activations(net, x)")
-    check_input(x, net.backend, net.dtype)
+    x = as_input(x, net.backend, net.dtype)
     if x.ndim == 1:
         x = x[None, :]
     outputs = {}

@@ -69,7 +69,8 @@ def _resolved(x: Any, arrays: Arrays) -> Any:
         if x.constant is not None:
             arrays[x] = x.constant
         else:
-            assert x.view is not None
+            if x.view is None:
+                raise UnrecordableError("it reads memory that none of its calls writes")
             base = _resolved(x.base, arrays)
             arrays[x] = x.view(base)
             if x.size and not np.may_share_memory(arrays[x], base):

@@ -105,6 +105,15 @@ class Program:
     given: dict[tuple[str, ...], Ref]
     loss: Ref
 
+    def check_closed(self) -> None:
+        """Raise unless each place that is read was given, is a constant, or was written by a call before."""
+        known = set(self.given.values())
+        for call in [*self.calls, Call("loss", (self.loss,), self.loss)]:
+            for ref in call.read():
+                if ref.root not in known and ref.root.constant is None:
+                    raise UnrecordableError("it uses an array of another step, that of another thread perhaps")
+            known.add(call.out.root)
+
     def readers(self) -> dict[Ref, list[Call]]:
         """The calls that read memory, by its root."""
         found = {self.loss.root: [Call("loss", (self.loss,), self.loss)]}

@@ -18,6 +18,11 @@ from xpnet.replay.program import Call, Program, Ref, UnrecordableError
 from xpnet.replay.rewrite import simplified
 from xpnet.replay.tracer import Recorder, Tracer
 
+#: Types whose arrays compute as arrays do; other kinds of arrays may bring rules of their own.
+PLAIN = (np.ndarray, np.memmap)
+#: How many plans are kept, each with memory of its own: those of the forms of arguments that were used last.
+MOST_PLANS = 16
+
 Names = tuple[str, ...]
 Given = dict[Names, np.ndarray]
 Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
@@ -61,7 +66,7 @@ class RecordedStep:
         if plan is not None:
             try:
                 calls, rows, drawn = self._calls(plan, given, block, masks)
-            except UnrecordableError as error:
+            except Exception as error:  # nothing was computed yet, and the step itself can be
                 self.reason, plan = error, None
         if plan is None:
             return self._plainly(state, x, t, block, masks)
@@ -93,6 +98,9 @@ class RecordedStep:
             except Exception as error:  # whatever it is, the step itself will tell, or does not mind
                 self.plans[form] = None
                 self.reason = error
+            if len(self.plans) > MOST_PLANS:
+                del self.plans[next(iter(self.plans))]
+        self.plans[form] = self.plans.pop(form)  # the last one used is the last one
         return self.plans[form]
 
     def _recorded(self, state: State, x: Array, t: Array, rows: Array, masks: Params) -> Program:
@@ -103,6 +111,11 @@ class RecordedStep:
                 return {key: tracers(value, (*name, key)) for key, value in tree.items()}
             if not isinstance(tree, np.ndarray):
                 raise UnrecordableError(f"{'/'.join(name)} is of type {type(tree).__name__}, and not an array")
+            if type(tree) not in PLAIN:
+                raise UnrecordableError(
+                    f"{'/'.join(name)} is of type {type(tree).__name__}, which may compute otherwise than an array; "
+                    "numpy.asarray(...) makes a plain one"
+                )
             given[name] = Ref(tree.shape, tree.dtype, given=name)
             if name[0] != "state":
                 return Tracer(np.asarray(tree), given[name])
@@ -120,7 +133,9 @@ class RecordedStep:
             if loss.ref.base is not None:
                 loss = recorder.copied(loss)  # what it is a view of may be overwritten
             _return_state(recorder, dict(_leaves({"state": after})), given)
-        return Program(recorder.calls, given, loss.ref)
+        program = Program(recorder.calls, given, loss.ref)
+        program.check_closed()
+        return program
 
     def _calls(
         self, plan: Plan, given: Given, block: Array, masks: Params
@@ -162,8 +177,8 @@ def _leaves(tree: Any, name: Names = ()) -> Iterator[tuple[Names, np.ndarray]]:
 
 
 def _form(array: Any) -> Any:
-    if not isinstance(array, np.ndarray):
-        return type(array)
+    if type(array) not in PLAIN:
+        return type(array), getattr(array, "shape", None)
     return array.shape, array.dtype.str, array.strides, array.flags.writeable
 
 

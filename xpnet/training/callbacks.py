@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from xpnet import storage
 from xpnet.models import Sequential
 from xpnet.schedules.plateau import LOWER_IS_BETTER, check_monitor
 from xpnet.training.history import Evaluation, History
@@ -133,11 +134,13 @@ class Checkpoint(Callback):
     Raises:
         ValueError: both are given, or one is out of range; in ``fit``, as :class:`EarlyStopping` does, or for a random
             generator whose state cannot be kept.
-        OSError: in ``fit``, if the folder is missing, before the first step, or the file cannot be written.
+        TypeError: this is no path; in ``fit``, before the first step, for ``trainer.notes`` that JSON cannot hold.
+        OSError: in ``fit``, before the first step, if there is no such folder, it cannot be written, or what has this
+            name is no file; later, if the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, *, every: int | None = None, monitor: str | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: storage.PathLike, *, every: int | None = None, monitor: str | None = None) -> None:
+        self.path = storage.file_path_of(path)
         if every is not None and monitor is not None:
             raise ValueError("every and monitor are both given; what is watched is known at the end of epochs only")
         self.every = None if every is None else check_count(every, "every")

@@ -3,59 +3,70 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import astuple
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet import optimizers, storage
+from xpnet import optimizers, storage, tensors
 from xpnet._typing import Optimizer, State
 from xpnet.backend import Backend, dtype_name
-from xpnet.descriptions import described, kind_of, rebuilt, shortened
+from xpnet.descriptions import check_plain, described, kind_of, rebuilt, shortened
 from xpnet.errors import CheckpointError
 from xpnet.minibatches import SAMPLING, Minibatches
 from xpnet.models import Sequential, files, rebuilding
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
+from xpnet.storage import PathLike, path_of
 from xpnet.training.history import Evaluation
 
 #: Random generators whose state is a few integers, which a file can be asked for safely.
 GENERATORS = ("PCG64", "PCG64DXSM")
+#: What stands before the names of what an optimizer remembers, and of the series of the history.
+MEMORY, SERIES = files.BESIDE
 #: What an optimizer remembers and can be told anew.
 DERIVED = ("optimizer/t", "optimizer/scale")
 #: What may be made of an optimizer's description.
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
 
 
-def check(trainer: Any, path: str | Path) -> None:
+def check(trainer: Any, path: PathLike) -> None:
     """Raise what :func:`save` would raise, as far as it can be known before."""
-    rng, folder = trainer.rng.bit_generator, Path(path).resolve().parent
+    text, series = _checked(trainer)
+    header = files.header_of(trainer.net) | _memory_header(trainer) | tensors.header_of(series)
+    sizes = (prod(shape) * np.dtype(dtype).itemsize for shape, dtype in header.values())
+    storage.check_writable(path, len(text) + sum(sizes))
+
+
+def save(trainer: Any, path: PathLike) -> None:
+    """Write all that is needed to go on."""
+    text, series = _checked(trainer)
+    memory = {name: trainer.net.backend.to_numpy(inside[key]) for name, inside, key in _leaves(trainer.memory)}
+    files.write(trainer.net, path, text, memory | series)
+
+
+def _checked(trainer: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """The description of a training and its series, once it is seen that :func:`load` will take them.
+
+    A file that nobody can read is noticed when it is needed, and then it is too late.
+    """
+    batches, history, rng = trainer.batches, trainer.history, trainer.rng.bit_generator
     if type(rng).__name__ not in GENERATORS:
         raise ValueError(
             f"the random generator is {type(rng).__name__}, whose state a checkpoint cannot hold; train with seed=0 "
             "or numpy.random.default_rng(0)"
         )
-    try:
-        json.dumps(trainer.notes)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"trainer.notes cannot be kept in a checkpoint, as it holds what JSON cannot: {error}"
-        ) from None
     if not isinstance(trainer.notes, dict):
-        raise TypeError(f"trainer.notes is {trainer.notes!r}, expected a dict")
-    if not folder.is_dir():
-        raise FileNotFoundError(2, "there is no folder for the checkpoint", str(folder))
-
-
-def save(trainer: Any, path: str | Path) -> None:
-    """Write all that is needed to go on."""
-    check(trainer, path)
-    batches, history, rng = trainer.batches, trainer.history, trainer.rng.bit_generator
-    beside = {f"optimizer/{name}": trainer.net.backend.to_numpy(a) for name, a in _flat(trainer.memory).items()}
-    beside["training/order"] = batches.order.astype(np.int64)
+        raise TypeError(f"trainer.notes is {shortened(trainer.notes)}, expected a dict")
+    check_plain(trainer.notes, "trainer.notes cannot be kept in a checkpoint: trainer.notes")
+    series = {f"{SERIES}order": batches.order.astype(np.int64)}
     for name in ("losses", "learning_rates"):
-        beside[f"training/{name}"] = np.asarray(getattr(history, name)[: trainer.iteration], np.float64)
+        series[f"{SERIES}{name}"] = np.asarray(getattr(history, name)[: trainer.iteration], np.float64)
+    series |= _table(history.evaluations)
     training = {
         "optimizer": described(trainer.optimizer),
         "batch_size": trainer.batch_size,
@@ -73,12 +84,23 @@ def save(trainer: Any, path: str | Path) -> None:
         "evaluations": len(history.evaluations),
         "notes": trainer.notes,
     }
-    files.save(trainer.net, path, beside | _table(history.evaluations), training=training)
+    text = files.text_about(trainer.net, training=training)
+    memory = _memory_header(trainer)
+    tensors.check_names(memory)
+    try:
+        fields = _Fields("this training could not be loaded again", json.loads(text)["training"])
+        expected = memory | _series_header(fields, series[f"{SERIES}order"].shape)
+        files.check_header("what would be saved", memory | tensors.header_of(series), expected, "this training")
+        _options(fields)
+        _past(fields, series)
+    except CheckpointError as error:  # there is no file yet
+        raise ValueError(str(error)) from None
+    return text, series
 
 
 def load(
     kind: type,
-    path: str | Path,
+    path: PathLike,
     net: Sequential | None,
     optimizer: Optimizer | None,
     backend: str | Backend | None,
@@ -89,29 +111,44 @@ def load(
         raise ValueError("net and backend are both given; the trainer will be where net is: net.to(backend)")
     if net is not None and not isinstance(net, Sequential):
         raise TypeError(f"net is {net!r}, expected a network: TwoLayerNet(784, 50, 10), for example")
+    path = path_of(path)
     made: list[Any] = []
+    places: dict[str, tuple[State, str]] = {}
 
-    def look(header: storage.Header, metadata: dict[str, str]) -> None:
+    def look(header: tensors.Header, metadata: dict[str, str]) -> None:
         about = files.about(path, metadata)
         if "training" not in about:
             raise CheckpointError(f"{path} holds weights alone, and no training to go on with; load_network reads it")
-        fields, weights, to = _Fields(path, about["training"]), files.weights_in(header, metadata), net
+        fields, weights, to = _Fields(f"{path} is damaged", about["training"]), files.weights_in(header, metadata), net
         if to is None:
             to = rebuilding.network_from(path, about, weights, backend, device)
         else:
             expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        trainer = _trainer(kind, fields, to, _optimizer(fields, optimizer))
+        trainer = kind(to, _optimizer(path, fields, optimizer), **_options(fields))
         beside = {name: what for name, what in header.items() if name not in weights}
-        expected = _expected(trainer, fields, beside)
+        order, _ = beside.get(f"{SERIES}order", ((), ""))
+        expected = _memory_header(trainer) | _series_header(fields, order)
         if optimizer is not None:  # it may have a schedule, or none, where the one in the file has not
             either = {name for name in DERIVED if (name in beside) != (name in expected)}
             beside, expected = ({k: v for k, v in some.items() if k not in either} for some in (beside, expected))
         files.check_header(path, beside, expected, "this training")
+        if net is None:
+            to.params = dict.fromkeys(to.params)  # their memory goes to those that are read
+        places.update((name, (inside, key)) for name, inside, key in _leaves(trainer.memory))
         made.extend((trainer, fields))
 
-    arrays = storage.read_arrays(path, look)
+    def place(name: str, array: np.ndarray) -> Any:
+        if name.startswith(SERIES):
+            return array
+        moved = made[0].net.backend.asarray(array)
+        if name in places:
+            inside, key = places[name]
+            inside[key] = moved
+        return moved
+
+    arrays = tensors.read_arrays(path, look, place)
     trainer, fields = made
     _fill(trainer, fields, arrays)
     return trainer
@@ -130,12 +167,12 @@ def _check_alike(path: str | Path, theirs: Any, ours: dict[str, Any]) -> None:
 
 
 class _Fields:
-    """The plain data of a training, each looked at as it is taken."""
+    """The plain data of a training, each looked at as it is taken; messages begin with the complaint."""
 
-    def __init__(self, path: str | Path, values: Any) -> None:
-        self.path, self.values = path, values
+    def __init__(self, complaint: str, values: Any) -> None:
+        self.complaint, self.values = complaint, values
         if not isinstance(values, dict):
-            raise CheckpointError(f"{path} is damaged: its training is {shortened(values)}")
+            raise CheckpointError(f"{complaint}: its training is {shortened(values)}")
 
     def of(self, name: str, *kinds: type) -> Any:
         value = self.values.get(name)
@@ -143,88 +180,103 @@ class _Fields:
             raise self.damaged(name)
         return value
 
-    def count(self, name: str, least: int = 0) -> int:
+    def count(self, name: str, least: int = 0, below: int = 2**53) -> int:
         value: int = self.of(name, int)
-        if not least <= value < 2**53:
+        if not least <= value < below:
             raise self.damaged(name)
         return value
 
-    def number(self, name: str) -> float:
-        """A finite number, zero or more."""
+    def number(self, name: str, least: float = 0) -> float:
+        """A finite number."""
         value = self.of(name, int, float)
-        if not 0 <= value < 1e300:  # integers may be too large for a float
+        if not least <= value <= sys.float_info.max:  # integers may be too large for a float
             raise self.damaged(name)
         return float(value)
 
     def damaged(self, name: str) -> CheckpointError:
-        return CheckpointError(f"{self.path} is damaged: its {name} is {shortened(self.values.get(name))}")
+        return CheckpointError(f"{self.complaint}: its {name} is {shortened(self.values.get(name))}")
 
 
-def _optimizer(fields: _Fields, given: Optimizer | None) -> Optimizer:
+def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimizer:
     """The optimizer in the file, or the one that is given if it is of the same kind."""
     found = fields.of("optimizer", dict)
     if given is not None:
         if found.get("kind") != kind_of(type(given)):
             raise CheckpointError(
-                f"{fields.path} is of another optimizer: {shortened(found.get('kind'))} in the file, {given!r} given"
+                f"{path} is of another optimizer: {shortened(found.get('kind'))} in the file, {given!r} given"
             )
         return given
     try:
         made = rebuilt(found, KINDS)
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{fields.path} has an optimizer that cannot be made: {error}; give it: optimizer="
-        ) from None
+        raise CheckpointError(f"{path} has an optimizer that cannot be made: {error}; give it: optimizer=") from None
     if not isinstance(made, optimizers.Optimizer):
         raise fields.damaged("optimizer")
     return made
 
 
-def _trainer(kind: type, fields: _Fields, net: Sequential, optimizer: Optimizer) -> Any:
-    """A trainer like the one in the file, still at its start."""
+def _options(fields: _Fields) -> dict[str, Any]:
+    """How the trainer in the file was made."""
     sampling = fields.of("sampling", str)
     divide_x_by = None if fields.of("divide_x_by", int, float, type(None)) is None else fields.number("divide_x_by")
     if sampling not in SAMPLING:
         raise fields.damaged("sampling")
     if divide_x_by == 0:
         raise fields.damaged("divide_x_by")
-    options = {"sampling": sampling, "divide_x_by": divide_x_by, "compile": fields.of("compile", bool, type(None))}
-    return kind(net, optimizer, batch_size=fields.count("batch_size", 1), **options)
+    batch_size, compiled = fields.count("batch_size", 1), fields.of("compile", bool, type(None))
+    return {"sampling": sampling, "divide_x_by": divide_x_by, "batch_size": batch_size, "compile": compiled}
 
 
-def _expected(trainer: Any, fields: _Fields, found: storage.Header) -> storage.Header:
-    """What a file has to have beside the parameters."""
-    expected = {f"optimizer/{k}": (tuple(a.shape), dtype_name(a.dtype)) for k, a in _flat(trainer.memory).items()}
+def _memory_header(trainer: Any) -> tensors.Header:
+    """What a file has to have of what the optimizer remembers."""
+    arrays = ((name, inside[key]) for name, inside, key in _leaves(trainer.memory))
+    return {name: (tuple(a.shape), dtype_name(a.dtype)) for name, a in arrays}
+
+
+def _series_header(fields: _Fields, order: tuple[int, ...]) -> tensors.Header:
+    """What a file with an order of this shape has to have of series."""
     steps, rows = (fields.count("iteration"),), fields.count("evaluations")
-    none = (0,), "int64"  # before the first epoch, and where samples are drawn with replacement
-    permutation = (fields.count("n"),), "int64"
-    expected["training/order"] = none if found.get("training/order") == none else permutation
-    expected |= {"training/losses": (steps, "float64"), "training/learning_rates": (steps, "float64")}
-    return expected | {"training/evaluations": ((rows, 6), "float64"), "training/evaluated": ((rows, 5), "bool")}
+    none = (0,)  # before the first epoch, and where samples are drawn with replacement
+    permutation = none if order == none else (fields.count("n"),)
+    shapes = {"losses": steps, "learning_rates": steps, "evaluations": (rows, 6)}
+    found = {f"{SERIES}{name}": (shape, "float64") for name, shape in shapes.items()}
+    return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, 5), "bool")}
 
 
-def _fill(trainer: Any, fields: _Fields, arrays: dict[str, np.ndarray]) -> None:
+def _fill(trainer: Any, fields: _Fields, arrays: dict[str, Any]) -> None:
     """Put what is in the file into a trainer that is like the one that was saved; its network comes last."""
     backend, history = trainer.net.backend, trainer.history
-    trainer.rng = _generator(fields)
-    trainer.batches = _batches(trainer, fields, arrays["training/order"])
-    trainer.notes = fields.of("notes", dict)
-    history.losses, history.learning_rates = (arrays[f"training/{k}"].tolist() for k in ("losses", "learning_rates"))
-    history.samples, history.seconds = fields.count("samples"), fields.number("seconds")
-    history.evaluations = _evaluations(fields, arrays)
+    trainer.batches, history.evaluations, trainer.notes = _past(fields, arrays)
+    trainer.rng = trainer.batches.rng
+    history.losses, history.learning_rates = (
+        arrays[f"{SERIES}{name}"].tolist() for name in ("losses", "learning_rates")
+    )
+    history.samples = fields.count("samples", below=2**52)  # with room for more, which have to be read again
+    history.seconds = fields.number("seconds", -inf)
     trainer.iteration = len(history.losses)
-    trainer.memory = _filled(trainer.memory, arrays, backend, "optimizer/")
     if "t" in trainer.memory and "optimizer/t" not in arrays:
         trainer.memory["t"] = backend.asarray(trainer.iteration, trainer.memory["t"].dtype)
     try:
         scale = trainer.rescale()
     except ValueError as error:
         raise CheckpointError(
-            f"{fields.path} has a history that its learning rate cannot be told from: {error}"
+            f"{fields.complaint}: it has a history that its learning rate cannot be told from: {error}"
         ) from None
     if scale is not None:
         trainer.memory["scale"] = backend.asarray(scale, trainer.memory["scale"].dtype)
-    trainer.net.params = trainer.net.moved({name: arrays[name] for name in trainer.net.params})
+    trainer.net.params = {name: arrays[name] for name in trainer.net.params}
+
+
+def _past(fields: _Fields, series: dict[str, Any]) -> tuple[Minibatches, list[Evaluation], dict[str, Any]]:
+    """The minibatches at their place, the evaluations so far and the notes."""
+    fields.count("samples")
+    fields.number("seconds", -inf)  # a clock may be put back
+    notes = fields.of("notes", dict)
+    try:
+        check_plain(notes, "notes")
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{fields.complaint}: its {error}") from None
+    return _batches(fields, series[f"{SERIES}order"]), _evaluations(fields, series), notes
 
 
 def _generator(fields: _Fields) -> np.random.Generator:
@@ -241,17 +293,24 @@ def _generator(fields: _Fields) -> np.random.Generator:
     return np.random.Generator(made)
 
 
-def _batches(trainer: Any, fields: _Fields, order: np.ndarray) -> Minibatches:
+def _batches(fields: _Fields, order: np.ndarray) -> Minibatches:
     """The minibatches at the place where the file left them."""
-    batches = Minibatches(fields.count("n"), trainer.batch_size, trainer.rng, trainer.sampling)
+    sampling = fields.of("sampling", str)
+    batches = Minibatches(fields.count("n"), fields.count("batch_size", 1), _generator(fields), sampling)
     batches.passed = fields.number("passed") - 1
     batches.order, batches.taken = order, fields.count("taken")
-    missing = trainer.sampling == "epochs" and not batches.epoch_ended and not order.size
-    if batches.taken > batches.per_epoch or missing or (order.size and (np.sort(order) != np.arange(batches.n)).any()):
-        raise CheckpointError(
-            f"{fields.path} is damaged: its place in the permutation of {batches.n} samples cannot be"
-        )
+    missing = sampling == "epochs" and not batches.epoch_ended and not order.size
+    if batches.taken > batches.per_epoch or batches.epoch < 0 or missing or not _is_permutation(order):
+        raise CheckpointError(f"{fields.complaint}: its place in the permutation of {batches.n} samples cannot be")
     return batches
+
+
+def _is_permutation(order: np.ndarray) -> bool:
+    if (order < 0).any() or (order >= order.size).any():
+        return False
+    seen = np.zeros(order.size, np.bool_)
+    seen[order] = True
+    return bool(seen.all())
 
 
 def _table(evaluations: list[Evaluation]) -> dict[str, np.ndarray]:
@@ -260,17 +319,17 @@ def _table(evaluations: list[Evaluation]) -> dict[str, np.ndarray]:
     there = [[*(value is not None for value in row[2:6]), row[6]] for row in rows]
     values = [[0.0 if value is None else value for value in row[:6]] for row in rows]
     return {
-        "training/evaluations": np.asarray(values, np.float64).reshape(-1, 6),
-        "training/evaluated": np.asarray(there, np.bool_).reshape(-1, 5),
+        f"{SERIES}evaluations": np.asarray(values, np.float64).reshape(-1, 6),
+        f"{SERIES}evaluated": np.asarray(there, np.bool_).reshape(-1, 5),
     }
 
 
 def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluation]:
-    table, there = arrays["training/evaluations"], arrays["training/evaluated"]
+    table, there = arrays[f"{SERIES}evaluations"], arrays[f"{SERIES}evaluated"]
     epochs, iterations = table[:, 0], table[:, 1]
     possible = (epochs >= 0) & np.isfinite(epochs) & (iterations >= 0) & (iterations <= fields.count("iteration"))
     if not possible.all() or (iterations != np.floor(iterations)).any():
-        raise CheckpointError(f"{fields.path} is damaged: it has evaluations of steps that were not taken")
+        raise CheckpointError(f"{fields.complaint}: it has evaluations of steps that were not taken")
     found = []
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
         *known, ends = row
@@ -280,20 +339,10 @@ def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluat
     return found
 
 
-def _flat(tree: State, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with the names of the way to each array."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
-    return found
-
-
-def _filled(tree: State, arrays: dict[str, np.ndarray], backend: Backend, prefix: str) -> State:
-    return {
-        name: _filled(value, arrays, backend, f"{prefix}{name}/")
-        if isinstance(value, dict)
-        else backend.asarray(arrays[prefix + name], copy=True)
-        if prefix + name in arrays
-        else value
-        for name, value in tree.items()
-    }
+def _leaves(tree: State, prefix: str = MEMORY) -> Iterator[tuple[str, State, str]]:
+    """Each array in nested dicts: its name in a file, the dict that it is in, and its key there."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}/")
+        else:
+            yield prefix + key, tree, key

@@ -8,7 +8,7 @@ state that it made before, and takes the good steps again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -43,15 +43,24 @@ class _Snapshot:
 class Loop:
     """One call of ``fit``: the state, and the ways to go on with it or back."""
 
-    def __init__(self, trainer: Any, x: Array, t: Array, validation: Split | None, callbacks: Sequence[Callback]):
+    def __init__(
+        self,
+        trainer: Any,
+        x: Array,
+        t: Array,
+        validation: Split | None,
+        callbacks: Sequence[Callback],
+        interrupted: Callable[[], bool],
+    ):
         self.trainer, self.net, self.history = trainer, trainer.net, trainer.history
         self.x, self.t, self.validation, self.callbacks = x, t, validation, callbacks
+        self.interrupted = interrupted
         self.batches, self.backend = trainer.batches, trainer.net.backend
         step = make_step(self.net, trainer.optimizer, divide_x_by=trainer.divide_x_by)
         self.step = self.backend.compile(step) if trainer.compiles else step
         self.prepare = preparation(self.net, trainer.divide_x_by)
         # a step consumes its state, and the user may hold on to these
-        self.state: State = {"params": copied(self.net.params), "optimizer": copied(trainer.memory)}
+        self.state: State = {"params": copied(self.net.own_params()), "optimizer": copied(trainer.memory)}
         self.snapshots: list[_Snapshot] = []
         self.size = 1
 
@@ -63,14 +72,14 @@ class Loop:
             callback.on_begin(trainer)
         self._take_over()
         self.evaluate()
-        while trainer.iteration < trainer.goal and trainer.stopped is None and not trainer.interrupted():
+        while trainer.iteration < trainer.goal and trainer.stopped is None and not self.interrupted():
             self.take(self._most())
             for callback in self.callbacks:
                 callback.on_block(trainer)
             self._take_over()
             if self.batches.epoch_ended or trainer.iteration == trainer.goal:
                 self.evaluate()
-        if trainer.interrupted() or trainer.stopped is not None:
+        if self.interrupted() or trainer.stopped is not None:
             self.evaluate()
 
     def show(self) -> None:
@@ -143,7 +152,7 @@ class Loop:
     def _take_over(self) -> None:
         """Go on with the weights that a callback gave the network, if one did."""
         if self.net.params is not self.state["params"]:
-            self.state["params"] = copied(self.net.params)
+            self.state["params"] = copied(self.net.own_params())
             self.snapshots = []  # the steps to what was there before lead nowhere now
             self.show()
 

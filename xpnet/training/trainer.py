@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from xpnet.training.history import Evaluation, History
 from xpnet.training.loop import Loop, Split
 from xpnet.training.progress import Progress
 from xpnet.training.step import only_ours, preparation
-from xpnet.validation import check_count, check_positive, check_samples, check_switch
+from xpnet.validation import as_samples, check_count, check_positive, check_switch
 
 
 class Trainer:
@@ -86,9 +87,8 @@ class Trainer:
         self.iteration, self.goal, self.scale = 0, 0, 1.0
         self.stopped: str | None = None
         self.notes: dict[str, Any] = {}
-        self.memory = optimizer.init(net.params)
+        self.memory = optimizer.init(net.own_params())
         self.batches = Minibatches(0, self.batch_size, self.rng)
-        self.interrupted: Callable[[], bool] = lambda: False
         self._running = False
 
     def fit(
@@ -108,8 +108,10 @@ class Trainer:
         on in the middle of the epoch. Other data, of another number of samples, begins a new epoch.
 
         Args:
-            x: samples (N, ...) of the network's backend, device and dtype (but see ``divide_x_by``).
-            t: labels (N,) or one-hot (N, outputs).
+            x: samples (N, ...) of the network's backend and device. Floating-point numbers of another dtype are
+                converted to the network's once, here, and lists, DataFrames and Series of numbers are made arrays;
+                integers are refused, but see ``divide_x_by``.
+            t: labels (N,) of any integer dtype, or one-hot (N, outputs).
             validation: samples and labels that are not trained on.
             epochs, iterations: one of the two.
             callbacks: ``xpnet.training.Callback``s, and functions to be called with each :class:`Evaluation`: at the
@@ -125,7 +127,7 @@ class Trainer:
             DivergedError: a loss was not finite.
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
-        self.check(x, t, validation)
+        x, t, validation = self._admitted(x, t, validation)
         if self._running:
             raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
         if not isinstance(callbacks, Sequence):
@@ -141,13 +143,13 @@ class Trainer:
                 f"steps until then change nothing: {self.optimizer!r}",
                 stacklevel=2,
             )
-        loop = Loop(self, x, t, validation, watchers)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
             np.errstate(all="ignore"),
-            deferred_interrupt() as self.interrupted,
+            deferred_interrupt() as interrupted,
             ExitStack() as ends,
         ):
+            loop = Loop(self, x, t, validation, watchers, interrupted)
             for watcher in reversed(watchers):
                 ends.callback(watcher.on_end, self)
             self._running = True
@@ -169,7 +171,7 @@ class Trainer:
         checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
-        """Raise what :meth:`save` would raise, as far as it can be known before, and write nothing."""
+        """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
         checkpoint.check(self, path)
 
     @classmethod
@@ -201,14 +203,19 @@ class Trainer:
 
     def check(self, x: Array, t: Array, validation: Split | None = None) -> None:
         """Raise what :meth:`fit` would raise for this data, and do nothing else."""
+        self._admitted(x, t, validation)
+
+    def _admitted(self, x: Array, t: Array, validation: Split | None) -> tuple[Array, Array, Split | None]:
+        """The data as steps take it; see :func:`xpnet.validation.as_samples`."""
         net, prepare = self.net, preparation(self.net, self.divide_x_by)
         pairs = [(x, t, ("x", "t"))]
         if validation is not None:
             if not isinstance(validation, tuple | list) or len(validation) != 2:
                 raise TypeError(f"validation is {describe(validation)}, expected samples and labels: validation=(x, t)")
             pairs.append((*validation, ("validation x", "validation t")))
+        params, found = net.own_params(), []
         for some_x, some_t, names in pairs:
-            check_samples(
+            admitted = as_samples(
                 some_x,
                 some_t,
                 backend=net.backend,
@@ -218,10 +225,13 @@ class Trainer:
                 names=names,
                 integers=self.divide_x_by is not None,
             )
-            with np.errstate(all="ignore"):  # a wrong number of columns shows in the first layer, and that is all
-                net.forward(net.params, prepare(some_x[:1, ...]))
+            found.append(admitted)
+            with np.errstate(all="ignore"):  # it is shapes and dtypes that are looked at
+                net.check_forward(params, prepare(admitted[0][:1, ...]))
+        (x, t), *rest = found
         if self.batch_size > x.shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {x.shape[0]} samples")
+        return x, t, rest[0] if rest else None
 
     @property
     def compiles(self) -> bool:
@@ -251,6 +261,10 @@ class Trainer:
         self.scale = float(schedule.scale(watched(self.history, schedule.monitor)))
         return self.scale
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, made by a callback perhaps, is not running."""
+        return vars(self) | {"_running": False}
+
     def _prepare(self, x: Array) -> None:
         """Where the last call ended, if there was one on as many samples; else at the start of an epoch."""
         if self.batches.n != x.shape[0]:
@@ -260,14 +274,19 @@ class Trainer:
         with np.errstate(all="ignore"):  # it is shapes that are asked for
             shapes = self.net.mask_shapes(one)
 
-        def masks(rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
-            layers = ((self.net.layers[name], (samples, *shape)) for name, shape in shapes.items())
-            return {name: mask for layer, shape in layers for name, mask in layer.masks(rng, shape).items()}  # type: ignore[attr-defined]
-
-        self.batches.masks = masks if shapes else None
+        layers = {name: (self.net.layers[name], shape) for name, shape in shapes.items()}
+        self.batches.masks = partial(_draw_masks, layers) if layers else None
         self.stopped = None
         for series in (self.history.losses, self.history.learning_rates):
             del series[self.iteration :]  # of steps that led nowhere: training diverged, and went back
+
+
+def _draw_masks(
+    layers: dict[str, tuple[Any, tuple[int, ...]]], rng: np.random.Generator, samples: int
+) -> dict[str, np.ndarray]:
+    """The masks of one step: of each layer that draws some, with the shape of a sample that goes into it."""
+    drawn = (layer.masks(rng, (samples, *shape)) for layer, shape in layers.values())
+    return {name: mask for masks in drawn for name, mask in masks.items()}
 
 
 def _total(epochs: int | None, iterations: int | None, per_epoch: int) -> int:
