@@ -75,7 +75,7 @@ def pytest_report_header(config):
 
 
 def no_graphviz() -> str | None:
-    """Why Graphviz cannot draw here: its wheel leans on a library of the system, GLib, that small containers lack."""
+    """Why Graphviz cannot draw here: its wheel leans on libraries of the system that small containers lack."""
     try:
         import pygraphviz  # noqa: F401
     except ImportError as error:
