@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -43,6 +44,11 @@ def pytest_configure(config):
     os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: the oracles are in float64
     if config.getoption("numprocesses", None):  # workers, which are not started yet and inherit this
         os.environ.update({name: os.environ.get(name, "1") for name in THREADS})
+    home = os.path.expanduser("~")  # noqa: PTH111  (that of Path raises where there is none)
+    if "MPLCONFIGDIR" not in os.environ and not os.access(home, os.W_OK):
+        folder = TemporaryDirectory()  # else matplotlib makes one, and says so on standard error
+        config.add_cleanup(folder.cleanup)
+        os.environ["MPLCONFIGDIR"] = folder.name
     names = selected(config)
     unknown = [name for name in names if name not in (READONLY, *backend_names())]
     if unknown:
@@ -69,7 +75,7 @@ def pytest_report_header(config):
 
 
 def no_graphviz() -> str | None:
-    """Why Graphviz cannot draw here: its wheel leans on a library of the system, GLib, that small containers lack."""
+    """Why Graphviz cannot draw here: its wheel leans on libraries of the system that small containers lack."""
     try:
         import pygraphviz  # noqa: F401
     except ImportError as error:

@@ -199,7 +199,7 @@ def render(source: str, form: str) -> bytes:
     except ImportError as error:
         mend = 'pip install "xpnet[graph]"'
         if not isinstance(error, ModuleNotFoundError):  # it is there; containers often lack what it is linked with
-            mend = "on Debian and Ubuntu, apt install libglib2.0-0"
+            mend = "on Debian and Ubuntu, apt install libglib2.0-0 libxext6 libxrender1"
         raise DrawingUnavailableError(
             f"drawing a graph needs pygraphviz ({error}); {mend}; "
             "text, Graphviz source (dot) and Mermaid source need nothing installed"
