@@ -12,7 +12,7 @@ PLAIN = {"²": "^2", "³": "^3", "→": ">", "×": "x", "÷": "/", "−": "-", "
 
 
 def printable(text: object, keep: str = "") -> str:
-    """The text, with what could move a terminal's cursor, colour it or hide in it written as an escape: ``\\x1b``.
+    r"""The text, with what could move a terminal's cursor, colour it or hide in it written as an escape: ``\x1b``.
 
     These are control characters, line breaks among them, marks without a width, such as those that turn the direction
     of writing, and bytes of a file's name that are no text.
@@ -45,8 +45,8 @@ class Quiet(io.TextIOBase):
     """A stream that takes what is written, and never raises: what cannot be written goes nowhere.
 
     ``sys.stderr`` may be None (a program with windows), closed, detached, a file on a disk that is full, a pipe that
-    nobody reads any more, in an encoding of its own, or an object that has ``write`` and nothing else; none of this is a
-    reason to stop a training.
+    nobody reads any more, in an encoding of its own, or an object that has ``write`` and nothing else; none of this is
+    a reason to stop a training.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -64,7 +64,8 @@ class Quiet(io.TextIOBase):
 
     def write(self, text: str) -> int:
         try:
-            self.stream.write(fitting(text, self.encoding))
+            if text:
+                self.stream.write(fitting(text, self.encoding))
         except Exception as error:  # whatever an object in the place of a stream raises
             self.failed(error)
         return len(text)

@@ -6,9 +6,10 @@ import click
 
 import xpnet
 from xpnet.cli import backends, bench, check, evaluate, predict, train
+from xpnet.cli.output import Program
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(xpnet.__version__, prog_name="xpnet")
 def main() -> None:
     """Neural networks on any array: NumPy, CuPy, PyTorch, JAX."""

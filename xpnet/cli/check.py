@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options, title
 from xpnet.gradient import MODES, check_gradient
+from xpnet.streams import printable
 
 
 @click.command(short_help="Check backpropagation against the numerical gradient.")
@@ -32,7 +33,8 @@ def check(**options: Any) -> None:
         (x, t), _ = mnist_digits()
         n, move = options["samples"], net.backend.asarray
         x, t = move(x[:n], "float32"), move(t[:n])
-        click.echo(f"{title(net, options)}, {n} digits, {options['weights'] or 'seed ' + str(options['seed'])}")
+        of = printable(options["weights"] or f"seed {options['seed']}")
+        click.echo(f"{title(net, options)}, {n} digits, {of}")
         start = time.perf_counter()
         report = check_gradient(net, x, t, mode=options["mode"], h=options["h"], tolerance=options["tolerance"])
     click.echo(f"{report}\n{time.perf_counter() - start:.2f} s")

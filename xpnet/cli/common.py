@@ -15,6 +15,7 @@ from xpnet.datasets import mnist
 from xpnet.images import ImagesUnavailableError
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
 from xpnet.models.sequential import CHUNK
+from xpnet.streams import printable
 from xpnet.validation import check_finite
 
 PIXELS, CLASSES = 784, 10
@@ -108,5 +109,7 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except BrokenPipeError:  # nobody reads on, head(1) for example: click ends without a word
         raise
-    except (ValueError, TypeError, OSError, MemoryError, BackendUnavailableError, ImagesUnavailableError) as error:
+    except (BackendUnavailableError, ImagesUnavailableError) as error:
         raise click.ClickException(str(error)) from error
+    except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
+        raise click.ClickException(printable(error)) from error

@@ -17,7 +17,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress(Callback):
-    """A bar with the loss of the last minibatch and samples per second, on standard error, if that can be written to."""
+    """A bar with the loss of the last minibatch and samples per second, on standard error if that takes it."""
 
     kind: Any = None
     bar: Any = None
