@@ -57,7 +57,8 @@ def remove(path: Path) -> list[str]:
 
 
 def _told(name: str, error: Exception) -> str:
-    return printable(error if isinstance(error, OSError) else f"{name}: {type(error).__name__}: {error}")
+    named = isinstance(error, OSError) and error.filename
+    return printable(error if named else f"{name}: {type(error).__name__}: {error}")
 
 
 def _rescue(name: str, write: Callable[[Path], Any]) -> str:
