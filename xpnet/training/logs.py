@@ -110,8 +110,8 @@ class _Log(Callback, ABC):
             if not self.told:
                 self.told = True
                 warnings.warn(
-                    f"the log {printable(self.path)} cannot be written now ({error.strerror}); training goes on, and its "
-                    "lines are written when they can be",
+                    f"the log {printable(self.path)} cannot be written now ({error.strerror}); training goes on, and "
+                    "its lines are written when they can be",
                     stacklevel=2,
                 )
             return
@@ -119,7 +119,7 @@ class _Log(Callback, ABC):
 
     def _lines(self) -> list[tuple[str, dict[str, Any]]]:
         try:
-            text = self.path.read_bytes().decode()
+            text = (self.path.read_bytes() + self.unwritten).decode()
             if text and not text.startswith(self.head()):
                 raise ValueError("it begins in another way")
             *lines, half = text[len(self.head()) :].split("\n")  # the last is empty, or of a process that was killed
