@@ -6,9 +6,11 @@ import click
 
 import xpnet
 from xpnet.cli import backends, bench, check, evaluate, predict, train
+from xpnet.cli.output import Program
 
 
 @click.group(
+    cls=Program,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Neural networks on any array: NumPy, CuPy, PyTorch, JAX.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ import xpnet
 from xpnet import plotting, storage, throughput
 from xpnet.backends.base import DTYPES
 from xpnet.cli import run
-from xpnet.cli.common import Sizes, errors_in_one_line
+from xpnet.cli.common import PATH, Sizes, errors_in_one_line
+from xpnet.cli.output import tell
+from xpnet.cli.results import write_each
 from xpnet.datasets import mnist
+from xpnet.streams import printable
 from xpnet.throughput import Cell, Comparison, Entrant, Job, NotRun
+from xpnet.validation import check_positive
 
 RESULT, PICTURE = "throughput.json", "throughput.png"
 BATCH_SIZES, HIDDEN = "10,100,1000,10000", "50,500,2000"
@@ -44,7 +49,7 @@ WORK = (
 @click.option("--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well; compiling takes long.")
 @click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results in --out.")
 @click.option("--no-plot", is_flag=True, help="Draw no picture.")
 @click.option("--quiet", is_flag=True, help="Print only the table and what could not be run.")
@@ -57,23 +62,25 @@ def bench(**options: Any) -> None:
     compile their steps, PyTorch does with --compile. The backends strict (for tests) and dask (for forward passes) are
     not for speed and take no part. Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
     """
-    with run.Signals() as signals:
+    with run.Signals() as signals, ExitStack() as held:
         with errors_in_one_line():
             data = mnist(normalize=False)[0]
+            check_positive(options["seconds"], "--seconds", "100")
             jobs = _jobs(options, len(data[0]))
             names = options["backend"] or throughput.MEASURED
             found = throughput.entrants(names, options["device"], compiled=options["compiled"], dtype=options["dtype"])
             entrants, missing = found
             if not entrants:
                 raise click.ClickException("nothing can be measured:\n" + _missing(missing))
-            folder = _folder(options)
+            overwrite, names = options["overwrite"], (RESULT, PICTURE)
+            folder = held.enter_context(run.output_folder(options["out"], names, overwrite=overwrite, command="bench"))
         settings: dict[str, Any] = {"seconds": options["seconds"], "seed": options["seed"]}
         tell = None if options["quiet"] else _tell
         comparison = Comparison(entrants, data, jobs, stop=lambda: bool(signals.received), tell=tell, **settings)
         _title(entrants, options)
         comparison.run()
-        _report(comparison, missing)
-        failed = _save(comparison, missing, folder, options)
+        made, failed = _save(comparison, missing, folder, options)
+        _report(comparison, missing, made)
     if failed:
         raise click.ClickException("; ".join(failed))
     if signals.status:
@@ -88,14 +95,6 @@ def _jobs(options: dict[str, Any], samples: int) -> list[Job]:
         raise ValueError(f"--batch-sizes: a minibatch of {largest}, and there are {samples} digits to train on")
     sizes = [(hidden, batch) for hidden in options["hidden"] for batch in options["batch_sizes"]]
     return [Job(*pair, seed=options["seed"], dtype=options["dtype"]) for pair in dict.fromkeys(sizes)]
-
-
-def _folder(options: dict[str, Any]) -> Path:
-    out = options["out"]
-    there = [name for name in (RESULT, PICTURE) if out and (out / name).exists()]
-    if there and not options["overwrite"]:
-        raise click.ClickException(f"{out} holds {', '.join(there)} already; give another --out, or --overwrite")
-    return run.output_folder(out, overwrite=True)
 
 
 def _title(entrants: list[Entrant], options: dict[str, Any]) -> None:
@@ -116,8 +115,8 @@ def _short(why: str) -> str:
     return next((word for word in ("wrong", "failed", "could not be compiled") if why.startswith(word)), "left out")
 
 
-def _report(comparison: Comparison, missing: list[NotRun]) -> None:
-    """The table, and all that is not in it."""
+def _report(comparison: Comparison, missing: list[NotRun], made: list[str]) -> None:
+    """The table, all that is not in it, and what was written."""
     from tabulate import tabulate
 
     names = [e.name for e in comparison.entrants]
@@ -131,12 +130,10 @@ def _report(comparison: Comparison, missing: list[NotRun]) -> None:
         )
     headers = ["hidden", "batch", *names, "fastest"]
     align = ["right"] * (len(headers) - 1) + ["left"]
-    click.echo("samples/s, medians")
-    click.echo(tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align if rows else None))
-    for line in [*_changes(comparison), *_unsteady(cells), *_reasons(comparison, cells)]:
-        click.echo(line)
-    if missing:
-        click.echo("Not run:\n" + _missing(missing))
+    table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align if rows else None)
+    lines = ["samples/s, medians", table, *_changes(comparison), *_unsteady(cells), *_reasons(comparison, cells)]
+    lines += ["Not run:\n" + _missing(missing)] if missing else []
+    tell("\n".join(lines + made))
 
 
 def _in_order(comparison: Comparison) -> list[Cell]:
@@ -197,27 +194,19 @@ def _missing(missing: list[NotRun]) -> str:
     return "\n".join(f"  {each.name}: {each.why}" for each in missing)
 
 
-def _save(comparison: Comparison, missing: list[NotRun], folder: Path, options: dict[str, Any]) -> list[str]:
-    """Write the numbers and the picture, one even if the other fails; returns what failed."""
+def _save(
+    comparison: Comparison, missing: list[NotRun], folder: Path, options: dict[str, Any]
+) -> tuple[list[str], list[str]]:
+    """Write the numbers and the picture, one even if the other fails; returns a line for each, and what failed."""
     result = _result(comparison, missing, options)
     panels = {f"{hidden} hidden units": rates for hidden, rates in _rates(comparison).items()}
-    writers: dict[str, Callable[[], bytes]] = {RESULT: lambda: (json.dumps(result, indent=1) + "\n").encode()}
+    writers: dict[str, Callable[[Path], Any]] = {
+        RESULT: lambda path: storage.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
+    }
     if panels and not options["no_plot"]:
-        writers[PICTURE] = lambda: plotting.png(plotting.crossovers(panels))
-    (folder / PICTURE).unlink(missing_ok=True)  # there may be one of another run
-    failed = []
-    for name, make in writers.items():
-        try:
-            storage.write_bytes(folder / name, make())
-            line = f"wrote {folder / name}"
-        except plotting.PlottingUnavailableError as error:
-            line = f"no plot: {error}"
-        except OSError as error:
-            failed.append(str(error))
-            continue
-        if not options["quiet"]:
-            click.echo(line)
-    return failed
+        writers[PICTURE] = lambda path: storage.write_bytes(path, plotting.png(plotting.crossovers(panels)))
+    made, failed = write_each(folder, writers, lambda path: f"wrote {printable(path)}", stale=[PICTURE])
+    return [] if options["quiet"] else made, failed
 
 
 def _result(comparison: Comparison, missing: list[NotRun], options: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,13 @@ from xpnet.datasets import mnist
 from xpnet.images import ImagesUnavailableError
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
 from xpnet.models.sequential import CHUNK
+from xpnet.streams import printable
 from xpnet.validation import check_finite
 
 PIXELS, CLASSES = 784, 10
+
+#: The name of a file; that it cannot be read is for the command to say, which has other files, perhaps.
+PATH = click.Path(path_type=Path, readable=False)
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -108,5 +112,7 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except BrokenPipeError:  # nobody reads on, head(1) for example: click ends without a word
         raise
-    except (ValueError, TypeError, OSError, MemoryError, BackendUnavailableError, ImagesUnavailableError) as error:
+    except (BackendUnavailableError, ImagesUnavailableError) as error:
         raise click.ClickException(str(error)) from error
+    except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
+        raise click.ClickException(printable(error)) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,21 @@ import numpy as np
 
 import xpnet
 from xpnet import metrics, plotting, storage
-from xpnet.cli.common import digit_network, errors_in_one_line, mnist_digits, place_options, scores
+from xpnet.cli.common import PATH, digit_network, errors_in_one_line, mnist_digits, place_options, scores
+from xpnet.cli.lock import only_one
+from xpnet.cli.output import tell
+from xpnet.cli.results import write_each
+from xpnet.streams import printable
 
 REPORT, MISTAKES, CONFUSION = "report.json", "mistakes.png", "confusion.png"
 SPLITS = ("train", "test")
 
 
 @click.command(short_help="Tell how well a network reads MNIST.")
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=PATH)
 @place_options
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which digits.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: that of WEIGHTS]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: that of WEIGHTS]")
 @click.option("--no-plot", is_flag=True, help="Draw no pictures.")
 def evaluate(
     weights: Path, backend: str | None, device: str | None, split: str, out: Path | None, no_plot: bool
@@ -31,21 +36,27 @@ def evaluate(
 
     report.json, mistakes.png (the worst of them) and confusion.png are written to --out, over those of an earlier call.
     """
-    with errors_in_one_line():
+    with errors_in_one_line(), ExitStack() as held:
         net = digit_network(weights, backend, device)
         x, t = mnist_digits()[SPLITS.index(split)]
         where = f"{net.backend.name} ({net.backend.device_name})"
-        click.echo(f"{weights}: {type(net).__name__} on {where}, {len(t)} {split} digits")
+        tell(f"{printable(weights)}: {type(net).__name__} on {where}, {len(t)} {split} digits")
         y = scores(net, x)
         report = metrics.report(y, t)
-        click.echo(f"{report}\n\n{_matrix(report)}\n")
-        folder = out or weights.parent
-        folder.mkdir(parents=True, exist_ok=True)
         about = {"weights": str(weights), "split": split, "backend": net.backend.name, "xpnet": xpnet.__version__}
-        storage.write_bytes(folder / REPORT, json.dumps(about | report.to_dict(), indent=2).encode())
-        click.echo(folder / REPORT)
+        writers: dict[str, Callable[[Path], Any]] = {
+            REPORT: lambda path: storage.write_bytes(path, json.dumps(about | report.to_dict(), indent=2).encode())
+        }
         if not no_plot:
-            _draw(folder, x, t, y, report)
+            writers[MISTAKES] = lambda path: _draw(path, plotting.mistakes(x, t, y))
+            writers[CONFUSION] = lambda path: _draw(path, plotting.confusion(np.asarray(report.matrix)))
+        folder = out or weights.parent
+        if folder.is_dir():
+            held.enter_context(only_one(folder, "evaluate"))
+        made, failed = write_each(folder, writers, printable, stale=list(writers)[1:])
+        tell("\n".join([f"{report}\n\n{_matrix(report)}\n", *dict.fromkeys(made)]))
+    if failed:
+        raise click.ClickException("; ".join(failed))
 
 
 def _matrix(report: metrics.Report) -> str:
@@ -58,14 +69,5 @@ def _matrix(report: metrics.Report) -> str:
     return table
 
 
-def _draw(folder: Path, x: np.ndarray, t: np.ndarray, y: np.ndarray, report: metrics.Report) -> None:
-    pictures: dict[str, Callable[[], Any]] = {
-        MISTAKES: lambda: plotting.mistakes(x, t, y),
-        CONFUSION: lambda: plotting.confusion(np.asarray(report.matrix)),
-    }
-    try:
-        for name, draw in pictures.items():
-            storage.write_bytes(folder / name, plotting.png(draw().figure))
-            click.echo(folder / name)
-    except plotting.PlottingUnavailableError as error:
-        click.echo(f"no plot: {error}")
+def _draw(path: Path, axes: Any) -> None:
+    storage.write_bytes(path, plotting.png(axes.figure))

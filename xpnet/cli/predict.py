@@ -9,17 +9,18 @@ from typing import Any
 import click
 import numpy as np
 
-from xpnet.cli.common import PIXELS, digit_network, errors_in_one_line, place_options, scores
+from xpnet.cli.common import PATH, PIXELS, digit_network, errors_in_one_line, place_options, scores
 from xpnet.functions import softmax
 from xpnet.images import Digit, UnreadableImageError, read_digit
+from xpnet.streams import printable
 
 #: Letters of a file's name, so that a line stays within 100.
 NAME = 16
 
 
 @click.command(short_help="Say which digits are in images.")
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("weights", type=PATH)
+@click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
 @place_options
 @click.option(
     "--format",
@@ -55,7 +56,7 @@ def _read(path: Path) -> Digit | None:
     try:
         return read_digit(path)
     except (OSError, UnreadableImageError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(error)}", err=True)
         return None
 
 
@@ -69,7 +70,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
     lines = []
     for row in rows:
-        name = Path(row["image"]).name
+        name = printable(Path(row["image"]).name)
         short = name if len(name) <= NAME else f"…{name[1 - NAME :]}"
         lines.append([short, row["seen"].split(", ")[1], row["digit"], *(f"{p:.2f}" for p in row["probabilities"])])
     headers = ["image", "seen", "digit", *(str(c) for c in range(len(rows[0]["probabilities"])))]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -14,57 +17,131 @@ from typing import Any, Self
 import click
 
 from xpnet import plotting, storage
+from xpnet.cli.lock import only_one
+from xpnet.cli.output import tell
+from xpnet.cli.results import remove, write_each
+from xpnet.models import load_network
+from xpnet.streams import printable
 from xpnet.training import Callback, Checkpoint, Evaluation, History, Trainer
 
 WEIGHTS, HISTORY, PLOT, CHECKPOINT = "weights.safetensors", "history.json", "training.png", "checkpoint.safetensors"
+RESULTS = (WEIGHTS, HISTORY, PLOT, CHECKPOINT)
+
+#: Where a run leaves them that is not told where, each in a folder of its own.
+RUNS = Path("xpnet-runs")
+
+#: What ends a run; Windows has no SIGHUP, which a terminal sends that is closed, and SIGBREAK instead.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
 #: A program that started this one may pass a Ctrl-C on that reached both: within this time it is the same one.
 ECHO_SECONDS = 0.5
 
 
-def output_folder(out: Path | None, overwrite: bool) -> Path:
-    """Make the folder, and see that it can be written, before an hour of training goes into it."""
-    folder = out or Path("xpnet-runs") / time.strftime("%Y%m%d-%H%M%S")
-    n = 1
-    while out is None and folder.exists():
-        n += 1
-        folder = folder.with_name(f"{time.strftime('%Y%m%d-%H%M%S')}-{n}")
-    there = [name for name in (WEIGHTS, HISTORY, PLOT, CHECKPOINT) if (folder / name).exists()]
-    if there and not overwrite:
-        raise click.ClickException(f"{folder} holds {', '.join(there)} already; give another --out, or --overwrite")
-    try:
+@contextmanager
+def output_folder(out: Path | None, names: Sequence[str], *, overwrite: bool, command: str) -> Iterator[Path]:
+    """The folder for the results: made, seen to be writable before an hour of work goes into it, and for one process.
+
+    Args:
+        out: what was asked for, or None for a new one.
+        names: what must not be there yet, unless it may be overwritten.
+        overwrite: whether it may.
+        command: what works in it.
+    """
+    if out is not None:
+        _check_free(out, names, overwrite)
+    with _said_of(out or RUNS, "give another --out"):
+        folder = out or _new_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+    check_writable(folder, "give another --out")
+    with only_one(folder, command):
+        _check_free(folder, names, overwrite)  # another process may have been faster
+        yield folder
+
+
+def check_writable(folder: Path, advice: str) -> None:
+    """Raise unless files can be made in a folder."""
+    with _said_of(folder, advice), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextmanager
+def _said_of(folder: Path, advice: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise click.ClickException(f"{folder} cannot be written: {error.strerror}; give another --out") from None
+        raise click.ClickException(f"{printable(folder)} cannot be written: {error.strerror}; {advice}") from None
+
+
+def _new_folder() -> Path:
+    """A new folder that has the time as its name."""
+    now = time.strftime("%Y%m%d-%H%M%S")
+    RUNS.mkdir(exist_ok=True)
+    for n in itertools.count(1):
+        folder = RUNS / (now if n == 1 else f"{now}-{n}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
     return folder
 
 
+def _check_free(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise click.ClickException(
+            f"{printable(folder)} holds {', '.join(there)} already; give another --out, or --overwrite"
+        )
+
+
 def checkpoint_in(path: Path) -> Path:
-    """The checkpoint that --resume names: a file, or the folder of a run."""
-    found = path / CHECKPOINT if path.is_dir() else path
-    if not found.exists():
-        why = f"{path} holds no {CHECKPOINT}" if path.is_dir() else f"there is no {path}"
+    """The checkpoint that --resume names: a file, or in the folder of a run."""
+    return path / CHECKPOINT if path.is_dir() else path
+
+
+def check_checkpoint(path: Path, given: Path) -> None:
+    """Raise unless there is this checkpoint, found at what was given."""
+    if not path.exists():
+        here = printable(given)
+        why = f"{here} holds no {CHECKPOINT}" if given.is_dir() else f"there is no {here}"
         raise click.ClickException(f"{why}; a run writes one with --checkpoint-every, and when it is interrupted")
-    return found
+
+
+def finished(folder: Path) -> int | None:
+    """How many iterations a run took that is over and has left its results, or None if it is not known to be."""
+    try:
+        history = json.loads((folder / HISTORY).read_bytes())
+        settings, last = history["settings"], history["evaluations"][-1]
+        over = last["iteration"] == settings["iterations"] or last["epoch"] == settings["epochs"]
+        return int(last["iteration"]) if over and (folder / WEIGHTS).is_file() else None
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
+        return None
+
+
+def is_written(trainer: Trainer, folder: Path, *, plot: bool) -> bool:
+    """Whether the results in a folder are those of this training."""
+    net = trainer.net
+    try:
+        params = load_network(folder / WEIGHTS, backend="numpy").params
+        history = json.loads((folder / HISTORY).read_bytes())
+        del history["settings"]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+    here = {name: net.backend.to_numpy(p).tobytes() for name, p in net.params.items()}
+    there = {name: p.tobytes() for name, p in params.items()}
+    same = here == there and history == trainer.history.to_dict()
+    return same and (not plot or (folder / PLOT).is_file())
 
 
 class Lines(Callback):
     """A line an evaluation, wherever the output goes."""
 
     def __init__(self, history: History) -> None:
-        self.history, self.seen, self.read = history, history.iterations, True
+        self.history, self.seen = history, history.iterations
 
     def on_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
         new = self.history.losses[self.seen :]
         self.seen = len(self.history.losses)
         tail = f"  mean loss {sum(new) / len(new):.4f}  {self.history.samples_per_second:,.0f} samples/s" if new else ""
-        try:
-            if self.read:
-                click.echo(f"{evaluation}{tail}")  # echo flushes, so a log file or a pipe has the line at once
-        except BrokenPipeError:  # nobody reads on, which is no reason to lose the run
-            self.read = False
+        tell(f"{evaluation}{tail}")  # which flushes, so a log file or a pipe has the line at once
 
 
 class CheckpointOrSay(Checkpoint):
@@ -76,12 +153,13 @@ class CheckpointOrSay(Checkpoint):
         try:
             super().on_block(trainer)
             self.saved = self.saved or trainer.iteration % (self.every or 1) == 0
-        except OSError as error:
-            click.echo(f"no checkpoint at iteration {trainer.iteration}: {error}; training goes on", err=True)
+        except (OSError, ValueError) as error:
+            why = printable(error)
+            click.echo(f"no checkpoint at iteration {trainer.iteration}: {why}; training goes on", err=True)
 
 
 class Signals(Callback):
-    """Ctrl-C and SIGTERM end training after the block of steps that they fall into; a second one leaves at once."""
+    """Ctrl-C, SIGTERM and a terminal that is closed end training after the block of steps; a second one at once."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -95,7 +173,7 @@ class Signals(Callback):
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # others receive none
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # a shell has it ignored in the background
                     self.before[number] = signal.signal(number, self._receive)
         return self
@@ -119,31 +197,24 @@ class Signals(Callback):
 
 
 def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale: bool) -> tuple[list[str], list[str]]:
-    """Write what there is, each file even if another fails; returns a line for each, and what failed.
+    """Write what there is, weights first; returns a line for each file, and what failed.
 
     ``stale`` says that a checkpoint in the folder is of a run that this one replaces; it goes when all else is written.
     """
     net, history = trainer.net, trainer.history
-    writers: dict[str, Callable[[Path], None]] = {
-        CHECKPOINT: trainer.save,
-        WEIGHTS: net.save,
-        HISTORY: lambda path: history.save(path, settings=trainer.notes),
-        PLOT: lambda path: storage.write_bytes(path, plotting.png(plotting.training_curves(history))),
-    }
-    (folder / PLOT).unlink(missing_ok=True)  # there may be one of another run
-    if not plot:
-        del writers[PLOT]
-    if not checkpoint:
-        del writers[CHECKPOINT]
-    made, failed = [], []
-    for name, write in writers.items():
-        try:
-            write(folder / name)
-            made.append(f"{Path(name).stem:10} {folder / name}")
-        except plotting.PlottingUnavailableError as error:
-            made.append(f"no plot: {error}")
-        except OSError as error:
-            failed.append(str(error))
+    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: net.save}
+    if checkpoint:
+        writers[CHECKPOINT] = trainer.save
+    writers[HISTORY] = lambda path: history.save(path, settings=trainer.notes)
+    if plot:
+        writers[PLOT] = lambda path: storage.write_bytes(path, plotting.png(plotting.training_curves(history)))
+    made, failed = write_each(
+        folder,
+        writers,
+        lambda path: f"{path.stem:10} {printable(path)}",
+        rescued=(WEIGHTS, CHECKPOINT),
+        stale=[PLOT],  # there may be one of another run
+    )
     if stale and not failed:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        failed = remove(folder / CHECKPOINT)
     return made, failed

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 import warnings
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -13,16 +14,24 @@ import click
 import numpy as np
 
 import xpnet
+from xpnet.backend import backend_names, dtype_name
 from xpnet.backends.base import DTYPES
 from xpnet.cli import run
-from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options
+from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options
+from xpnet.cli.lock import only_one
+from xpnet.cli.output import quoted, tell
 from xpnet.cli.rates import FORMS, ScheduleForm, schedule
 from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
+from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
+from xpnet.training.loop import Loop
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
 ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "no_plot", "quiet", "resume")
+
+#: More iterations than this are counted by no float.
+MOST = 2**53
 
 #: What the checkpoint of a run says of it, for one that goes on.
 NOTES: dict[str, Any] = {
@@ -58,10 +67,10 @@ NOTES: dict[str, Any] = {
     help="Whether steps are compiled. [default: but for PyTorch, which takes long]",
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
 @click.option("--checkpoint-every", type=click.IntRange(1), help="Steps after which to write a checkpoint, each time.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run: its folder, or its checkpoint.")
+@click.option("--resume", type=PATH, help="Go on with a run: its folder, or its checkpoint.")
 @click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
 @click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.pass_context
@@ -71,31 +80,89 @@ def train(context: click.Context, /, **options: Any) -> None:
     One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
     two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
     """
-    with run.Signals() as signals:
+    with run.Signals() as signals, ExitStack() as held:
         with errors_in_one_line():
-            if options["epochs"] is not None and options["iterations"] is not None:
-                raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
-            digits = mnist_digits()
-            trainer = _resumed(context, options) if options["resume"] else _new(options, digits[0][0].shape[0])
-            move, dtype = trainer.net.backend.asarray, trainer.notes["dtype"]
-            data = [(move(x, dtype), move(t)) for x, t in digits]
-            trainer.check(*data[0], validation=data[1])
-            goal = _goal(trainer, data[0])
-            folder = _folder(options)
-        every, resumed = trainer.notes["checkpoint_every"], options["resume"] is not None
+            begun = _begin(context, options, held)
+        if begun is None:
+            return
+        trainer, data, goal, folder = begun
+        every, resumed, start = trainer.notes["checkpoint_every"], options["resume"] is not None, trainer.iteration
         saving = run.CheckpointOrSay(folder / run.CHECKPOINT, every=every) if every else None
-        status = _train(trainer, data, goal, signals, saving, options["quiet"])
-        interrupted = status > 128
+        status, problem = _train(trainer, data, goal, signals, saving, options["quiet"])
+        if problem is not None and trainer.iteration == start:
+            with errors_in_one_line():
+                raise problem
+        interrupted = status > 128 or problem is not None
         checkpoint = interrupted or (status == 0 and (saving is not None or resumed))
         stale = not (checkpoint or resumed or (saving is not None and saving.saved))
         made, failed = run.save(trainer, folder, plot=not options["no_plot"], checkpoint=checkpoint, stale=stale)
         _report(trainer, made, options)
         if interrupted:
-            click.echo(f"go on with: xpnet train --resume {shlex.quote(str(folder))}", err=True)
+            click.echo(f"go on with: xpnet train --resume {quoted(folder)}", err=True)
+    if problem is not None:
+        failed.insert(0, f"{type(problem).__name__}: {printable(problem)}")
     if failed:
-        raise click.ClickException("; ".join(failed))
+        raise click.ClickException("; ".join(failed)) from problem
     if status or signals.status:
         raise SystemExit(status or signals.status)
+
+
+def _begin(
+    context: click.Context, options: dict[str, Any], held: ExitStack
+) -> tuple[Trainer, list[Split], int, Path] | None:
+    """A trainer, its data, its goal and the folder for the results, held for this process; None if all is done."""
+    if options["epochs"] is not None and options["iterations"] is not None:
+        raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+    resumed = options["resume"] is not None
+    if resumed:
+        _check_told_anew(context, options)
+        path = run.checkpoint_in(options["resume"])
+        folder = path.parent
+        if not path.exists() and _is_over(folder, options):
+            return None
+        run.check_checkpoint(path, options["resume"])
+        held.enter_context(only_one(folder, "train"))  # before it is read, as another process may replace it
+    digits = mnist_digits()
+    trainer = _resumed(path, options) if resumed else _new(options, digits[0][0].shape[0])
+    move, dtype = trainer.net.backend.asarray, trainer.notes["dtype"]
+    data = [(move(x, dtype), move(t)) for x, t in digits]
+    trainer.check(*data[0], validation=data[1])
+    goal = _goal(trainer, data[0])
+    if goal == trainer.iteration:
+        _evaluate(trainer, data)
+        if run.is_written(trainer, folder, plot=not options["no_plot"]):
+            _say_over(folder, goal, f"to train on, say how many it shall have in all: --iterations {2 * goal}")
+            return None
+    if resumed:
+        run.check_writable(folder, "copy the run into a folder that can be")
+    else:
+        where = run.output_folder(options["out"], run.RESULTS, overwrite=options["overwrite"], command="train")
+        folder = held.enter_context(where)
+    if trainer.notes["checkpoint_every"]:
+        trainer.check_save(folder / run.CHECKPOINT)
+    return trainer, data, goal, folder
+
+
+def _is_over(folder: Path, options: dict[str, Any]) -> bool:
+    """Whether a run without a checkpoint has taken all that it was to take, which is then said."""
+    taken = run.finished(folder)
+    if taken is None or options["epochs"] is not None or options["iterations"] not in (None, taken):
+        return False
+    _say_over(folder, taken, "to be trained on it would need a checkpoint, as a run with --checkpoint-every writes")
+    return True
+
+
+def _say_over(folder: Path, taken: int, more: str) -> None:
+    tell(f"{printable(folder)}: nothing is left to do; the run has taken its {taken} iterations, and {more}")
+
+
+def _evaluate(trainer: Trainer, data: list[Split]) -> None:
+    """What a run does after its last step, and one that was killed then has not done."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            Loop(trainer, *data[0], data[1], ()).evaluate()
+    except DivergedError as error:
+        raise ValueError(str(error)) from None
 
 
 def _new(options: dict[str, Any], samples: int) -> Trainer:
@@ -117,18 +184,19 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     return trainer
 
 
-def _resumed(context: click.Context, options: dict[str, Any]) -> Trainer:
-    """The trainer of a checkpoint, with what may be told anew."""
+def _check_told_anew(context: click.Context, options: dict[str, Any]) -> None:
+    """Raise if a run that goes on is told what is in its checkpoint."""
     given = [k for k in options if context.get_parameter_source(k) is click.core.ParameterSource.COMMANDLINE]
     refused = [f"--{name.replace('_', '-')}" for name in given if name not in ANEW]
     if refused:
         allowed = ", ".join(f"--{name.replace('_', '-')}" for name in ANEW[:-1])
         raise click.UsageError(f"{', '.join(refused)} cannot be changed in a run that goes on; what can: {allowed}")
-    path = run.checkpoint_in(options["resume"])
-    options["resume"] = path
+
+
+def _resumed(path: Path, options: dict[str, Any]) -> Trainer:
+    """The trainer of a checkpoint, with what may be told anew."""
     trainer = Trainer.load(path, backend="numpy")
-    known = {k: isinstance(trainer.notes.get(k), kinds) for k, kinds in NOTES.items()}
-    if not all(known.values()):
+    if not _are_of_train(trainer.notes, dtype_name(trainer.net.dtype)):
         raise CheckpointError(f"{path} was not written by xpnet train; go on with it in Python, by Trainer.load")
     place = options["backend"] or trainer.notes["backend"], options["device"]
     if place != ("numpy", None):
@@ -141,6 +209,25 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> Trainer:
     return trainer
 
 
+def _are_of_train(notes: dict[str, Any], dtype: str) -> bool:
+    """Whether notes are such as this command writes, so that nothing in them fails after the training."""
+    if not all(isinstance(notes.get(k), kinds) and notes[k] is not True for k, kinds in NOTES.items()):
+        return False
+    counts = [notes[k] for k in ("iterations", "epochs", "checkpoint_every") if notes[k] is not None]
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        (notes["command"], notes["dtype"]) == ("train", dtype)
+        and notes["backend"] in backend_names()
+        and (notes["iterations"] is None) != (notes["epochs"] is None)
+        and all(0 < count <= MOST for count in counts)
+        and 0 <= notes["dropout"] < 1
+        and notes["seed"] >= 0
+    )
+
+
 def _note_place(trainer: Trainer) -> None:
     backend = trainer.net.backend
     trainer.notes |= {"backend": backend.name, "device": backend.device_name, "xpnet": xpnet.__version__}
@@ -151,44 +238,44 @@ def _goal(trainer: Trainer, data: Split) -> int:
     """How many iterations the run shall have in all."""
     notes = trainer.notes
     goal: int = notes["iterations"] or notes["epochs"] * -(-data[0].shape[0] // trainer.batch_size)
-    if goal <= trainer.iteration:
+    if goal < trainer.iteration:
         raise ValueError(
             f"the run has taken {trainer.iteration} iterations, and was to have {goal}; to train on, say how many it "
             f"shall have in all: --iterations {2 * trainer.iteration}"
         )
+    if goal > MOST:
+        raise ValueError(f"a run of more than {MOST} iterations comes to no end; give fewer")
     return goal
-
-
-def _folder(options: dict[str, Any]) -> Path:
-    if options["resume"]:
-        return run.output_folder(options["resume"].parent, overwrite=True)
-    return run.output_folder(options["out"], options["overwrite"])
 
 
 def _train(
     trainer: Trainer, data: list[Split], goal: int, signals: run.Signals, saving: Callback | None, quiet: bool
-) -> int:
-    """Train, and say how it went; returns the exit status."""
+) -> tuple[int, Exception | None]:
+    """Train, and say how it went; returns the exit status, and what went wrong in an unforeseen way."""
     (x, t), test = data
     callbacks: list[Callback] = [signals]
     if not quiet:
-        click.echo(_title(trainer, goal))
+        tell(_title(trainer, goal))
         callbacks.append(run.Lines(trainer.history))
     if saving is not None:
         callbacks.append(saving)
+    if goal == trainer.iteration:
+        return 0, None
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {printable(message)}", err=True)
             steps = goal - trainer.iteration
             trainer.fit(x, t, validation=test, iterations=steps, callbacks=callbacks, progress=not quiet)
     except DivergedError as error:
         click.echo(f"Error: {error}", err=True)
-        return 1
+        return 1, None
     except KeyboardInterrupt:
-        return _interrupted(trainer, 130)
+        return _interrupted(trainer, 130), None
+    except Exception as error:  # a device that is lost, for example: what was learned until then is kept
+        return 1, error
     if signals.received and trainer.iteration < goal:
-        return _interrupted(trainer, signals.status)
-    return 0
+        return _interrupted(trainer, signals.status), None
+    return 0, None
 
 
 def _interrupted(trainer: Trainer, status: int) -> int:
@@ -199,7 +286,7 @@ def _interrupted(trainer: Trainer, status: int) -> int:
 def _title(trainer: Trainer, goal: int) -> str:
     net, notes = trainer.net, trainer.notes
     matrices = [p.shape for p in net.params.values() if p.ndim == 2]
-    sizes = "-".join(str(n) for n in [*(rows for rows, _ in matrices), matrices[-1][1]])
+    sizes = "-".join(str(n) for n in [*(rows for rows, _ in matrices), *(columns for _, columns in matrices[-1:])])
     parts = [f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name})", notes["dtype"]]
     parts += [f"dropout {notes['dropout']}"] if notes["dropout"] else []
     parts += [str(trainer.optimizer), f"batch {trainer.batch_size}"]
@@ -212,6 +299,6 @@ def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
     last = history.evaluations[-1] if history.evaluations else None
     done = f"test accuracy {last.test:.2%} after {last.iteration} iterations" if last else "not evaluated"
-    click.echo(f"{done} ({rate})")
+    tell(f"{done} ({rate})")
     if not options["quiet"]:
-        click.echo("\n".join(made))
+        tell("\n".join(made))

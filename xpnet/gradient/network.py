@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Protocol
 
+from xpnet import streams
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import backend_of, device, namespace, widest_floating
 from xpnet.gradient.columns import Columns, moves_columns
@@ -52,7 +53,8 @@ def parameter_gradients(
     layers = list(net.layers.values())
     found: dict[str, Found] = {}
     evaluations = 2 * x.shape[0] * sum(prod(p.shape) for p in params.values())
-    bar = tqdm(total=evaluations, delay=1, unit=" samples", unit_scale=True, leave=False, disable=not progress)
+    shown: dict[str, Any] = {"delay": 1, "unit": " samples", "unit_scale": True, "disable": not progress}
+    bar = streams.bar(tqdm, total=evaluations, **shown)
     with bar:
         bar.set_description("numerical gradient", refresh=False)
         for k, layer in enumerate(layers):

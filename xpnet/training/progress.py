@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from contextlib import suppress
 from typing import Any
 
+from xpnet import streams
 from xpnet.training.callbacks import Callback, Training
 
 #: A bar is drawn after this many seconds of training: a bar that disappears at once would only flicker.
@@ -17,7 +17,7 @@ LINE_SECONDS = 10.0
 
 
 class Progress(Callback):
-    """A bar with the loss of the last minibatch and samples per second, on standard error."""
+    """A bar with the loss of the last minibatch and samples per second, on standard error if that takes it."""
 
     kind: Any = None
     bar: Any = None
@@ -35,12 +35,13 @@ class Progress(Callback):
         elif self.kind is not None:
             if waited >= BAR_SECONDS:
                 # miniters=1: tqdm would raise it with the speed of training, and a slow step later would not be shown
-                shown: dict[str, Any] = {"unit": "it", "dynamic_ncols": True, "leave": False, "miniters": 1}
-                self.bar = self.kind(total=trainer.goal, initial=trainer.iteration, postfix=text, **shown)
+                shown: dict[str, Any] = {"unit": "it", "miniters": 1}
+                self.bar = streams.bar(self.kind, total=trainer.goal, initial=trainer.iteration, postfix=text, **shown)
         elif waited >= LINE_SECONDS:
             self.since = time.monotonic()
-            with suppress(OSError):  # the reader of the pipe has ended, which is no reason to stop training
-                print(f"iteration {trainer.iteration} of {trainer.goal}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            output = streams.Quiet(sys.stderr)
+            output.write(f"iteration {trainer.iteration} of {trainer.goal}: {text}\n")
+            output.flush()
 
     def on_end(self, trainer: Training) -> None:
         if self.bar is not None:
@@ -54,4 +55,4 @@ def _bar() -> Any:
         from tqdm.auto import tqdm
     widgets = any("notebook" in kind.__module__ for kind in tqdm.__mro__)
     cell = type(sys.stderr).__module__.startswith("ipykernel")  # no terminal, but it understands a carriage return
-    return tqdm if widgets or cell or (sys.stderr is not None and sys.stderr.isatty()) else None
+    return tqdm if widgets or cell or streams.Quiet(sys.stderr).isatty() else None

@@ -1,0 +1,100 @@
+"""Where the command writes: to whoever reads, in whatever encoding, as long as somebody does."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xpnet.streams import Quiet, printable
+
+#: Control characters that move no cursor but as they shall; a progress bar goes back to the start of its line.
+KEPT = "\n\r\t"
+
+
+class Output(Quiet):
+    """A standard stream of the command: control characters are shown, and what its encoding lacks is replaced.
+
+    The first error of writing is kept in ``lost``, and raised if the stream is asked to. From then on all that is
+    written goes nowhere: a reader who has left does not come back.
+    """
+
+    def __init__(self, stream: Any, name: str, *, raises: bool) -> None:
+        super().__init__(stream)
+        self.name, self.raises = name, raises
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):  # by which click finds out that this is a stream of text
+            raise TypeError(f"text is of type {type(text).__name__}, expected str")
+        return super().write(printable(text, KEPT))
+
+    def failed(self, error: Exception) -> None:
+        if self.lost is not None or not isinstance(error, OSError):
+            return
+        self.lost = OSError(error.errno, error.strerror, self.name)
+        with suppress(Exception):  # what is left in the buffer would fail once more when the process ends
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+        if self.raises:
+            raise self.lost
+
+
+@contextmanager
+def standard_streams() -> Iterator[Output]:
+    """Put such streams in the place of standard output and error; gives the first."""
+    for number in range(3):  # one that is closed would be the number of the next file that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which takes the lowest number that is free
+    before = sys.stdout, sys.stderr
+    out, err = Output(before[0], "standard output", raises=True), Output(before[1], "standard error", raises=False)
+    sys.stdout, sys.stderr = out, err
+    try:
+        yield out
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class Program(click.Group):
+    """Commands that print by :func:`standard_streams`."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with standard_streams() as out:
+            try:
+                return super().main(*args, **options)
+            except OSError as error:
+                if error is not out.lost:
+                    raise
+                click.echo(f"Error: {error}", err=True)
+                raise SystemExit(1) from None
+
+
+def tell(text: object) -> None:
+    """Print what matters less than what is being done: nobody has to read it."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        click.echo(f"Warning: {error}; going on without", err=True)
+
+
+def quoted(path: Path) -> str:
+    """The name of a file as a shell reads it, also one with bytes that should not be printed."""
+    if sys.platform == "win32":
+        return subprocess.list2cmdline([str(path)])
+    text = str(path)
+    if text == printable(text):
+        return shlex.quote(text)
+    shown = (chr(b) if 32 <= b < 127 and b not in b"\\'" else f"\\x{b:02x}" for b in os.fsencode(text))
+    return f"$'{''.join(shown)}'"
