@@ -50,7 +50,7 @@ class Loop:
         t: Array,
         validation: Split | None,
         callbacks: Sequence[Callback],
-        interrupted: Callable[[], bool],
+        interrupted: Callable[[], bool] = lambda: False,
     ):
         self.trainer, self.net, self.history = trainer, trainer.net, trainer.history
         self.x, self.t, self.validation, self.callbacks = x, t, validation, callbacks
