@@ -19,9 +19,6 @@ from xpnet.schedules import Cosine
 from xpnet.streams import Quiet, bar, fitting, printable
 from xpnet.training import progress
 
-#: How Python shows a warning.
-PYTHONS = warnings._showwarning_orig
-
 
 class Writes:
     """All that some loggers have."""
@@ -134,12 +131,19 @@ def test_numerical_gradients_come_whatever_the_streams_are(names, streams, monke
 
 def test_warnings_end_no_training(streams):
     """The learning rate has come down to 0 before the end, which is told where it can be."""
-    trainer = trainer_of(lr=Cosine(0.1, 3))
+    shown, trainer = [], trainer_of(lr=Cosine(0.1, 3))
+
+    def show(message, *_):  # as Python does, in whose place pytest has put its own
+        shown.append(message)
+        if sys.stderr is not None:
+            sys.stderr.write(str(message))
+
     streams(["stderr"])
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = PYTHONS  # pytest has put its own in this place
+        warnings.showwarning = show
         assert trainer.fit(*data(), iterations=9, progress=False).iterations == 9
+    assert len(shown) == 1
 
 
 def test_a_user_may_have_warnings_raised():
