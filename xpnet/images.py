@@ -13,7 +13,7 @@ from __future__ import annotations
 import stat
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -54,7 +54,8 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda a: a[::-1, ::-1].T,
     8: lambda a: a.T[::-1],
 }
-ORIENTATION = 0x0112
+#: Numbers of what a TIFF says of itself.
+ORIENTATION, TILE_WIDTH, TILE_LENGTH = 0x0112, 322, 323
 SIDEWAYS = (5, 6, 7, 8)
 
 #: The first letters of the modes in which Pillow has integers of more than 8 bits, or floating-point numbers.
@@ -174,29 +175,32 @@ def _opened(file: BinaryIO, path: Path) -> Any:
     most = min(MOST, Image.MAX_IMAGE_PIXELS or MOST)
     try:
         image = Image.open(file, formats=FORMATS)
-        size = image.size
-    except Image.DecompressionBombError:  # which does not say the size
-        size = _size_of(file)
-    if size[0] * size[1] > most:
+        # a TIFF may be cut into tiles that are larger than itself
+        tile = [getattr(image, "tag_v2", {}).get(tag, 0) for tag in (TILE_WIDTH, TILE_LENGTH)]
+        large: Any = next((size for size in (image.size, tile) if size[0] * size[1] > most), None)
+    except Image.DecompressionBombError as error:
+        large = _size_of(file) or str(error).rstrip(".")
+    if large is not None:
+        what = large if isinstance(large, str) else f"{large[0]} x {large[1]}"
         raise UnreadableImageError(
-            f"{printable(path)} has too many pixels to be a picture of a digit: {size[0]} x {size[1]}, expected at "
-            f"most {most} in all"
+            f"{printable(path)} has too many pixels to be a picture of a digit: {what}, expected at most {most} in all"
         )
     return image
 
 
-def _size_of(file: BinaryIO) -> tuple[int, int]:
-    """The size of an image that Pillow refuses to open, as its header has it."""
+def _size_of(file: BinaryIO) -> tuple[int, int] | None:
+    """The size of an image that Pillow refuses to open without saying it; None if it refuses again."""
     from PIL import Image
 
     file.seek(0)
     start = file.read(16)
-    for factory, accept in (Image.OPEN[name] for name in FORMATS):
-        if accept is None or accept(start) is True:
-            file.seek(0)
-            width, height = factory(file, "").size
-            return width, height
-    raise ValueError("its header was read, and cannot be read again")
+    with suppress(Image.DecompressionBombError):
+        for factory, accept in (Image.OPEN[name] for name in FORMATS):
+            if accept is None or accept(start) is True:
+                file.seek(0)
+                width, height = factory(file, "").size
+                return width, height
+    return None
 
 
 def _levels(image: Any, paper: str | None) -> np.ndarray:

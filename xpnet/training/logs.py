@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from xpnet import storage
+from xpnet.streams import printable
 from xpnet.training.callbacks import Callback, Training
 from xpnet.training.history import Evaluation
 
@@ -32,6 +36,9 @@ RESULTS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
 class _Log(Callback, ABC):
     """A line at each evaluation. A training that is resumed, also from a checkpoint, continues its log.
 
+    A log that can no longer be written, on a disk that is full for example, ends no training: that is told once, as a
+    warning, and the lines are kept and written as soon as they can be, at the last when ``fit`` ends.
+
     Lines after the last evaluation in the history are removed first, as these steps will be taken again; so is an
     incomplete line of a process that was killed.
 
@@ -39,11 +46,11 @@ class _Log(Callback, ABC):
         FileExistsError: in ``fit``, if the file is the log of another training: this one is new, or its history has
             other evaluations.
         ValueError: in ``fit``, if the file is not such a log.
-        OSError: in ``fit``, if the file cannot be written.
+        OSError: in ``fit``, if the file cannot be written before the first step.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path, self.unwritten, self.told = Path(path), b"", False
 
     def head(self) -> str:
         return ""
@@ -68,6 +75,7 @@ class _Log(Callback, ABC):
                 17, "a log of another training is there; give another path, or delete it", str(self.path)
             )
         storage.write_bytes(self.path, (self.head() + "".join(line for line, _ in kept)).encode())
+        self.unwritten, self.told = b"", False
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
         history = trainer.history
@@ -79,12 +87,39 @@ class _Log(Callback, ABC):
             "seconds": history.seconds,
             "samples_per_second": _finite(history.samples_per_second),
         }
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(self.line({name: row[name] for name in COLUMNS}))
+        self.unwritten += self.line({name: row[name] for name in COLUMNS}).encode()
+        self._write()
+
+    def on_end(self, trainer: Training) -> None:
+        if self.unwritten:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the lines that are not in the file yet; all of them or, if that cannot be, none."""
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                end, left = file.seek(0, os.SEEK_END), self.unwritten
+                try:
+                    while left:
+                        left = left[file.write(left) :]
+                except OSError:
+                    with suppress(OSError):
+                        file.truncate(end)
+                    raise
+        except OSError as error:
+            if not self.told:
+                self.told = True
+                warnings.warn(
+                    f"the log {printable(self.path)} cannot be written now ({error.strerror}); training goes on, and "
+                    "its lines are written when they can be",
+                    stacklevel=2,
+                )
+            return
+        self.unwritten = b""
 
     def _lines(self) -> list[tuple[str, dict[str, Any]]]:
         try:
-            text = self.path.read_bytes().decode()
+            text = (self.path.read_bytes() + self.unwritten).decode()
             if text and not text.startswith(self.head()):
                 raise ValueError("it begins in another way")
             *lines, half = text[len(self.head()) :].split("\n")  # the last is empty, or of a process that was killed
@@ -92,7 +127,8 @@ class _Log(Callback, ABC):
                 raise ValueError("it has no whole line")
             return [(line + "\n", self._checked(self.row(line))) for line in lines]
         except (ValueError, KeyError, TypeError, OverflowError, StopIteration) as error:
-            raise ValueError(f"{self.path} is no log of a training ({error}); give another path") from None
+            name, why = printable(self.path), printable(error)
+            raise ValueError(f"{name} is no log of a training ({why}); give another path") from None
 
     @staticmethod
     def _checked(row: dict[str, Any]) -> dict[str, Any]:
