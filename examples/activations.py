@@ -11,7 +11,7 @@ from xpnet import MultiLayerNet, backend_names, get_backend
 from xpnet.functions import relu, sigmoid, softmax, step
 from xpnet.plotting import activation_histograms, activations, function_curves, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the pictures (default pictures)")
 args = parser.parse_args()

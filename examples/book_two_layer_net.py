@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import SGD, TwoLayerNet, backend_names, book
 from xpnet.datasets import mnist
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 args = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The path of a descent on (x0 - 1)² + (x1 - 2)² from the origin / 勾配降下法の軌跡.
+"""The path of a descent on (x0 - 1)^2 + (x1 - 2)^2 from the origin / 勾配降下法の軌跡.
 
 python examples/descent_path.py --backend strict
 """
@@ -9,7 +9,7 @@ import os
 from xpnet import backend_names, get_backend, gradient_descent
 from xpnet.plotting import descent_paths, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")
 args = parser.parse_args()

@@ -11,7 +11,7 @@ import numpy as np
 from xpnet import TwoLayerNet, backend_names, check_gradient
 from xpnet.datasets import mnist
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--samples", type=int, default=3, help="digits to check with (default 3)")
 args = parser.parse_args()

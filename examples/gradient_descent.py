@@ -1,4 +1,4 @@
-"""Gradient descent on x0² + x1², with learning rates that are right, too large and too small / 勾配降下法と学習率.
+"""Gradient descent on x0^2 + x1^2, with learning rates that are right, too large and too small / 勾配降下法と学習率.
 
 python examples/gradient_descent.py --backend jax
 """
@@ -10,7 +10,7 @@ import warnings
 from xpnet import DivergedError, backend_names, get_backend, gradient_descent
 from xpnet.plotting import contours, descent_paths, save, surface
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the pictures (default pictures)")
 args = parser.parse_args()

@@ -11,7 +11,7 @@ from xpnet import backend_names, use_backend
 from xpnet.book import AddLayer, MulLayer
 from xpnet.graph import draw, variable
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder for the pictures")
 args = parser.parse_args()

@@ -12,7 +12,7 @@ from xpnet import backend_names, get_backend, gradient_descent
 from xpnet.optimizers import SGD, AdaGrad, Adam, Momentum, RMSprop
 from xpnet.plotting import new_figure, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")
 args = parser.parse_args()

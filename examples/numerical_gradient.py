@@ -1,4 +1,4 @@
-"""The numerical gradient of x0² + x1², and the field of arrows it makes / 数値微分と勾配.
+"""The numerical gradient of x0^2 + x1^2, and the field of arrows it makes / 数値微分と勾配.
 
 python examples/numerical_gradient.py --backend torch
 """
@@ -9,7 +9,7 @@ import os
 from xpnet import backend_names, get_backend, numerical_gradient
 from xpnet.plotting import gradient_field, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")
 args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The ways of eight optimizers down the valley x²/20 + y² / 最適化手法の軌跡の比較.
+"""The ways of eight optimizers down the valley x^2/20 + y^2 / 最適化手法の軌跡の比較.
 
 python examples/optimizer_paths.py --backend strict
 """
@@ -12,7 +12,7 @@ from xpnet import backend_names, get_backend, gradient_descent
 from xpnet.optimizers import SGD, AdaDelta, AdaGrad, Adam, Lion, Momentum, Nesterov, RMSprop
 from xpnet.plotting import descent_paths, new_figure, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")
 args = parser.parse_args()

@@ -12,7 +12,7 @@ from xpnet.datasets import mnist
 from xpnet.optimizers import SGD, AdaDelta, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from xpnet.plotting import new_figure, save
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--iterations", type=int, default=2000)
 parser.add_argument("--out", default="pictures", help="folder for the picture (default pictures)")

@@ -12,7 +12,7 @@ from xpnet import backend_names, get_backend, numerical_gradient
 from xpnet.book import simpleNet
 from xpnet.functions import softmax
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 args = parser.parse_args()
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # JAX computes in float32 until it is told otherwise

@@ -10,7 +10,7 @@ from xpnet.datasets import mnist
 from xpnet.functions import softmax
 from xpnet.plotting import digits, save, training_curves
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0])
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--iterations", type=int, default=10_000)
 parser.add_argument("--out", default="pictures", help="folder for the pictures (default pictures)")

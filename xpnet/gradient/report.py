@@ -105,7 +105,7 @@ class GradientReport:
         lines = [
             [
                 row.name,
-                "×".join(map(str, row.shape)) or "1",
+                "x".join(map(str, row.shape)) or "1",  # not ×, which some consoles cannot show
                 *(f"{v:.2g}" for v in (row.largest, row.max_error, row.relative, row.mean_error, row.mean_relative)),
                 written(row.worst) if row.compared and row.worst else "-",
                 row.kinks or "",
