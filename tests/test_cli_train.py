@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from xpnet.cli import run
 from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.layers import Dropout
 from xpnet.optimizers import OPTIMIZERS
+from xpnet.training import loop
 
 FILES = ["history.json", "weights.safetensors"]
 ALL = ["checkpoint.safetensors", *FILES]
@@ -129,10 +131,116 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(tmp_path):
 def test_a_run_that_is_over_goes_on_if_it_shall_have_more(command, tmp_path):
     assert command("--iterations", 30, "--checkpoint-every", 30, "--out", "short").exit_code == 0
     assert command("--iterations", 50, "--out", "long").exit_code == 0
-    assert_refused(command("--resume", "short"), "has taken 30 iterations, and was to have 30", "--iterations 60")
+    assert_refused(command("--resume", "short", "--iterations", 20), "has taken 30 iterations, and was to have 20")
     assert command("--resume", "short/checkpoint.safetensors", "--iterations", 50).exit_code == 0
     assert weights_in(tmp_path / "short") == weights_in(tmp_path / "long")
     assert history_in(tmp_path / "short")["settings"]["iterations"] == 50
+
+
+def test_a_run_that_is_over_says_so(command, tmp_path):
+    """With a checkpoint and without; nothing is written then, even where nothing can be."""
+    assert command("--iterations", 30, "--checkpoint-every", 10, "--out", "out").exit_code == 0
+    assert command("--iterations", 30, "--out", "plain").exit_code == 0
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*/*")}
+    for options in (("out",), ("out/checkpoint.safetensors",), ("out", "--iterations", 30), ("plain",)):
+        result = command("--resume", *options)
+        assert result.exit_code == 0, result.output
+        assert "nothing is left to do; the run has taken its 30 iterations" in result.output
+    assert "--iterations 60" in command("--resume", "out").output
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.glob("*/*")} == before
+    for more in (("--iterations", 40), ("--epochs", 1)):
+        assert_refused(command("--resume", "plain", *more), "holds no checkpoint.safetensors", "--checkpoint-every")
+
+
+@pytest.mark.parametrize("lost", [["weights.safetensors"], ["history.json"], FILES, "stale"], ids=str)
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_that_was_killed_after_its_last_checkpoint_is_finished(lost, optimizer, command, tmp_path, monkeypatch):
+    """Weights and history are those of the run that was not killed, and a file of an earlier time does not stay."""
+    options = "--iterations", 30, "--checkpoint-every", 15, "--optimizer", optimizer, "--schedule", "plateau"
+    now = itertools.count()
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(now)))
+    assert command(*options, "--out", "straight").exit_code == 0
+    now = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save", lambda *_, **__: (_ for _ in ()).throw(SystemExit(9)))
+        assert command(*options, "--out", "cut").exit_code == 9
+    assert names_in(tmp_path / "cut") == ["checkpoint.safetensors"]
+    if lost == "stale":
+        assert command("--iterations", 7, "--out", "other").exit_code == 0
+        for name in FILES:
+            (tmp_path / "other" / name).rename(tmp_path / "cut" / name)
+    result = command("--resume", "cut")
+    assert result.exit_code == 0, result.output
+    for name in lost if lost != "stale" else ():
+        (tmp_path / "cut" / name).unlink()
+        assert command("--resume", "cut").exit_code == 0
+    assert names_in(tmp_path / "cut") == ALL
+    assert weights_in(tmp_path / "cut") == weights_in(tmp_path / "straight")
+    assert history_in(tmp_path / "cut") == history_in(tmp_path / "straight")
+    assert "nothing is left to do" in command("--resume", "cut").output
+
+
+def noted(tmp_path, **notes):
+    """The checkpoint of a run with other notes."""
+    trainer = Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy")
+    trainer.notes |= notes
+    trainer.save(tmp_path / "out" / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {"dtype": "float64"},
+        {"dtype": "object"},
+        {"backend": "abacus"},
+        {"iterations": -3},
+        {"iterations": 10**400},
+        {"iterations": True},
+        {"iterations": None},
+        {"epochs": 3},
+        {"checkpoint_every": 0},
+        {"dropout": float("nan")},
+        {"dropout": float("inf")},
+        {"seed": -1},
+        {"command": "rm"},
+        {"more": float("nan")},
+        {"more": [float("inf")]},
+    ],
+    ids=str,
+)
+def test_notes_that_no_run_writes_are_refused_before_the_training(notes, command, tmp_path, monkeypatch):
+    assert command("--iterations", 3, "--checkpoint-every", 3, "--out", "out").exit_code == 0
+    noted(tmp_path, **notes)
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("it trained"))
+    assert_refused(command("--resume", "out"), "was not written by xpnet train")
+
+
+def test_what_goes_wrong_in_a_run_leaves_what_was_learned(command, tmp_path, monkeypatch):
+    """A device that is lost, for example; and the run can go on."""
+    original = run.Lines.on_evaluation
+
+    def fails(self, trainer, evaluation):
+        if trainer.iteration >= 60:
+            raise RuntimeError("the device is lost")
+        original(self, trainer, evaluation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.Lines, "on_evaluation", fails)
+        result = command("--epochs", 2, "--out", "out")
+    assert_refused(result, "RuntimeError: the device is lost", "go on with: xpnet train --resume out")
+    assert names_in(tmp_path / "out") == ALL
+    assert command("--resume", "out").exit_code == 0
+    assert command("--epochs", 2, "--out", "straight").exit_code == 0
+    assert weights_in(tmp_path / "out") == weights_in(tmp_path / "straight")
+
+
+def test_what_goes_wrong_before_the_first_step_leaves_nothing(command, tmp_path, monkeypatch):
+    def fails(self, *_, **__):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Trainer, "fit", fails)
+    assert_refused(command("--iterations", 3, "--out", "out"), "no room")
+    assert names_in(tmp_path / "out") == []
 
 
 def test_a_run_goes_on_on_another_backend(command, tmp_path):

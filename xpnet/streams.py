@@ -36,8 +36,10 @@ def fitting(text: str, encoding: str | None) -> str:
 def _fits(text: str, encoding: str | None) -> bool:
     try:
         text.encode(encoding or "ascii")
-    except (UnicodeError, LookupError):
+    except UnicodeError:
         return False
+    except LookupError:  # nobody knows this encoding
+        return text.isascii()
     return True
 
 

@@ -44,6 +44,11 @@ class Sequential:
         loss_layer: the loss.
         backend: where the arrays are; it also moves data there: ``net.backend.asarray(x)``.
 
+    A network can be sent to another process. Have ``multiprocessing`` start its processes with
+    ``get_context("spawn")`` or ``"forkserver"``: one that is made by fork while another thread is in a large product
+    waits for ever for threads of BLAS that it does not have, with plain NumPy as well, and JAX, PyTorch and CUDA do not
+    survive a fork either.
+
     >>> from xpnet.layers import Affine, Tanh
     >>> net = Sequential([Affine(784, 30), Tanh(), Affine(30, 10)], seed=0)
     >>> list(net.layers), list(net.params)
