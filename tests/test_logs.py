@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +231,87 @@ def test_a_path_that_cannot_be_written(kind, tmp_path):
     with pytest.raises(OSError, match=str(tmp_path.name)):
         fit(trainer, kind(tmp_path), epochs=1)
     assert trainer.iteration == 0
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """``disk.full = True`` and files that are open for appending take so many bytes more, and then none."""
+
+    class Disk:
+        full, room = False, 7
+
+        def open(self, path, mode="r", *options, **more):
+            file = opened(path, mode, *options, **more)
+            if "a" in mode and self.full:
+                left = [self.room]
+
+                class Full(io.FileIO):
+                    def write(self, data):
+                        if not left[0]:
+                            raise OSError(28, "No space left on device")
+                        part = data[: left[0]]
+                        left[0] -= len(part)
+                        return super().write(part)
+
+                file.close()
+                return Full(str(path), "ab")
+            return file
+
+    opened, made = Path.open, Disk()
+    monkeypatch.setattr(Path, "open", lambda *args, **more: made.open(*args, **more))
+    return made
+
+
+@pytest.mark.parametrize("room", [0, 7])
+@pytest.mark.parametrize("again", [1, 3, None])
+def test_a_full_disk_ends_no_training_and_costs_no_line(again, room, kind, disk, tmp_path):
+    """One warning; what was not written comes when there is room again, or at the end, and half a line never stays."""
+    path, straight, trainer = tmp_path / "log", tmp_path / "straight", trainer_of()
+    disk.room = room
+
+    class Fills(Callback):
+        def on_evaluation(self, trainer, evaluation):
+            disk.full = evaluation.epoch < again if again is not None else True
+            rows(path) if path.read_bytes() else None
+
+        def on_end(self, trainer):
+            disk.full = False
+
+    ends = Fills()
+    with pytest.warns(UserWarning, match="log cannot be written now") as warned:
+        fit(trainer, ends, kind(path), epochs=5)
+    assert len(warned) == 1
+    assert trainer.iteration == 15
+    fit(trainer_of(), kind(straight), epochs=5)
+    assert iterations(path) == iterations(straight) == [0, 3, 6, 9, 12, 15]
+    assert [row["loss"] for row in rows(path)] == [row["loss"] for row in rows(straight)]
+
+
+def test_lines_that_could_not_be_written_come_with_the_next_call(kind, disk, tmp_path):
+    path, trainer = tmp_path / "log", trainer_of()
+    log, fills = kind(path), Recorder()
+    fills.on_begin = lambda trainer: setattr(disk, "full", True)
+    with pytest.warns(UserWarning, match=r"\(No space left on device\); training goes on"):
+        fit(trainer, log, fills, epochs=2)
+    disk.full = False
+    fit(trainer, log, epochs=2)
+    assert iterations(path) == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")  # noqa: PTH110
+def test_a_disk_that_is_really_full(kind, tmp_path):
+    """The log's place is taken by a device that takes nothing."""
+    path, trainer = tmp_path / "log", trainer_of()
+
+    class Replaces(Callback):
+        def on_evaluation(self, trainer, evaluation):
+            if evaluation.iteration == 3:
+                path.unlink()
+                path.symlink_to("/dev/full")
+
+    with pytest.warns(UserWarning, match="No space left on device"):
+        fit(trainer, Replaces(), kind(path), epochs=3)
+    assert trainer.iteration == 9
 
 
 def test_lines_are_in_the_file_when_they_are_told(kind, tmp_path):

@@ -21,6 +21,7 @@ from xpnet.cli.results import write_each
 from xpnet.datasets import mnist
 from xpnet.streams import printable
 from xpnet.throughput import Cell, Comparison, Entrant, Job, NotRun
+from xpnet.validation import check_positive
 
 RESULT, PICTURE = "throughput.json", "throughput.png"
 BATCH_SIZES, HIDDEN = "10,100,1000,10000", "50,500,2000"
@@ -64,6 +65,7 @@ def bench(**options: Any) -> None:
     with run.Signals() as signals, ExitStack() as held:
         with errors_in_one_line():
             data = mnist(normalize=False)[0]
+            check_positive(options["seconds"], "--seconds", "100")
             jobs = _jobs(options, len(data[0]))
             names = options["backend"] or throughput.MEASURED
             found = throughput.entrants(names, options["device"], compiled=options["compiled"], dtype=options["dtype"])
