@@ -95,12 +95,12 @@ def test_a_run_without_a_folder_has_one_of_its_own_at_any_moment(command, tmp_pa
 
 @posix
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
-def test_a_terminal_that_is_closed_ends_a_run_as_ctrl_c_does(number, folder, tmp_path):
+def test_a_terminal_that_is_closed_ends_a_run_as_ctrl_c_does(number, tmp_path):
     line = [sys.executable, "-m", "xpnet", "train", "--iterations", "1000000", "--no-plot", "--quiet", "--out", "out"]
-    paths = {"PYTHONPATH": CHECKOUT, "OPENBLAS_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": CHECKOUT, "OPENBLAS_NUM_THREADS": "1"}
     before = signal.signal(number, signal.SIG_DFL)  # a child inherits what is ignored
     try:
-        with subprocess.Popen(line, cwd=tmp_path, env=os.environ | paths, stderr=subprocess.PIPE, stdout=-1) as running:
+        with subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=-1) as running:
             while not (tmp_path / "out" / ".xpnet-train.lock").exists():
                 assert running.poll() is None
                 time.sleep(0.01)

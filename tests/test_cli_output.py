@@ -346,6 +346,7 @@ def test_one_bad_image_does_not_cost_the_others(folder, tmp_path):
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n")
+    (tmp_path / "secret.png").touch(mode=0)  # empty, for those who read everything
     bad = sorted(tmp_path.glob("*.png"))
     done = xpnet("predict", "w.safetensors", "a.png", *bad, "/dev/zero", "a.png", "--format", "json", cwd=folder)
     assert done.returncode == 1

@@ -15,7 +15,7 @@ import xpnet
 from xpnet import plotting, storage, throughput
 from xpnet.backends.base import DTYPES
 from xpnet.cli import run
-from xpnet.cli.common import Sizes, errors_in_one_line
+from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
 from xpnet.datasets import mnist
@@ -49,7 +49,7 @@ WORK = (
 @click.option("--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well; compiling takes long.")
 @click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results in --out.")
 @click.option("--no-plot", is_flag=True, help="Draw no picture.")
 @click.option("--quiet", is_flag=True, help="Print only the table and what could not be run.")

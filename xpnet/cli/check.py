@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options, title
+from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options, title
 from xpnet.gradient import MODES, check_gradient
 from xpnet.streams import printable
 
@@ -20,7 +19,7 @@ from xpnet.streams import printable
 @click.option("--mode", type=click.Choice(MODES), default="full", show_default=True, help="All entries, or directions.")
 @click.option("--h", type=float, help="The step. [default: eps^(1/3) max(1, |w|), 6.1e-6 or more]")
 @click.option("--tolerance", type=float, help="Largest relative difference that passes. [default: 1e-6 in float64]")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights that xpnet train saved. [default: untrained]")
+@click.option("--weights", type=PATH, help="Weights that xpnet train saved. [default: untrained]")
 def check(**options: Any) -> None:
     """Check backpropagation against the numerical gradient, on digits of MNIST; the exit status is 1 if it fails.
 

@@ -20,6 +20,9 @@ from xpnet.validation import check_finite
 
 PIXELS, CLASSES = 784, 10
 
+#: The name of a file; that it cannot be read is for the command to say, which has other files, perhaps.
+PATH = click.Path(path_type=Path, readable=False)
+
 Split = tuple[np.ndarray, np.ndarray]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import xpnet
 from xpnet import metrics, plotting, storage
-from xpnet.cli.common import digit_network, errors_in_one_line, mnist_digits, place_options, scores
+from xpnet.cli.common import PATH, digit_network, errors_in_one_line, mnist_digits, place_options, scores
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
@@ -24,10 +24,10 @@ SPLITS = ("train", "test")
 
 
 @click.command(short_help="Tell how well a network reads MNIST.")
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=PATH)
 @place_options
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Which digits.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: that of WEIGHTS]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: that of WEIGHTS]")
 @click.option("--no-plot", is_flag=True, help="Draw no pictures.")
 def evaluate(
     weights: Path, backend: str | None, device: str | None, split: str, out: Path | None, no_plot: bool

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
-from xpnet.cli.common import PIXELS, digit_network, errors_in_one_line, place_options, scores
+from xpnet.cli.common import PATH, PIXELS, digit_network, errors_in_one_line, place_options, scores
 from xpnet.functions import softmax
 from xpnet.images import Digit, UnreadableImageError, read_digit
 from xpnet.streams import printable
@@ -19,8 +19,8 @@ NAME = 16
 
 
 @click.command(short_help="Say which digits are in images.")
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("weights", type=PATH)
+@click.argument("images", type=PATH, nargs=-1, required=True, metavar="IMAGE...")
 @place_options
 @click.option(
     "--format",

@@ -17,7 +17,7 @@ import xpnet
 from xpnet.backend import backend_names, dtype_name
 from xpnet.backends.base import DTYPES
 from xpnet.cli import run
-from xpnet.cli.common import errors_in_one_line, mnist_digits, network, network_options
+from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
 from xpnet.cli.rates import FORMS, ScheduleForm, schedule
@@ -67,10 +67,10 @@ NOTES: dict[str, Any] = {
     help="Whether steps are compiled. [default: but for PyTorch, which takes long]",
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
 @click.option("--checkpoint-every", type=click.IntRange(1), help="Steps after which to write a checkpoint, each time.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run: its folder, or its checkpoint.")
+@click.option("--resume", type=PATH, help="Go on with a run: its folder, or its checkpoint.")
 @click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
 @click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.pass_context
@@ -263,7 +263,7 @@ def _train(
         return 0, None
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {printable(message)}", err=True)
             steps = goal - trainer.iteration
             trainer.fit(x, t, validation=test, iterations=steps, callbacks=callbacks, progress=not quiet)
     except DivergedError as error:

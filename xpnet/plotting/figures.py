@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpnet.storage import write_bytes
+from xpnet.streams import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,8 @@ def new_figure(columns: int = 1, projection: str | None = None, *, rows: int = 1
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PlottingUnavailableError(f"drawing needs matplotlib ({error}); {INSTALL}") from error
+    except Exception as error:  # where there is no home for its settings, for example
+        raise PlottingUnavailableError(f"matplotlib cannot be imported: {type(error).__name__}: {error}") from error
     figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, subplot_kw={"projection": projection})
 
@@ -77,7 +80,7 @@ def save(picture: Axes | Figure, path: str | Path) -> Path:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         found = f"the suffix {path.suffix!r}" if path.suffix else "no suffix"
-        raise ValueError(f"{path} has {found}; a picture is written as one of: {', '.join(SUFFIXES)}")
+        raise ValueError(f"{printable(path)} has {found}; a picture is written as one of: {', '.join(SUFFIXES)}")
     figure = getattr(getattr(picture, "figure", None), "figure", None)  # an Axes may be part of a part of a figure
     if figure is None:
         raise TypeError(f"picture is of type {type(picture).__name__}, expected an Axes or a Figure of matplotlib")
