@@ -133,14 +133,14 @@ def bar(kind: Any, **options: Any) -> Any:
     return made
 
 
-def warn(message: str, *, stacklevel: int) -> None:
+def warn(message: str, category: type[Warning] = UserWarning, *, stacklevel: int) -> None:
     """``warnings.warn``, which raises where standard error is closed, and is no reason to stop a training either.
 
     Raises:
-        UserWarning: the user has warnings raised.
+        Warning: the user has warnings of this category raised.
     """
     try:
-        warnings.warn(message, stacklevel=stacklevel + 1)
+        warnings.warn(message, category, stacklevel=stacklevel + 1)
     except Warning:
         raise
     except Exception:

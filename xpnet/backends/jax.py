@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
@@ -13,6 +12,7 @@ import numpy as np
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
 from xpnet.errors import CompileWarning
+from xpnet.streams import warn
 
 #: The most steps that one dispatch takes: as many as the longest block of a training loop.
 CAPACITY = 256
@@ -144,7 +144,7 @@ class CompiledStep:
         result = self.backend.run(self.plain, state, x, t, block, masks)
         if not self.failed:
             self.failed = True
-            warnings.warn(
+            warn(
                 f"JAX cannot compile the training step, which runs call by call: {reason}", CompileWarning, stacklevel=2
             )
         return result

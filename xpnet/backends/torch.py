@@ -12,6 +12,7 @@ import numpy as np
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
 from xpnet.errors import CompileWarning
+from xpnet.streams import warn
 
 #: How many programs are kept: those of the sizes of batches that were used last.
 MOST_PROGRAMS = 16
@@ -131,7 +132,7 @@ class CompiledStep:
                 self.programs[key] = self._compiled(state, masks, arrays)
             except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
                 self.failed = True
-                warnings.warn(_uncompiled(error), CompileWarning, stacklevel=2)
+                warn(_uncompiled(error), CompileWarning, stacklevel=2)
                 return None
             if len(self.programs) > MOST_PROGRAMS:
                 del self.programs[next(iter(self.programs))]

@@ -97,7 +97,7 @@ def train(context: click.Context, /, **options: Any) -> None:
         stale = not (checkpoint or resumed or (saving is not None and saving.saved))
         made, failed = run.save(trainer, folder, plot=not options["no_plot"], checkpoint=checkpoint, stale=stale)
         _report(trainer, made, options)
-        if interrupted:
+        if interrupted and (folder / run.CHECKPOINT).is_file():
             click.echo(f"go on with: xpnet train --resume {quoted(folder)}", err=True)
     if problem is not None:
         failed.insert(0, f"{type(problem).__name__}: {printable(problem)}")

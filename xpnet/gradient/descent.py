@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from math import isfinite
 from numbers import Real
@@ -13,6 +12,7 @@ from xpnet.backend import describe, device, dtype_name, name_of, namespace, numb
 from xpnet.errors import DivergedError
 from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
 from xpnet.optimizers import SGD
+from xpnet.streams import warn
 from xpnet.validation import check_count
 
 #: A descent whose f has grown by this factor (of what it was, or of 1) does not come back.
@@ -90,7 +90,7 @@ def gradient_descent(
                 path=xp.stack(path),
             )
     if constant:
-        warnings.warn(CONSTANT, stacklevel=2)
+        warn(CONSTANT, stacklevel=2)
     _complain_if_stuck(xp, path, slope, rate)
     return Descent(path[-1], xp.stack(path), values)
 
@@ -127,7 +127,7 @@ def _complain_if_stuck(xp: Any, path: list[Array], slope: Array, rate: Any) -> N
     size = max(1.0, float(xp.max(xp.abs(path[0]))))
     moved, steepest = (float(xp.max(xp.abs(a))) for a in (xp.stack(path) - path[0], xp.asarray(slope)))
     if moved < HARDLY * size and steepest > HARDLY:
-        warnings.warn(
+        warn(
             f"the descent hardly moved: by {moved:.3g} in {len(path) - 1} steps, while the slope is {steepest:.3g}. "
             f"Try a larger learning rate than {rate}",
             stacklevel=3,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from math import prod
 from numbers import Real
@@ -10,6 +9,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
+from xpnet.streams import warn
 from xpnet.validation import check_count, check_positive
 
 #: How much memory a stack of points may take, in bytes.
@@ -67,7 +67,7 @@ def numerical_gradient(
     """
     gradient, constant = central_difference(f, x, h, batch, max_bytes)
     if constant:
-        warnings.warn(CONSTANT, stacklevel=2)
+        warn(CONSTANT, stacklevel=2)
     return gradient
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from xpnet.graph.scene import EXCHANGEABLE, Arrow, Node, Scene, one_line
+from xpnet.streams import warn
 
 FORMS = ("svg", "png", "pdf")
 
@@ -205,7 +205,7 @@ def render(source: str, form: str) -> bytes:
             "text, Graphviz source (dot) and Mermaid source need nothing installed"
         ) from error
     if form != "svg" and (letters := _without_font(source)):
-        warnings.warn(
+        warn(
             f"no font on this machine has {letters!r}, and boxes are drawn for them; install one (Noto Sans CJK has "
             f"Japanese), or save an SVG, which is shown with the fonts of whoever looks at it",
             stacklevel=3,
@@ -285,7 +285,7 @@ def _judge(picture: bytes, said: list[str]) -> None:
     if not picture or any(line.startswith("Error") for line in own):
         raise ValueError(f"Graphviz cannot draw this source: {'; '.join(own) or 'it gave neither picture nor reason'}")
     if own:  # also what another thread may have written meanwhile, so that it is not lost
-        warnings.warn(f"Graphviz: {'; '.join(own)}", RuntimeWarning, stacklevel=3)
+        warn(f"Graphviz: {'; '.join(own)}", RuntimeWarning, stacklevel=3)
 
 
 def _bare(svg: bytes) -> bytes:

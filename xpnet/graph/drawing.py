@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from xpnet.graph.taken import check_taken
 from xpnet.graph.text import text
 from xpnet.graph.variable import Variable
 from xpnet.storage import file_path_of, write_bytes
+from xpnet.streams import warn
 
 #: What a drawing can be written as besides FORMS, by suffix; none of it needs anything installed.
 SOURCES = {"dot": dot, "gv": dot, "mmd": mermaid, "txt": text}
@@ -94,7 +94,7 @@ class Drawing:
         try:
             return self.svg
         except DrawingUnavailableError as error:
-            warnings.warn(f"the graph is shown as text: {error}", stacklevel=2)
+            warn(f"the graph is shown as text: {error}", stacklevel=2)
             return None
 
     def __str__(self) -> str:

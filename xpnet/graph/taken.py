@@ -9,13 +9,13 @@ of such. ``backward()`` warns where the second came after the first.
 from __future__ import annotations
 
 import sys
-import warnings
 from math import prod
 from types import FrameType
 from typing import Any, NamedTuple
 
 from xpnet.graph.reverse import Ancestry
 from xpnet.graph.wrapper import Wrapper, now
+from xpnet.streams import warn
 
 #: Functions between an operation and whoever asked for it.
 _BETWEEN = {"<lambda>", "__array_function__", "__array_ufunc__", "__float__", "clip", "constant", "function", "record"}
@@ -87,7 +87,7 @@ def check_taken(y: Wrapper) -> None:
     most = max((v.note.numbers for v in found), default=0)
     later = [v for v in computed if first is not None and v.serial > first.since and v.note.numbers <= most]
     if first is not None and later:
-        warnings.warn(
+        warn(
             f"a number was taken from a variable ({first.place}), by float() or a function of math, and this was "
             f"computed with a number later ({later[-1].note.place}). If the second came from the first, derivatives "
             f"lack that part: use functions of namespace(x), as in namespace(x).sin(x). If it did not, take the first "

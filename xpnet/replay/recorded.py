@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from types import ModuleType
@@ -17,6 +16,7 @@ from xpnet.replay.plan import Plan
 from xpnet.replay.program import Call, Program, Ref, UnrecordableError
 from xpnet.replay.rewrite import simplified
 from xpnet.replay.tracer import Recorder, Tracer
+from xpnet.streams import warn
 
 #: Types whose arrays compute as arrays do; other kinds of arrays may bring rules of their own.
 PLAIN = (np.ndarray, np.memmap)
@@ -159,7 +159,7 @@ class RecordedStep:
             losses.append(loss)
             if self.reason is not None and not self.warned:
                 self.warned = True
-                warnings.warn(
+                warn(
                     f"the training step is not compiled, and runs call by call: {self.reason}. It was run "
                     "to try; Trainer(compile=False) does not try",
                     CompileWarning,
