@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -141,6 +142,20 @@ def test_drawing_needs_no_display_and_opens_no_window():
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(PNG)
+
+
+def test_a_matplotlib_that_cannot_be_imported_is_told(monkeypatch):
+    """It asks for a home for its settings, for example, and a user of a container may have none."""
+
+    class Homeless(types.ModuleType):
+        def __getattr__(self, name):
+            raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", Homeless("matplotlib.figure"))
+    with pytest.raises(
+        plotting.PlottingUnavailableError, match=r"cannot be imported: RuntimeError: Could not determine"
+    ):
+        plotting.new_figure()
 
 
 @pytest.mark.parametrize("function", [*CURVES, plotting.training_curves])

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import unicodedata
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from recording import data, trainer_of
 import xpnet.training.loop
 from xpnet import check_gradient
 from xpnet.gradient import network
+from xpnet.schedules import Cosine
 from xpnet.streams import Quiet, bar, fitting, printable
 from xpnet.training import progress
 
@@ -125,6 +127,30 @@ def test_numerical_gradients_come_whatever_the_streams_are(names, streams, monke
     assert len(shown) >= 2
     assert passed
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_warnings_end_no_training(streams):
+    """The learning rate has come down to 0 before the end, which is told where it can be."""
+    shown, trainer = [], trainer_of(lr=Cosine(0.1, 3))
+
+    def show(message, *_):  # as Python does, in whose place pytest has put its own
+        shown.append(message)
+        if sys.stderr is not None:
+            sys.stderr.write(str(message))
+
+    streams(["stderr"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        assert trainer.fit(*data(), iterations=9, progress=False).iterations == 9
+    assert len(shown) == 1
+
+
+def test_a_user_may_have_warnings_raised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="has come down to 0"):
+            trainer_of(lr=Cosine(0.1, 3)).fit(*data(), iterations=9, progress=False)
 
 
 def test_lines_go_to_standard_error_or_nowhere(monkeypatch, capsys):

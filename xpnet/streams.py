@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import unicodedata
+import warnings
 from typing import Any
 
 #: What is written where an encoding lacks a character: one letter where a table could be put out of line by two.
@@ -130,3 +131,17 @@ def bar(kind: Any, **options: Any) -> Any:
         return kind(file=file, **options | {"disable": True})
     file.known = True  # not before: tqdm would flush both standard streams by itself, and these may be closed
     return made
+
+
+def warn(message: str, *, stacklevel: int) -> None:
+    """``warnings.warn``, which raises where standard error is closed, and is no reason to stop a training either.
+
+    Raises:
+        UserWarning: the user has warnings raised.
+    """
+    try:
+        warnings.warn(message, stacklevel=stacklevel + 1)
+    except Warning:
+        raise
+    except Exception:
+        return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ def evaluate(
             writers[MISTAKES] = lambda path: _draw(path, plotting.mistakes(x, t, y))
             writers[CONFUSION] = lambda path: _draw(path, plotting.confusion(np.asarray(report.matrix)))
         folder = out or weights.parent
+        with suppress(OSError):  # which is told of each file
+            folder.mkdir(parents=True, exist_ok=True)
         if folder.is_dir():
             held.enter_context(only_one(folder, "evaluate"))
         made, failed = write_each(folder, writers, printable, stale=list(writers)[1:])

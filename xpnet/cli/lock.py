@@ -53,7 +53,8 @@ def only_one(folder: Path, command: str) -> Iterator[None]:
     finally:
         if sys.platform == "win32":
             os.close(handle)  # which deletes no file that is open
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         else:
             with suppress(OSError):  # somebody has deleted the folder
                 path.unlink()  # while it is locked, so that it is nobody else's

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import warnings
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from math import isfinite
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xpnet import storage
-from xpnet.streams import printable
+from xpnet.streams import printable, warn
 from xpnet.training.callbacks import Callback, Training
 from xpnet.training.history import Evaluation
 
@@ -109,7 +108,7 @@ class _Log(Callback, ABC):
         except OSError as error:
             if not self.told:
                 self.told = True
-                warnings.warn(
+                warn(
                     f"the log {printable(self.path)} cannot be written now ({error.strerror}); training goes on, and "
                     "its lines are written when they can be",
                     stacklevel=2,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +15,7 @@ from xpnet.backend import Backend, describe
 from xpnet.interrupt import deferred_interrupt
 from xpnet.minibatches import SAMPLING, Minibatches
 from xpnet.models import Sequential
+from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, as_callback, watched
 from xpnet.training.history import Evaluation, History
@@ -138,7 +138,7 @@ class Trainer:
         self._prepare(x)
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
         if self.learning_rates(self.goal - 1, 1) == [0.0]:
-            warnings.warn(
+            warn(
                 f"the learning rate has come down to 0 before iteration {self.goal}, the last one of this training, so "
                 f"steps until then change nothing: {self.optimizer!r}",
                 stacklevel=2,
