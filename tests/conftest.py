@@ -26,7 +26,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 #: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
 WITHOUT_NUMBERS = """
-architecture checkpoint_crash checkpoint_files cli cli_bench cli_train crossover datasets graph_drawing graph_errors
+architecture checkpoint_crash checkpoint_files cli cli_bench cli_train crossover datasets graph_drawing
 graph_files graph_pictures graph_text history logs minibatches pictures plotting plotting_mistakes progress storage
 throughput
 """

@@ -201,7 +201,7 @@ def test_labels_may_be_booleans(array):
 
 def test_two_libraries_in_one_call(backend, array):
     if backend.name == "numpy":
-        return  # the other library would be NumPy
+        pytest.skip("the other library would be NumPy")
     with pytest.raises(TypeError, match=f"t is a numpy array and y is a {backend.name} array"):
         F.cross_entropy_error(array([[0.5, 0.5]]), np.asarray([0]))
     with pytest.raises(TypeError, match=f"t is a numpy array and y is a {backend.name} array"):

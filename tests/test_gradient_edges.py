@@ -149,10 +149,11 @@ def test_descent_with_a_class_for_optimizer(array):
 
 
 def test_arrays_whose_library_records_gradients(backend):
-    if backend.name == "torch":
-        x = backend.asarray([1.0, 2.0]).requires_grad_()
-        with pytest.raises(TypeError, match=r"requires_grad.*x\.detach\(\)"):
-            numerical_gradient(lambda x: (x * x).sum(), x)
+    if backend.name != "torch":
+        pytest.skip("it is torch that records")
+    x = backend.asarray([1.0, 2.0]).requires_grad_()
+    with pytest.raises(TypeError, match=r"requires_grad.*x\.detach\(\)"):
+        numerical_gradient(lambda x: (x * x).sum(), x)
 
 
 def test_complex_numbers(array):
@@ -246,15 +247,16 @@ def test_points_that_lie_otherwise(odd, rng):
 
 
 def test_what_f_computed_with_is_not_kept_by_its_library(backend):
-    if backend.name == "torch":
-        W = backend.asarray([1.0, 2.0]).requires_grad_()
-        slope = numerical_gradient(lambda x: (x * x * W).sum(), backend.asarray([3.0, 4.0]))
-        assert not slope.requires_grad
-        assert slope.tolist() == pytest.approx([6, 16], rel=1e-8)
-        for gradient in (None, lambda x: 2 * x * W):
-            found = gradient_descent(lambda x: (x * x * W).sum(), slope, lr=0.125, steps=2, gradient=gradient)
-            assert not found.path.requires_grad
-            np.testing.assert_allclose(found.x.numpy(), [6 * 0.75**2, 4], rtol=1e-8)
+    if backend.name != "torch":
+        pytest.skip("it is torch that records")
+    W = backend.asarray([1.0, 2.0]).requires_grad_()
+    slope = numerical_gradient(lambda x: (x * x * W).sum(), backend.asarray([3.0, 4.0]))
+    assert not slope.requires_grad
+    assert slope.tolist() == pytest.approx([6, 16], rel=1e-8)
+    for gradient in (None, lambda x: 2 * x * W):
+        found = gradient_descent(lambda x: (x * x * W).sum(), slope, lr=0.125, steps=2, gradient=gradient)
+        assert not found.path.requires_grad
+        np.testing.assert_allclose(found.x.numpy(), [6 * 0.75**2, 4], rtol=1e-8)
 
 
 def test_f_that_gives_a_number_of_numpy(training_backend, array):
