@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
+import platform
 import stat
 import sys
 import time
@@ -74,7 +74,7 @@ def _taken(path: Path) -> int:
                 with suppress(OSError):  # a disk that is full: others are not told who it is
                     os.ftruncate(handle, 0)
                     started = time.strftime("%Y-%m-%d %H:%M:%S")
-                    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}, since {started}".encode())
+                    os.write(handle, f"process {os.getpid()} on {platform.node()}, since {started}".encode())
                 return handle
         except BaseException:
             os.close(handle)
