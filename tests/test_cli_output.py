@@ -225,7 +225,7 @@ def test_how_to_go_on_is_said_so_that_a_shell_finds_the_folder(tmp_path):
         assert os.fsdecode(found.stdout)[:-3] == str(path)
 
 
-@pytest.mark.parametrize("name", LEFT["train"] | LEFT["evaluate"] | LEFT["bench"] | {"checkpoint.safetensors"})
+@pytest.mark.parametrize("name", sorted({"checkpoint.safetensors", *LEFT["train"], *LEFT["evaluate"], *LEFT["bench"]}))
 def test_a_result_that_cannot_be_written_costs_no_other(name, folder, tmp_path):
     """As there is a folder of this name."""
     command = next((c for c, names in LEFT.items() if name in names), "train")
