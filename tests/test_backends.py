@@ -316,3 +316,19 @@ def test_every_backend_has_a_status():
         assert status.name == name
         assert bool(status.devices) != bool(status.problem)
     assert issubclass(type(get_backend("numpy")), Backend)
+
+
+def test_a_plain_call_in_a_block_or_a_task_is_for_that_alone():
+    code = (
+        "import asyncio, threading, xpnet\n"
+        "names = []; ask = lambda: names.append(xpnet.get_backend().name)\n"
+        "def run(): t = threading.Thread(target=ask); t.start(); t.join()\n"
+        "async def task(): xpnet.use_backend('strict'); ask(); await asyncio.sleep(0); ask()\n"
+        "xpnet.use_backend('numpy')\n"
+        "with xpnet.use_backend('numpy'): xpnet.use_backend('strict'); ask(); run()\n"
+        "ask(); run(); asyncio.run(task()); ask(); run(); print(*names)"
+    )
+    assert python(code)[0] == "strict numpy numpy numpy strict strict numpy numpy"
+    for name in ([1], {}, None.__class__):
+        with pytest.raises(ValueError, match=r"unknown backend .*; known backends"):
+            get_backend(name)

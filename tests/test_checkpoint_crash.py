@@ -256,6 +256,9 @@ def test_an_error_at_any_call_leaves_one_of_two_whole_files(number, there, tmp_p
     assert failed >= 4  # where nothing is lost by going on, it goes on
 
 
+@pytest.mark.filterwarnings(
+    "ignore:.*fork:Warning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # JAX may be here
 @pytest.mark.parametrize("there", [True, False], ids=["replaced", "new"])
 def test_a_kill_at_any_call_leaves_one_of_two_whole_files(there, tmp_path, tamper):
     path, ends = tmp_path / "file", set()

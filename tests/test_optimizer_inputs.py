@@ -9,6 +9,7 @@ import pytest
 
 from xpnet import book
 from xpnet.optimizers import OPTIMIZERS, SGD, Adam
+from xpnet.schedules import Cosine, Step
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,109 @@ def test_arrays_whose_gradients_torch_records_are_refused(which):
     for optimizer in (SGD(0.1), Adam(0.1)):
         with pytest.raises(TypeError, match=rf"{which}\['W'\] has its library record gradients.*detach\(\)"):
             optimizer.update({"W": given["params"]}, {"W": given["grads"]})
+
+
+def test_schedules_count_steps_that_small_dtypes_cannot(training_backend, array):
+    """2,047 is no bfloat16, and 70,000 no float16."""
+    b = training_backend
+    if b.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    for schedule, t in (
+        (Step(1.0, 1000, factor=0.5), 999),
+        (Cosine(1.0, 100_000), 50_000),
+        (Cosine(1.0, 100_000), 70_000),
+    ):
+        state = {"t": b.asarray(np.asarray(t, "int32"), copy=True)}
+        params = {"w": b.asarray(np.zeros(3, "float16"), copy=True)}
+        params, _ = SGD(schedule).step(params, {"w": array(np.ones(3), "float16")}, state)
+        assert str(params["w"].dtype).endswith("float16")
+        expected = -float(schedule.rate(np.asarray(float(t))))
+        np.testing.assert_allclose(b.to_numpy(params["w"]), expected, rtol=2e-3)
+
+
+def test_gradients_of_fewer_digits_are_clipped_in_those_of_the_parameters(training_backend, array):
+    b = training_backend
+    if b.name == "strict":
+        pytest.skip("array-api-strict has no float16")
+    for options, expected in (({"clip_norm": 1e-6}, 1e-8), ({"clip_value": 1e-8}, 1e-8)):
+        params = {"w": b.asarray(np.zeros(10_000, "float32"), copy=True)}
+        SGD(lr=1.0, **options).update(params, {"w": array(np.ones(10_000), "float16")})
+        np.testing.assert_allclose(b.to_numpy(params["w"]), -expected, rtol=2e-2)  # the norm has 1e-6 added to it
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_locked_parameters_are_replaced(name):
+    locked, other = np.ones(3), np.ones(3)
+    locked.setflags(write=False)
+    params, expected = {"w": locked}, {"w": other}
+    for given in (params, expected):
+        OPTIMIZERS[name](lr=0.1).update(given, {"w": np.ones(3)})
+    np.testing.assert_array_equal(params["w"], expected["w"])
+    np.testing.assert_array_equal(locked, 1)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_without_elements(name, training_backend, array):
+    b, optimizer = training_backend, OPTIMIZERS[name](lr=Cosine(0.1, 10, 0.01), clip_norm=1.0)
+    for shapes in (((0, 3), (2,)), ((0,), (0, 2))):
+        params = {f"w{i}": b.asarray(np.ones(shape), copy=True) for i, shape in enumerate(shapes)}
+        optimizer = OPTIMIZERS[name](lr=Cosine(0.1, 10, 0.01), clip_norm=1.0)
+        for _ in range(2):
+            optimizer.update(params, {key: array(np.ones(w.shape)) for key, w in params.items()})
+        assert [tuple(w.shape) for w in params.values()] == list(shapes)
+        assert np.isfinite(b.to_numpy(params["w1"])).all()
+
+
+@pytest.mark.parametrize("g", [None, [1.0, 1.0], "a", 2j], ids=repr)
+def test_gradients_that_are_no_arrays(g):
+    for w in (np.ones(2), np.asarray(1.0)):
+        with pytest.raises(TypeError, match=r"grads\['w'\]"):
+            SGD(0.1, clip_norm=1.0).update({"w": w}, {"w": g})
+        with pytest.raises(TypeError, match=r"grads\['w'\] is of type"):
+            SGD(0.1, clip_norm=1.0).step({"w": w}, {"w": g}, {})
+
+
+@pytest.mark.parametrize("g", [None, "3", [1.0], np.ones(1), True], ids=repr)
+def test_gradients_of_numbers_that_are_none(g):
+    params = {"x": 1.0}
+    with pytest.raises(TypeError, match=r"grads\['x'\] is .*, expected a number, as params\['x'\] is one"):
+        SGD(0.1).update(params, {"x": g})
+    assert params == {"x": 1.0}
+
+
+def test_numbers_of_numpy_and_numbers_beside_arrays(training_backend, array):
+    b = training_backend
+    for kind in OPTIMIZERS.values():
+        params = {"w": 1.0, "i": np.int64(3), "v": b.asarray(np.ones(2), copy=True)}
+        kind(lr=0.1, clip_norm=5.0).update(params, {"w": 1.0, "i": 1, "v": array(np.ones(2))})
+        assert isinstance(params["w"], float)
+        assert isinstance(params["i"], float)
+        assert params["w"] == pytest.approx(float(params["v"][0]))
+
+
+def test_gradients_of_another_library_are_refused(training_backend):
+    if training_backend.name == "numpy":
+        pytest.skip("the other library would be NumPy")
+    params = {"w": training_backend.asarray(np.ones(2), copy=True)}
+    with pytest.raises(TypeError, match=r"grads\['w'\] is a numpy array, and its parameter a .* array"):
+        SGD(0.1).update(params, {"w": np.ones(2)})
+
+
+def test_a_state_without_the_count_of_steps():
+    for optimizer in (Adam(0.1), SGD(Cosine(0.1, 5))):
+        with pytest.raises(ValueError, match=r"state has no count of steps, expected what .* returned"):
+            optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)}, {"memory": {"w": {"m": np.ones(2), "v": np.ones(2)}}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.asarray(0.25), np.asarray(0.25, "float32"), np.float16(0.25)],
+    ids=lambda v: f"{v.dtype}, {type(v).__name__}",
+)
+def test_arrays_without_axes_are_numbers(value):
+    assert SGD(value).lr == SGD(0.25).lr == 0.25
+    assert SGD(0.1, clip_norm=value) == SGD(0.1, clip_norm=0.25)
+    with pytest.raises(ValueError, match="expected a positive number"):
+        SGD(np.asarray(True))
+    with pytest.raises(ValueError, match="expected a positive number"):
+        SGD(np.asarray("0.1"))

@@ -381,3 +381,49 @@ def test_a_trainer_goes_to_another_process_and_comes_back():
 def trained_on(trainer):
     trainer.fit(X, T, iterations=6, progress=False)
     return trainer
+
+
+@pytest.mark.parametrize("method", ["predict", "loss", "accuracy", "gradient", "numerical_gradient"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("b1", np.zeros((5, 3)), r"net\.params\['b1'\] is \(5, 3\) of float64, expected \(5,\) of float32"),
+        ("b1", np.zeros(1), r"net\.params\['b1'\] is \(1,\)"),
+        ("b1", np.zeros(5, "int64"), r"net\.params\['b1'\] is \(5,\) of int64"),
+        ("b1", None, r"net\.params\['b1'\] is of type NoneType, expected an array"),
+        ("b1", [0.0] * 5, r"net\.params\['b1'\] is of type list, expected an array"),
+        ("V", np.zeros(1), r"the network has parameters .*'V'"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_named(method, name, value, message, training_backend, array):
+    net = TwoLayerNet(4, 5, 3, seed=0, backend=training_backend)
+    net.params[name] = array(value) if isinstance(value, np.ndarray) else value
+    with pytest.raises((TypeError, ValueError), match=message):
+        getattr(net, method)(array(X, "float32"), *([] if method == "predict" else [array(T)]))
+
+
+def test_parameters_of_another_dtype_compute_in_that_of_the_network(training_backend, array):
+    net, other = (TwoLayerNet(4, 5, 3, seed=0, backend=training_backend) for _ in range(2))
+    other.params = {name: array(training_backend.to_numpy(p), "float64") for name, p in net.params.items()}
+    found, expected = other.predict(array(X)), net.predict(array(X))
+    assert found.dtype == expected.dtype == net.dtype
+    np.testing.assert_array_equal(training_backend.to_numpy(found), training_backend.to_numpy(expected))
+
+
+def test_a_label_of_numpy_is_a_label_everywhere(training_backend, array):
+    net = TwoLayerNet(4, 5, 3, seed=0, backend=training_backend)
+    expected = float(net.loss(array(X[0]), 2))
+    for label in (np.int64(2), np.uint8(2)):
+        assert float(net.loss(array(X[0]), label)) == expected
+    for label in (3, -1, 2**70):
+        with pytest.raises(ValueError, match="3 classes, so labels go from 0 to 2"):
+            net.loss(array(X[0]), label)
+
+
+def test_bfloat16_of_other_libraries_is_put_on_every_backend(backend):
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="it comes with JAX, and brings bfloat16 to NumPy")
+    host = np.asarray([1.5, -2.0, 3.0]).astype(ml_dtypes.bfloat16)
+    assert backend.to_numpy(backend.asarray(host)).tolist() == [1.5, -2.0, 3.0]
+    net = TwoLayerNet(3, 5, 3, seed=0, backend=backend)
+    if backend.name == "numpy":
+        np.testing.assert_array_equal(net.predict(host), net.predict(host.astype("float32")))

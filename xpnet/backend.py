@@ -7,6 +7,7 @@ Creation chooses a backend (:func:`get_backend`, :func:`use_backend`); after tha
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextvars import ContextVar
 from numbers import Integral, Real
@@ -39,6 +40,7 @@ __all__ = [
     "traced",
     "use_backend",
     "widest_floating",
+    "writable",
 ]
 
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
@@ -122,9 +124,21 @@ def number_as_array(x: Any) -> Any:
         raise ValueError("this integer is too large for float64") from None
 
 
-def host_number(x: Any) -> Array:
-    """A number as a 0-d array on the host in float64, as Python computes with it."""
-    return get_backend("numpy").asarray(float(x), "float64")
+def writable(x: Array) -> Array:
+    """x, or a copy of it where x is locked."""
+    locked = getattr(getattr(x, "flags", None), "writeable", True) is False
+    return namespace(x).asarray(x, copy=True) if locked else x
+
+
+def host_number(x: Any, like: Array = None) -> Array:
+    """A number as a 0-d array on the host in float64, as Python computes with it; or where another array is."""
+    try:
+        number = float(x)
+    except OverflowError:
+        raise ValueError("this integer is too large for float64") from None
+    if like is None or name_of(like) is None:
+        return get_backend("numpy").asarray(number, "float64")
+    return backend_of(like).asarray(number, dtype_name(widest_floating(like)))
 
 
 def traced(x: Array) -> bool:
@@ -160,7 +174,7 @@ def get_backend(name: str | Backend | None = None, device: Any = None) -> Backen
 
 
 def _known(name: Any, complaint: str) -> type[Backend]:
-    if name not in ARRAY_PACKAGES:
+    if not isinstance(name, str) or name not in ARRAY_PACKAGES:
         raise ValueError(f"{complaint} {name!r}; known backends: {', '.join(ARRAY_PACKAGES)}")
     return backend_class(name)
 
@@ -181,10 +195,10 @@ class use_backend:  # noqa: N801  (a function to its users, and a context manage
     """Select the backend that new networks are made on: from here on, or for a ``with`` block.
 
     ``use_backend("cupy")`` by itself selects it from here on: called in the main thread for the whole program, threads
-    that start later included; called in another thread, for that thread. A ``with`` block selects for what it runs
-    itself: other threads and asyncio tasks are not disturbed, and threads that start inside of the block do not inherit
-    it. Each ``with`` of one object selects again. Where nothing is selected, the environment variable ``XPNET_BACKEND``
-    decides, else it is NumPy.
+    that start later included; called in another thread, in an asyncio task or in a ``with`` block, for that alone. A
+    block selects for what it runs itself: other threads and tasks are not disturbed, and threads that start inside of
+    it do not inherit it. Each ``with`` of one object selects again. Where nothing is selected, the environment variable
+    ``XPNET_BACKEND`` decides, else it is NumPy.
 
     Raises at once, and selects nothing, if the backend cannot be used here (see :func:`get_backend`).
 
@@ -197,8 +211,9 @@ class use_backend:  # noqa: N801  (a function to its users, and a context manage
         self.backend = get_backend(name, device)
         here = _selected.get()
         self._before: tuple[_Selection | None, Backend | None] | None = here, _everywhere.backend
-        _selected.set(_Selection(self.backend, here.outer if here else None))
-        if threading.current_thread() is threading.main_thread():
+        _selected.set(_Selection(self.backend, here.outer if here else None, here.block if here else False))
+        local = (here is not None and here.block) or _in_a_task()
+        if not local and threading.current_thread() is threading.main_thread():
             _everywhere.backend = self.backend
 
     def __enter__(self) -> Backend:
@@ -209,7 +224,7 @@ class use_backend:  # noqa: N801  (a function to its users, and a context manage
             if _everywhere.backend is self.backend:
                 _everywhere.backend = everywhere
         self._before = None
-        _selected.set(_Selection(self.backend, here))
+        _selected.set(_Selection(self.backend, here, True))
         return self.backend
 
     def __exit__(
@@ -227,6 +242,15 @@ class _Selection(NamedTuple):
 
     backend: Backend
     outer: _Selection | None
+    block: bool
+
+
+def _in_a_task() -> bool:
+    asyncio = sys.modules.get("asyncio")  # who has a task has imported it
+    try:
+        return asyncio is not None and asyncio.current_task() is not None
+    except RuntimeError:  # no loop is running
+        return False
 
 
 class _Everywhere:

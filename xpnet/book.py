@@ -8,6 +8,7 @@ pure ones.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -235,7 +236,7 @@ def _as_batch(x: Array, t: Any, backend: Backend) -> tuple[Array, Array]:
     """
     check_same_backend(x, "x", backend, "the layer")
     if x.ndim == 1:
-        t = backend.asarray(t) if isinstance(t, int) else t
+        t = backend.asarray(int(t)) if isinstance(t, Integral) else t
         x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
     check_same_backend(t, "t", backend, "the layer")
     return x, t

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, device, dtype_name, name_of, namespace, traced
+from xpnet.backend import describe, device, dtype_name, name_of, namespace, quiet, traced
 
 
 def step(x: Array) -> Array:
@@ -63,6 +63,7 @@ def _saturation(xp: ModuleType, dtype: Any) -> float:
     return 2 - log(float(xp.finfo(dtype).eps))
 
 
+@quiet
 def softmax(x: Array) -> Array:
     """exp(x_k) / sum_j exp(x_j) over the last axis: x is one sample (C,) or a batch (N, C).
 
@@ -76,6 +77,8 @@ def softmax(x: Array) -> Array:
     """
     xp = namespace(x)
     _floating(x, "softmax")
+    if is_small(xp, x.dtype):  # in which many classes add up to infinity
+        return xp.astype(softmax(xp.astype(x, xp.float32)), x.dtype)
     e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
@@ -150,8 +153,9 @@ def one_hot(t: Array | int, y: Array) -> Array:
         y: the array (C,) or (N, C) that t is the target of.
 
     Raises:
-        TypeError: t is no array, or of another library, or complex.
-        ValueError: t fits neither form.
+        TypeError: t is no array, or of another library, or complex; y is not floating-point.
+        ValueError: t fits neither form, or has labels that are no integers. Labels out of range, which only a look at
+            their values finds, get a row of zeros; see :func:`check_labels`.
 
     >>> import numpy as np
     >>> one_hot(np.asarray([2, 0]), np.zeros((2, 3)))
@@ -159,6 +163,7 @@ def one_hot(t: Array | int, y: Array) -> Array:
            [1., 0., 0.]])
     """
     xp = namespace(y)
+    _floating(y, "one_hot")
     classes = xp.arange(y.shape[-1], device=device(y))
     if isinstance(t, int | Integral):
         return xp.astype(classes == int(t), y.dtype)
@@ -169,6 +174,7 @@ def one_hot(t: Array | int, y: Array) -> Array:
         raise ValueError(
             f"t has shape {tuple(t.shape)}, expected labels {tuple(y.shape[:-1])} or one-hot {tuple(y.shape)}"
         )
+    check_label_dtype(t, y.shape[-1])
     # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
     return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
 
@@ -178,6 +184,7 @@ def match(t: Array, y: Array) -> Array:
     _same_library(t, y)
     if t.shape != y.shape:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(y.shape)}, the shape of y")
+    _floating(y, "a loss")
     if t.dtype == y.dtype:
         return t
     check_real(t)
@@ -196,10 +203,7 @@ def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
         low = high = int(t)
     else:
         xp = namespace(t)
-        if not xp.isdtype(t.dtype, ("bool", "integral")):
-            raise ValueError(
-                f"{name} has labels of dtype {t.dtype}{_fraction(t)}; expected integers 0 to {classes - 1}"
-            )
+        check_label_dtype(t, classes, name)
         t = xp.astype(t, xp.arange(0).dtype)  # not every library finds the minimum of every kind of integer
         low, high = int(xp.min(t)), int(xp.max(t))
     if low < 0 or high >= classes:
@@ -207,8 +211,16 @@ def check_labels(t: Array | int, classes: int, name: str = "t") -> None:
         raise ValueError(f"{name} has {found}; there are {classes} classes, so labels go from 0 to {classes - 1}")
 
 
+def check_label_dtype(t: Array, classes: int, name: str = "t") -> None:
+    """Raise ``ValueError`` unless labels are integers or booleans; reads no values, but for the message."""
+    if not namespace(t).isdtype(t.dtype, ("bool", "integral")):
+        raise ValueError(f"{name} has labels of dtype {t.dtype}{_fraction(t)}; expected integers 0 to {classes - 1}")
+
+
 def _fraction(t: Array) -> str:
     xp = namespace(t)
+    if traced(t):
+        return ""
     fractional = xp.isdtype(t.dtype, "real floating") and not bool(xp.all(t == xp.floor(t)))
     return ", some of them fractional" if fractional else ""
 

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet._typing import Array
-from xpnet.backend import namespace
-from xpnet.functions import check_labels, check_real, match, mean_of, one_hot, over, softmax
+from xpnet.backend import namespace, quiet
+from xpnet.functions import (
+    check_label_dtype,
+    check_labels,
+    check_real,
+    is_small,
+    match,
+    mean_of,
+    one_hot,
+    over,
+    softmax,
+)
 
 
 class BaseLoss:
@@ -40,6 +50,8 @@ class BaseLoss:
     def hits(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
         found = xp.argmax(y, axis=-1)
+        if t.ndim == 1:
+            check_label_dtype(t, y.shape[-1])
         return found == (xp.astype(t, found.dtype) if t.ndim == 1 else xp.argmax(t, axis=-1))
 
 
@@ -51,23 +63,28 @@ class SoftmaxWithLoss(BaseLoss):
     class whose score is -inf is masked out: it has probability 0, and costs nothing where t_k is 0.
     """
 
-    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array, Array | None]]:
-        xp = namespace(y)
+    @quiet
+    def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array, Array | None, Any]]:
+        xp, dtype = namespace(y), y.dtype
         if y.ndim != 2:
             raise ValueError(
                 f"SoftmaxWithLoss: y has shape {tuple(y.shape)}, expected (N, C); one sample is y[None, :]"
             )
+        rows = one_hot(t, y)
+        if is_small(xp, dtype):  # in which many classes add up to infinity
+            y, rows = xp.astype(y, xp.float32), xp.astype(rows, xp.float32)
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
-        rows = one_hot(t, y)
         total = None if t.ndim == 1 else xp.sum(rows, axis=-1, keepdims=True)  # of labels it is 1
-        return mean_of(weighted(z - xp.log(s), rows), -y.shape[0]), (e, s, rows, total)
+        loss = mean_of(weighted(z - xp.log(s), rows), -y.shape[0])
+        return loss if y.dtype == dtype else xp.astype(loss, dtype), (e, s, rows, total, dtype)
 
-    def backward(self, residuals: tuple[Array, Array, Array, Array | None]) -> Array:
-        e, s, t, total = residuals
-        return over((e if total is None else e * total) / s - t, t.shape[0], t.dtype)
+    def backward(self, residuals: tuple[Array, Array, Array, Array | None, Any]) -> Array:
+        e, s, t, total, dtype = residuals
+        return over((e if total is None else e * total) / s - t, t.shape[0], dtype)
 
+    @quiet
     def each(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
         z = y - xp.max(y, axis=-1, keepdims=True)

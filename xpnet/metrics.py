@@ -296,7 +296,7 @@ def _counts(matrix: Array) -> tuple[Array, Array, Array]:
         raise ValueError(f"matrix has shape {tuple(matrix.shape)}, expected (C, C), as confusion_matrix makes it")
     if not xp.isdtype(matrix.dtype, "integral") or bool(xp.any(matrix < 0)):
         raise ValueError(f"matrix ({matrix.dtype}) is no counts, expected integers from 0 on, as of confusion_matrix")
-    matrix = xp.astype(matrix, xp.arange(0, device=device(matrix)).dtype)  # sums of few bits would wrap
+    matrix = xp.astype(matrix, widest_floating(matrix))  # sums of integers would wrap
     eye = xp.eye(matrix.shape[0], dtype=matrix.dtype, device=device(matrix))
     return xp.sum(matrix * eye, axis=0), xp.sum(matrix, axis=0), xp.sum(matrix, axis=1)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet._typing import Array, Loss
 from xpnet.backend import Backend, check_same_backend, describe, dtype_name, name_of, namespace, traced
+from xpnet.backends.base import plain_host
 
 
 def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
@@ -19,8 +20,8 @@ def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
         TypeError: nothing that holds numbers, or a list of arrays that are not NumPy's, which would be moved.
         ValueError: rows of different lengths.
     """
-    if isinstance(x, np.ndarray) and x.dtype == object:
-        return _of_numbers(x, name)
+    if isinstance(x, np.ndarray):
+        return _of_numbers(x, name) if x.dtype == object else plain_host(x)
     if name_of(x) is not None or hasattr(x, "__array_namespace__") or not isinstance(x, list | tuple | range | _Table):
         return x
     first = x
@@ -207,12 +208,18 @@ def check_switch(value: Any, name: str) -> bool:
 
 def _number(value: Any) -> float:
     """The value as a Python float; NaN, which is within no bounds, if it is no number or too large for one."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not (isinstance(value, Real) or _is_number_array(value)):
         return nan
     try:
         return float(value)
     except OverflowError:
         return nan
+
+
+def _is_number_array(value: Any) -> bool:
+    """Whether it is an array without axes that holds a number, as computing with numbers often gives."""
+    kind = str(getattr(value, "dtype", ""))
+    return getattr(value, "shape", None) == () and ("float" in kind or "int" in kind)
 
 
 def _shown(value: Any) -> str:

@@ -58,6 +58,13 @@ def dtype_name(dtype: Any) -> str:
         return str(dtype).rpartition(".")[2]
 
 
+def plain_host(x: np.ndarray) -> np.ndarray:
+    """x in this machine's byte order, and in a dtype of NumPy's own: bfloat16 and its kin become float32."""
+    if x.dtype.isbuiltin == 2:
+        return x.astype(np.float32)
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
 class Backend(ABC):
     """One array library on one device.
 
@@ -172,8 +179,8 @@ class Backend(ABC):
             x = backend_class(other).to_host(x)
         elif other is None and hasattr(x, "__array__"):  # a table, for example, which not every library takes
             x = np.asarray(x)
-        if isinstance(x, np.ndarray) and not x.dtype.isnative:
-            x = x.astype(x.dtype.newbyteorder("="))
+        if isinstance(x, np.ndarray):
+            x = plain_host(x)
         dtype = None if dtype is None else getattr(self.xp, dtype_name(dtype))
         return self._asarray(x, dtype, copy)
 

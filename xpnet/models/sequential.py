@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +15,7 @@ import numpy as np
 
 from xpnet._typing import Array, Layer, Loss, Params
 from xpnet.backend import Backend, check_same_backend, dtype_name, get_backend, namespace, quiet
+from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, initializers_of
 from xpnet.losses import SoftmaxWithLoss
@@ -123,16 +126,16 @@ class Sequential:
             TypeError: x is of another backend, or holds integers or complex numbers.
             ValueError: x is on another device, is empty or has another number of columns.
         """
-        x = as_input(x, self.backend, self.dtype)
+        x, params = as_input(x, self.backend, self.dtype), self.own_params()
         if x.ndim == 1:
-            return self.forward(self.params, x[None, :])[0, ...]
-        return self.forward(self.params, x)
+            return self.forward(params, x[None, :])[0, ...]
+        return self.forward(params, x)
 
     @quiet
     def loss(self, x: Array, t: Array) -> Array:
         """The loss of a batch as a 0-d array; x and t as :meth:`gradient` takes them."""
         x, t = self.as_batch(x, t)
-        return self.loss_layer.forward(self.forward(self.params, x), t)[0]
+        return self.loss_layer.forward(self.forward(self.own_params(), x), t)[0]
 
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
@@ -141,7 +144,7 @@ class Sequential:
         is no class, nor are targets that are neither labels nor one-hot, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
-        found = self.evaluate(self.params, x, t)[1]
+        found = self.evaluate(self.own_params(), x, t)[1]
         if found is None:
             what = "targets are numbers" if self.classifies else "the one output of this network is none"
             raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
@@ -186,7 +189,7 @@ class Sequential:
                 network has no output for, fractional labels, one-hot rows of another width.
         """
         x, t = self.as_batch(x, t)
-        return self.value_and_grad(self.params, x, t)[1]
+        return self.value_and_grad(self.own_params(), x, t)[1]
 
     @quiet
     def numerical_gradient(
@@ -204,7 +207,7 @@ class Sequential:
             progress: whether to show a progress bar once it takes longer than a second.
         """
         x, t = self.as_batch(x, t)
-        params, wide = widened(self.params, x)
+        params, wide = widened(self.own_params(), x)
         found = parameter_gradients(self, params, wide, t, h=h, max_bytes=max_bytes, progress=progress)
         return {name: namespace(f.gradient).astype(f.gradient, self.dtype) for name, f in found.items()}
 
@@ -235,16 +238,20 @@ class Sequential:
         self.params = files.load(self, path)
 
     def own_params(self) -> Params:
-        """The parameters as training takes them, also if somebody assigned others: in this network's dtype.
+        """The parameters as they are computed with, also if somebody assigned others: in this network's dtype.
 
         Raises:
             TypeError: one is no array of this backend, or its library records its gradients.
             ValueError: one is missing, is not floating-point, or has another shape or device.
         """
-        expected = files.parameters_of(self.layers.values(), dtype_name(self.dtype))
+        expected = self._shapes
         if self.params.keys() != expected.keys():
             raise ValueError(f"the network has parameters {list(self.params)}, expected {list(expected)}")
-        return {name: self._own(name, p, expected[name][0]) for name, p in self.params.items()}
+        return {name: self._own(name, p, expected[name]) for name, p in self.params.items()}
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(shape) for layer in self.layers.values() for name, shape in layer.shapes.items()}
 
     def _own(self, name: str, p: Array, shape: tuple[int, ...]) -> Array:
         check_same_backend(p, f"net.params[{name!r}]", self.backend, "the network")
@@ -272,11 +279,11 @@ class Sequential:
 
     def mask_shapes(self, x: Array) -> dict[str, tuple[int, ...]]:
         """The shape of a sample where it goes into each layer that draws masks; x has one sample or more."""
-        shapes = {}
+        shapes, params = {}, self.own_params()
         for name, layer in self.layers.items():
             if hasattr(layer, "masks"):
                 shapes[name] = tuple(x.shape[1:])
-            x, _ = layer.forward(self.params, x)
+            x, _ = layer.forward(params, x)
         return shapes
 
     def __repr__(self) -> str:
@@ -291,7 +298,7 @@ class Sequential:
     @property
     def outputs(self) -> int:
         """How many scores a sample gets."""
-        return next(int(p.shape[0]) for p in reversed(self.params.values()) if p.ndim == 1)
+        return next(shape[0] for shape in reversed(self._shapes.values()) if len(shape) == 1)
 
     def moved(self, host: dict[str, np.ndarray]) -> Params:
         """Parameters of this network from NumPy arrays: copies, on its backend, in its dtype."""
@@ -303,7 +310,9 @@ class Sequential:
         """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists."""
         x, t = as_array(x, self.backend), as_array(t, self.backend, "t")
         if getattr(x, "ndim", None) == 1 and x.shape[0]:
-            t = self.backend.asarray(t) if isinstance(t, int) else t
+            if isinstance(t, Integral):
+                check_labels(t, self.outputs)
+                t = self.backend.asarray(int(t))
             x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
         return as_samples(x, t, backend=self.backend, dtype=self.dtype, outputs=self.outputs, loss=self.loss_layer)
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import partial
 from math import log
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params, State
-from xpnet.backend import describe, dtype_name, host_number, namespace
+from xpnet.backend import describe, device, dtype_name, host_number, name_of, namespace, writable
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.schedules.base import check_rate_or_schedule, floating, rate_of
 from xpnet.validation import check_detached, check_number, check_positive, check_switch
@@ -89,10 +90,12 @@ class Optimizer(ABC):
         """
         if not state and self.init(params):
             raise ValueError(f"state is {{}}, expected what {self!r}.init(params) returned, or the step before")
+        if "t" not in state and (self.counts or isinstance(self.lr, Schedule)) and params:
+            raise ValueError(f"state has no count of steps, expected what {self!r}.init(params) returned")
         memory, known = state.get("memory", {}), {}
         self._check(params, grads, memory)
         for name, g in self._clipped(params, grads).items():
-            w = params[name]
+            w = writable(params[name])
             if getattr(g, "dtype", w.dtype) != w.dtype:
                 g = namespace(w).astype(g, w.dtype)  # arrays of some libraries would grow to the wider of the two
             if w.dtype not in known:
@@ -116,7 +119,8 @@ class Optimizer(ABC):
             ValueError: ``grads`` has other names than ``params``, or an optimizer with a state is given parameters of
                 other names or shapes than at its first call.
         """
-        if numbers := [name for name, w in getattr(params, "items", dict)() if isinstance(w, int | float)]:
+        mappings = isinstance(params, Mapping) and isinstance(grads, Mapping)
+        if mappings and (numbers := [name for name, w in params.items() if isinstance(w, Integral | float)]):
             self._update_numbers(params, grads, numbers)
             return
         check_update(params, grads)
@@ -131,8 +135,13 @@ class Optimizer(ABC):
         object.__setattr__(self, "_held", (shapes, state))
 
     def _update_numbers(self, params: dict[str, Any], grads: Mapping[str, Any], numbers: list[str]) -> None:
-        arrays = dict(params) | {name: host_number(params[name]) for name in numbers}
-        slopes = {name: host_number(g) if name in numbers else g for name, g in grads.items()}
+        for name in numbers:
+            g = grads.get(name, 0.0)
+            if isinstance(g, str | bytes | bool) or not (isinstance(g, Real) or getattr(g, "shape", None) == ()):
+                raise TypeError(f"grads[{name!r}] is {describe(g)}, expected a number, as params[{name!r}] is one")
+        like = next((w for name, w in params.items() if name not in numbers), None)
+        arrays = dict(params) | {name: host_number(params[name], like) for name in numbers}
+        slopes = {name: host_number(g, like) if name in numbers else g for name, g in grads.items()}
         self.update(arrays, slopes)
         params.update((name, float(w) if name in numbers else w) for name, w in arrays.items())
 
@@ -146,6 +155,7 @@ class Optimizer(ABC):
                 raise TypeError(f"params[{name!r}] is {describe(w)}, expected an array")
             check_detached(w, f"params[{name!r}]")
             check_detached(g, f"grads[{name!r}]")
+            check_gradient_kind(name, w, g)
             shape = getattr(g, "shape", ())
             if shape != w.shape:
                 raise ValueError(
@@ -178,11 +188,13 @@ class Optimizer(ABC):
         if "t" not in state:
             return self.lr, None
         xp = namespace(state["t"])
-        t = xp.astype(state["t"], dtype)
+        small = xp.finfo(dtype).bits < 32  # in which steps cannot be counted
+        t = xp.astype(state["t"], xp.float32 if small else dtype)
         lr = self.lr.rate(t) if isinstance(self.lr, Schedule) else self.lr
         if "scale" in state:
-            lr = lr * xp.astype(state["scale"], dtype)
-        return lr, self.shared(xp.asarray(t + 1)) if self.counts else None
+            lr = lr * xp.astype(state["scale"], t.dtype)
+        shared = self.shared(xp.asarray(t + 1)) if self.counts else None
+        return (narrowed(lr, dtype), narrowed(shared, dtype)) if small else (lr, shared)
 
     def _decayed(self, w: Array, g: Array, lr: Any) -> tuple[Array, Array]:
         if self.weight_decay == 0 or (w.ndim < 2 and not self.decay_biases):
@@ -223,6 +235,8 @@ def entry(w: Array) -> Array:
     They are then on the device of w, and committed to it only if w is: compiled code gets arrays of one kind in the
     first step and in all others.
     """
+    if 0 in w.shape:
+        return namespace(w).zeros((), dtype=w.dtype, device=device(w))
     return w[(0,) * w.ndim]
 
 
@@ -231,14 +245,21 @@ def bias_correction(beta: float, t: Array) -> Array:
     return -namespace(t).expm1(t * log(beta or 1e-300))
 
 
+def narrowed(x: Any, dtype: Any) -> Any:
+    """Arrays, alone or in a tuple, in this dtype; anything else as it is."""
+    if isinstance(x, tuple):
+        return tuple(narrowed(each, dtype) for each in x)
+    return namespace(x).astype(namespace(x).asarray(x), dtype) if hasattr(x, "dtype") else x
+
+
 def floating_like(g: Array, w: Array) -> Array:
     """A gradient as it is if it is floating-point, else in the dtype of its parameter, and at least in float32."""
     xp = namespace(w)
     if not hasattr(g, "dtype"):  # what some libraries make of computations with 0-d arrays
-        return xp.full_like(w, g)
-    if xp.isdtype(g.dtype, "real floating"):
-        return g
-    return xp.astype(g, w.dtype if xp.finfo(w.dtype).bits >= 32 else xp.float32)
+        g = xp.full_like(w, g)
+    dtype = g.dtype if xp.isdtype(g.dtype, "real floating") else w.dtype
+    dtype = dtype if xp.finfo(dtype).bits >= 32 else xp.float32
+    return g if g.dtype == dtype else xp.astype(g, dtype)
 
 
 def clipped(g: Array, value: float) -> Array:
@@ -250,30 +271,35 @@ def clipped(g: Array, value: float) -> Array:
 def scaled_to_norm(xp: ModuleType, grads: Params, norm: float) -> Params:
     """The gradients times norm / (|gradients| + 1e-6), the L2 norm of all of them together, if that is less than 1.
 
-    The norm is that of the gradients over their largest entry, so that no square overflows, and at least in float32.
+    The norm is that of the gradients over their largest entry, so that no square overflows.
     """
-    wide = {name: g if xp.finfo(g.dtype).bits >= 32 else xp.astype(g, xp.float32) for name, g in grads.items()}
-    widest = xp.result_type(*wide.values())
-    largest = [xp.astype(xp.max(xp.abs(g)), widest) for g in wide.values() if 0 not in g.shape]
+    widest = xp.result_type(*grads.values())
+    largest = [xp.astype(xp.max(xp.abs(g)), widest) for g in grads.values() if 0 not in g.shape]
     if not largest:
         return grads
     # within bounds, so that neither it nor 1 over it is rounded to 0 or infinity, by which some libraries divide
     limits, top = xp.finfo(widest), xp.max(xp.stack(largest))
     top = xp.maximum(top, xp.full_like(top, float(limits.smallest_normal) ** 0.5))
     top = xp.minimum(top, xp.full_like(top, float(limits.max) / 16))
-    shares = {name: g / xp.astype(top, g.dtype) for name, g in wide.items()}
+    shares = {name: g / xp.astype(top, g.dtype) for name, g in grads.items()}
     total = xp.sqrt(sum(xp.astype(xp.sum(g * g), widest) for g in shares.values()))
     factor = norm / (total + 1e-6 / top)
     larger = factor < top
-    return {
-        name: xp.astype(xp.where(larger, g * xp.astype(factor, g.dtype), wide[name]), grads[name].dtype)
-        for name, g in shares.items()
-    }
+    return {name: xp.where(larger, g * xp.astype(factor, g.dtype), grads[name]) for name, g in shares.items()}
 
 
 def check_learning_rate(lr: Any) -> float:
     """A positive finite number as a Python float, which leaves every array its dtype; else ``ValueError``."""
     return check_positive(lr, "the learning rate", "0.1 for example")
+
+
+def check_gradient_kind(name: str, w: Array, g: Any) -> None:
+    """Raise ``TypeError`` unless a gradient is an array of the library of its parameter, or a number."""
+    if not hasattr(g, "shape"):
+        if isinstance(g, bool) or not isinstance(g, Real):
+            raise TypeError(f"grads[{name!r}] is {describe(g)}, expected an array")
+    elif name_of(g) != name_of(w) and name_of(w) is not None:
+        raise TypeError(f"grads[{name!r}] is {describe(g)}, and its parameter {describe(w)}; both have to be of one")
 
 
 def check_dtypes(name: str, w: Array, g: Array) -> None:
