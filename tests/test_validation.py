@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, DivergedError, Momentum, Sequential, Trainer, TwoLayerNet, book, namespace, use_backend
+from xpnet import SGD, Adam, Momentum, Sequential, Trainer, TwoLayerNet, book, namespace, use_backend
 from xpnet.layers import Affine, ReLU
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
@@ -287,38 +282,6 @@ def test_a_layer_that_changes_the_dtype_is_named(training_backend, array):
         Trainer(net, SGD(lr=0.1), batch_size=4).fit(array(X, "float32"), array(T), epochs=1, progress=False)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
-@pytest.mark.parametrize("fitted", [False, True])
-def test_trainers_are_copied_and_pickled(copied, fitted, training_backend, array):
-    """What is trained with a copy is what would have been trained with it, to the last bit."""
-    from xpnet.layers import Dropout
-
-    layers = [Affine(4, 5), ReLU(), Dropout(0.3), Affine(5, 3)]
-    trainer = Trainer(Sequential(layers, seed=0, backend=training_backend), Adam(0.01), batch_size=5, seed=0)
-    data = array(X, "float32"), array(T)
-    if fitted:
-        trainer.fit(*data, iterations=4, progress=False)
-    other = copied(trainer)
-    for each in (trainer, other):
-        each.fit(*data, iterations=6, progress=False)
-    assert other.history.losses == trainer.history.losses
-    for name, p in trainer.net.params.items():
-        np.testing.assert_array_equal(training_backend.to_numpy(other.net.params[name]), training_backend.to_numpy(p))
-    assert other.rng is not trainer.rng
-
-
-def test_a_trainer_is_copied_while_it_runs(training_backend, array):
-    trainer = Trainer(TwoLayerNet(4, 5, 3, seed=0, backend=training_backend), SGD(lr=0.1), batch_size=4, seed=0)
-    copies = []
-    data = array(X, "float32"), array(T)
-    trainer.fit(
-        *data, epochs=2, progress=False, callbacks=[lambda e: copies.append(pickle.loads(pickle.dumps(trainer)))]
-    )
-    middle = next(c for c in copies if 0 < c.iteration < trainer.iteration)
-    middle.fit(*data, epochs=1, progress=False)
-    assert middle.history.losses == trainer.history.losses
-
-
 def test_the_books_loss_takes_one_sample_and_lists(backend, array):
     """The figures of the tutorial on softmax: 0.3057 is -log 0.7366."""
     scores, probabilities = [0.3, 2.9, 4.0], np.asarray([0.01821127, 0.24519181, 0.73659691])
@@ -354,33 +317,6 @@ def test_the_books_simple_net_takes_lists(backend):
         assert float(net.loss(*given)) == pytest.approx(float(net.loss(x, t)))
         np.testing.assert_allclose(backend.to_numpy(net.gradient(*given)), backend.to_numpy(net.gradient(x, t)))
     assert net.predict([0.6, 0.9]).shape == (3,)
-
-
-def diverge():
-    """What happens in a process of a pool."""
-    net = TwoLayerNet(4, 5, 3, seed=0, backend="numpy")
-    Trainer(net, SGD(lr=1e30), batch_size=4, seed=0).fit(X, T, epochs=3, progress=False)
-
-
-def test_an_error_of_another_process_arrives():
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        error = pool.submit(diverge).exception(timeout=120)
-    assert isinstance(error, DivergedError)
-    assert error.iteration >= 1
-    assert error.loss != error.loss or error.loss > 1e30
-    assert "training diverged" in str(error)
-
-
-def test_a_trainer_goes_to_another_process_and_comes_back():
-    trainer = Trainer(TwoLayerNet(4, 5, 3, seed=0, backend="numpy"), Adam(0.01), batch_size=5, seed=0)
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        other = pool.submit(trained_on, trainer).result(timeout=120)
-    assert other.history.losses == trained_on(trainer).history.losses
-
-
-def trained_on(trainer):
-    trainer.fit(X, T, iterations=6, progress=False)
-    return trainer
 
 
 @pytest.mark.parametrize("method", ["predict", "loss", "accuracy", "gradient", "numerical_gradient"])
