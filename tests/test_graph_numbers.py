@@ -140,6 +140,8 @@ ELSEWHERE = {
     "a function of a float": lambda x, y: next(number + y for number in [math.atan(float(x))]),
     "computed further": lambda x, y: y * (2 * math.sin(x) + 1),
     "computed elsewhere": lambda x, y: y * more(x),
+    "computed further, by a name": lambda x, y: named(x, y),
+    "an array by a name": lambda x, y: named_array(x, y),
     "an array": lambda x, y: y * namespace(x).full_like(x, math.sin(x)),
     "a constant": lambda x, y: y * constant(namespace(x).full_like(x, float(x))),
     "a limit": lambda x, y: namespace(y).clip(y, 0.0, math.exp(x)),
@@ -148,6 +150,30 @@ ELSEWHERE = {
 
 def more(x):
     return 3 * math.log(x) - 1
+
+
+def named(x, y):
+    number = 2 * math.sin(x) + 1
+    scaled = y * 2.0
+    return scaled * number
+
+
+def named_array(x, y):
+    xp = namespace(x)
+    many = xp.full_like(xp.stack([x] * 9).value, 0.0) + sum([1 / entry for entry in [float(x)]])
+    return xp.sum(y * many)
+
+
+def solved(target):
+    """The square root, which is no matter to a graph that uses it, and what is printed on the way to it."""
+    x = 1.0
+    for _ in range(9):
+        v = variable(x)
+        y = v**2 - target
+        y.backward()
+        assert f"{float(y):.3f}"
+        x -= float(y.value) / float(v.grad)
+    return x
 
 
 @pytest.mark.parametrize("case", ELSEWHERE)
@@ -223,6 +249,10 @@ def test_no_alarm_for_what_is_shown_and_decided(array):
         math.sqrt(best)
         xp = namespace(x)
         xp.sum(x * data * rate if float(best) > 0 else x * data).backward()
+    root = solved(2.0)
+    x = variable(array(1.5))
+    (x * root).backward()
+    assert float(x.grad) == pytest.approx(2**0.5)
     while float(best) > 1:
         best = best * float("0.25")
         best.backward()

@@ -7,17 +7,18 @@ of such. ``backward()`` warns where the second came after the first.
 
 Numbers of other variables, and of results whose derivatives were found, are shown or decide what is done next, more
 often than not: there the time says nothing. ``backward()`` warns where a number can be told to come from one: it is the
-same object; it is what a function of ``math`` makes of it, with more digits than anyone writes; or it is an expression
-on the line that took one (an array too). Not seen is a number that was computed further on other lines,
-``s = 2 * math.sin(x) + 1``, and, of any variable, an array with more entries than numbers were taken, made elsewhere.
+same object; it is what a function of ``math`` makes of it, with more digits than anyone writes; or it was made, or got
+its name, on the line that took one (an array too). Not seen is what was made further on in other lines, as r is of
+``s = float(x)``, ``r = 2 * s``.
 """
 
 from __future__ import annotations
 
+import dis
 import math
 import sys
 from collections import deque
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from types import CodeType, FrameType
 from typing import Any, ClassVar, NamedTuple
@@ -33,7 +34,7 @@ _BETWEEN = {
 }
 
 #: How many numbers are remembered, and of how many callers of who took one.
-LATEST, CALLERS = 64, 8
+LATEST, CALLERS = 32, 8
 _FUNCTIONS = [f for f in vars(math).values() if callable(f)]
 
 
@@ -59,15 +60,20 @@ class Source:
 
     Attributes:
         number: the object that ``float(v)`` returned.
-        lines: code, line and offset of whoever took it, and of their callers.
+        lines: line and offset where it was taken, in whoever took it and in their callers, by the ``id`` of the code.
+        taker: the code of the function that took it, around comprehensions and lambdas.
     """
 
     def __init__(self, number: float, frame: FrameType | None) -> None:
         self.number, self.place = number, _place(frame)
-        self.lines: list[tuple[CodeType, int, int]] = []
-        while frame is not None and len(self.lines) < CALLERS:
-            self.lines.append((frame.f_code, frame.f_lineno, frame.f_lasti))
+        self.codes: list[CodeType] = []  # they live on, and so no other has the same id
+        self.lines: dict[int, tuple[int, int]] = {}
+        while frame is not None and len(self.codes) < CALLERS:
+            self.codes.append(frame.f_code)
+            self.lines.setdefault(id(frame.f_code), (frame.f_lineno, frame.f_lasti))
             frame = frame.f_back
+        outside = (code for code in self.codes if code.co_name == "<module>" or not code.co_name.startswith("<"))
+        self.taker = id(next(outside, None))
 
     @cached_property
     def made(self) -> set[float]:
@@ -81,14 +87,6 @@ class Source:
             if isinstance(y, float) and y != self.number:
                 found.add(y)
         return found
-
-    def is_on_line_of(self, x: Any, frame: FrameType) -> bool:
-        """Whether x has no name, and frame took this number on the line where it now computes with x."""
-        for code, line, offset in self.lines:
-            if code is frame.f_code and line == frame.f_lineno and offset < frame.f_lasti:
-                named = (*frame.f_locals.values(), *frame.f_globals.values())
-                return not any(x is value for value in named)
-        return False
 
 
 class Seen:
@@ -132,12 +130,45 @@ def _computed(number: Any, frame: FrameType | None) -> Computed | None:
     known = (d for c in frame.f_code.co_consts for d in (c if isinstance(c, tuple) else (c,)))
     if any(number is c for c in known):
         return None
-    latest = list(Seen.latest)
-    source = latest[-1] if latest and latest[-1].is_on_line_of(number, frame) else None
+    source = _by_lines(number, frame)
     if source is None and isinstance(number, float):
         many_digits = float(f"{number:.9g}") != number
+        latest = list(Seen.latest)
         source = next((s for s in latest if number is s.number or (many_digits and number in s.made)), None)
     return Computed(prod(getattr(number, "shape", ())), _place(frame), source)
+
+
+def _by_lines(number: Any, frame: FrameType) -> Source | None:
+    """Of the numbers that were taken on the line that gave this one its name, or has it if it has none, the last.
+
+    A name counts where its own function took the number: others return numbers that they print on the way to them.
+    """
+    latest, code = list(Seen.latest), frame.f_code
+    line, offset = latest[-1].lines.get(id(code), (0, 0)) if latest else (0, 0)
+    here = line == frame.f_lineno and offset < frame.f_lasti
+    taken = [s for s in latest if s.taker == id(code)]
+    if not (here or taken):
+        return None
+    names = [name for name, value in list(frame.f_locals.items()) if value is number]
+    if names:
+        named = {line for name in names for line in _lines_of_names(code).get(name, ())}
+        return next((s for s in reversed(taken) if s.lines[id(code)][0] in named), None)
+    if here and not any(value is number for value in list(frame.f_globals.values())):
+        return latest[-1]
+    return None
+
+
+@lru_cache(maxsize=LATEST)
+def _lines_of_names(code: CodeType) -> dict[str, set[int]]:
+    """The lines that give a value to a name, for each name in this code."""
+    found: dict[str, set[int]] = {}
+    for step in dis.get_instructions(code):
+        line = step.positions.lineno if step.positions else None
+        if step.opname.startswith("STORE_") and line is not None:
+            names = step.argval if isinstance(step.argval, tuple) else (step.argval,)  # two stores in one step
+            for name in names[: step.opname.count("STORE_")]:
+                found.setdefault(name, set()).add(line)
+    return found
 
 
 def check_taken(y: Wrapper, seed: Any = None) -> None:
