@@ -60,6 +60,14 @@ REFUSED = {
     "an option": (lambda v, xp: xp.sum(v, where=True), TypeError, "sum .*options axis, dtype, keepdims; got where"),
     "too few": (lambda v, xp: xp.add(v), TypeError, "add takes 2 arrays, got 1"),
     "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are"),
+    "end of a slice": (lambda v, xp: v[0 : v[0]], TypeError, "slice has integers for ends.*this is variable"),
+    "start of a slice": (lambda v, xp: v[..., v.value[0] :], TypeError, "slice has integers for ends"),
+    "step of a slice": (lambda v, xp: v[::1.5], TypeError, "slice has integers for ends and step, and this is 1.5"),
+    "range": (lambda v, xp: range(v[0]), TypeError, r"an integer is needed.*dtype float64; int\(v\)"),
+    "entry of a list": (lambda v, xp: [1, 2][v[0]], TypeError, "an integer is needed"),
+    "length of a number": (lambda v, xp: len(v[0]), TypeError, r"no length.*no array is made.*float\(v\)"),
+    "linalg": (lambda v, xp: xp.linalg(v), TypeError, "linalg is a folder of functions"),
+    "fft": (lambda v, xp: xp.fft(v), TypeError, "fft is a folder of functions"),
     "float": (lambda v, xp: v[1.0], TypeError, "indexed with integers, slices.*of type float"),
     "text": (lambda v, xp: v["a"], TypeError, "of type str"),
     "a list": (lambda v, xp: v[[0, 1]], TypeError, "of type list"),
@@ -78,7 +86,6 @@ REFUSED = {
     "no array": (lambda v, xp: grad(lambda x: x)({}), TypeError, "no array among the arguments"),
     "text argument": (lambda v, xp: grad(lambda x: x)("a"), TypeError, "of type str"),
     "no rows": (lambda v, xp: xp.sum(v)[0], IndexError, "ind"),
-    "length of a number": (lambda v, xp: len(xp.sum(v)), TypeError, "without axes has no length"),
     "T of a vector": (lambda v, xp: v.T, ValueError, r"T is for matrices.*\(2,\)"),
     "round to places": (lambda v, xp: xp.round(v, 2), TypeError, "round .*no options"),
     "variable by a name": (lambda v, xp: xp.sum(x=v), TypeError, "sum"),
@@ -297,3 +304,19 @@ def test_what_another_library_records_is_refused():
 
     with pytest.raises(TypeError, match=r"requires_grad is set.*x\.detach\(\)"):
         variable(np.ones(2).view(Recorded))
+    y = variable(np.ones(2)) * 2
+    for f in (y.backward, lambda seed: draw(y, seed=seed)):
+        with pytest.raises(TypeError, match=r"seed is recorded by its own library.*seed\.detach\(\)"):
+            f(np.ones(2).view(Recorded))
+
+
+def test_a_seed_that_torch_records_is_refused():
+    torch = pytest.importorskip("torch")
+    v = variable(torch.ones(2))
+    seed = torch.ones(2, requires_grad=True)
+    with pytest.raises(TypeError, match=r"seed is recorded by its own library"):
+        v.backward(seed)
+    v.backward(seed.detach())
+    assert not v.grad.requires_grad
+    with pytest.raises(TypeError, match=r"v\.value is its array"):
+        torch.tensor(v)

@@ -149,6 +149,46 @@ def test_corners(name, training_backend, array):
     np.testing.assert_allclose(training_backend.to_numpy(g), wanted, rtol=1e-12)
 
 
+INFINITE = {
+    "inf and finite": (np.inf, 1.0, 1.0),
+    "finite and -inf": (1.0, -np.inf, 1.0),
+    "both sides": (np.inf, -np.inf, 1.0),
+    "inf twice": (np.inf, np.inf, 0.5),
+    "-inf twice": (-np.inf, -np.inf, 0.5),
+    "far apart": (800.0, -800.0, 1.0),
+    "a tie": (3.0, 3.0, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logaddexp_of_infinities(name, dtype, training_backend, array):
+    """As PyTorch, and, where that says NaN, half to either side, as at any tie."""
+    a, b, wanted = INFINITE[name]
+
+    def f(a, b):
+        return namespace(a).logaddexp(a, b)
+
+    for one, other, slopes in ((a, b, (wanted, 1 - wanted)), (b, a, (1 - wanted, wanted))):
+        found = grad(f, (0, 1))(array(one, dtype), array(other, dtype))
+        assert tuple(map(float, found)) == pytest.approx(slopes, rel=1e-6)
+        assert [g.dtype == array(1.0, dtype).dtype for g in found] == [True, True]
+        by_number = grad(lambda x, other=other: f(x, other))(array(one, dtype))
+        assert float(by_number) == pytest.approx(slopes[0], rel=1e-6)
+        for i in (0, 1):  # and again
+            second = grad(lambda a, b, i=i: grad(f, i)(a, b), (0, 1))(array(one, dtype), array(other, dtype))
+            curved = 0.25 if name == "a tie" else 0.0
+            assert tuple(map(float, second)) == pytest.approx((curved, -curved) if i == 0 else (-curved, curved))
+    try:
+        import torch
+    except ImportError:
+        return
+    if not name.endswith("twice"):
+        t = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (a, b)]
+        torch.logaddexp(*t).backward()
+        assert [float(v.grad) for v in t] == pytest.approx([wanted, 1 - wanted])
+
+
 @pytest.mark.parametrize("name", ["add", "multiply", "divide", "pow", "hypot", "maximum", "where", "matmul"])
 def test_random_broadcasts(name, training_backend, array, rng):
     """Stacks of any number of axes, some of length 1 and some absent; against jax.grad where JAX is tested."""

@@ -131,6 +131,143 @@ def test_a_warning_is_given_once_for_each_call_and_not_for_others(array):
         z.backward()
 
 
+#: Numbers of a variable that is not in the graph, or whose derivatives were found: y z is computed with one.
+ELSEWHERE = {
+    "a function": lambda x, y: y * math.sin(x),
+    "float": lambda x, y: y * float(x),
+    "of a name": lambda x, y: next(y * number for number in [float(x)]),
+    "a function of a name": lambda x, y: next(number * y for number in [math.exp(x)]),
+    "a function of a float": lambda x, y: next(number + y for number in [math.atan(float(x))]),
+    "computed further": lambda x, y: y * (2 * math.sin(x) + 1),
+    "computed elsewhere": lambda x, y: y * more(x),
+    "computed further, by a name": lambda x, y: named(x, y),
+    "an array by a name": lambda x, y: named_array(x, y),
+    "an array": lambda x, y: y * namespace(x).full_like(x, math.sin(x)),
+    "a constant": lambda x, y: y * constant(namespace(x).full_like(x, float(x))),
+    "a limit": lambda x, y: namespace(y).clip(y, 0.0, math.exp(x)),
+}
+
+
+def more(x):
+    return 3 * math.log(x) - 1
+
+
+def named(x, y):
+    number = 2 * math.sin(x) + 1
+    scaled = y * 2.0
+    return scaled * number
+
+
+def named_array(x, y):
+    xp = namespace(x)
+    many = xp.full_like(xp.stack([x] * 9).value, 0.0) + sum([1 / entry for entry in [float(x)]])
+    return xp.sum(y * many)
+
+
+def solved(target):
+    """The square root, which is no matter to a graph that uses it, and what is printed on the way to it."""
+    x = 1.0
+    for _ in range(9):
+        v = variable(x)
+        y = v**2 - target
+        y.backward()
+        assert f"{float(y):.3f}"
+        x -= float(y.value) / float(v.grad)
+    return x
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+@pytest.mark.parametrize("finished", [False, True])
+def test_numbers_of_another_variable_and_of_a_finished_result(case, finished, array):
+    x, y = variable(array(1.25)), variable(array(3.0))
+    source = x * 1.5
+    if finished:
+        source.backward()
+    z = ELSEWHERE[case](source, x if finished else y)
+    with pytest.warns(UserWarning, match=r"taken from a variable \(line \d+ of .*test_graph_numbers\.py") as caught:
+        z.backward()
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_a_finished_square_of_2_is_told_by_the_object(array):
+    x = variable(array(2.0))
+    y = x * x
+    y.backward()
+    s = float(y)
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        (x * s).backward()
+
+
+@pytest.mark.parametrize("count", [2, 50])
+def test_arrays_that_are_made_on_the_line_that_takes_a_number(count, training_backend, array):
+    x = variable(array(2.0))
+    xp = namespace(x)
+    z = xp.sum(x * array(np.linspace(0, float(x), count)))
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        z.backward()
+    v = variable(array([1.0] * count))
+    z = xp.sum(v * xp.full_like(v, math.sin(x)))
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        z.backward()
+
+
+def test_seeds_that_are_numbers_of_a_variable(array):
+    x = variable(array(1.25))
+    with pytest.warns(UserWarning, match="taken from a variable") as caught:
+        (x * 2).backward(seed=math.sin(x))
+    s = math.sqrt(x)
+    assert [w.filename for w in caught] == [__file__]
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        (x * 2).backward(s)
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        draw(x * 2, seed=s)
+    v = variable(array([1.0, 2.0]))
+    with pytest.warns(UserWarning, match="taken from a variable"):
+        (v * 2).backward(namespace(v).full_like(v, math.sin(v[1])))
+
+
+def test_no_alarm_for_what_is_shown_and_decided(array):
+    """Any warning here is an error."""
+    shown, target = variable(array(0.3)), variable(array(1.7))
+    best, history, kept = None, [], []
+    for k in range(4):
+        rate = float("0.1") * 0.9**k
+        x = variable(array(1.7 + k))
+        y = x**2 * rate + target * (rate + 1)
+        y.backward()
+        history.append(float(y))
+        if best is None or float(y) < float(best) or math.isnan(y):
+            best = y
+        assert f"{float(y):.3f} {math.sqrt(y):.3f} {float(shown):.3f} {y}"
+        scale = 1 / (k + 1.5)
+        y.backward(seed=scale)
+        y.backward(seed=0.25)
+        kept.append(y)
+    data = array(np.arange(10.0))
+    for rate in (0.5, 1.7, float(target.value)):  # equal to one that was taken, and another object
+        float(shown)
+        math.sqrt(best)
+        xp = namespace(x)
+        xp.sum(x * data * rate if float(best) > 0 else x * data).backward()
+    root = solved(2.0)
+    x = variable(array(1.5))
+    (x * root).backward()
+    assert float(x.grad) == pytest.approx(2**0.5)
+    while float(best) > 1:
+        best = best * float("0.25")
+        best.backward()
+
+
+def test_newton_on_a_result_that_is_finished(array):
+    x = variable(array(2.0))
+    for _ in range(6):
+        y = x**3 - float("2.0")
+        y.backward()
+        step = float(y) / float(x.grad)
+        x = variable(x.value - step)
+    assert float(x) == pytest.approx(2 ** (1 / 3))
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int8, np.int64, Fraction])
 def test_numbers_of_numpy_beside_variables(kind, training_backend, array):
     """Beside another library's arrays they are numbers, and beside NumPy's own they are what NumPy makes of them."""

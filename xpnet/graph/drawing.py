@@ -115,6 +115,8 @@ def draw(
     """Draw how y was computed, with the value going forward above each arrow and the derivative coming back below it.
 
     ``draw(net, x, t)`` draws the loss of a network: a box for each layer, its parameters as they go in.
+    ``print(drawing)`` needs a console that has the letters of the names; ``str(drawing).encode(sys.stdout.encoding,
+    "replace")`` has a question mark for others.
 
     Args:
         y: a variable, by default one number; or a network.
@@ -154,7 +156,7 @@ def draw(
     if not isinstance(unfold, bool | str) and not all(isinstance(name, str) for name in _each(unfold)):
         raise TypeError(f"unfold is {unfold!r:.80}, expected True, False, or names of groups")
     if backward:
-        check_taken(y)
+        check_taken(y, seed)
     names = [unfold] if isinstance(unfold, str) else unfold
     return Drawing(scene_of(y, forward=forward, backward=backward, seed=seed, unfold=names))
 

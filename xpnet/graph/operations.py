@@ -136,6 +136,12 @@ def _second(xp: Any, g: Array, y: Array, a: Any, b: Any) -> Array:
     return _share(xp, g, y, b, a)
 
 
+def _weight(xp: Any, g: Array, y: Array, mine: Any, other: Any) -> Array:
+    """g times exp(mine) / exp(y); where y is infinite, what the maximum has."""
+    infinite = xp.isinf(y)
+    return xp.where(infinite, _share(xp, g, y, mine, other), g * xp.exp(xp.where(infinite, xp.zeros_like(y), mine - y)))
+
+
 def _turned(xp: Any, g: Array, a: Array, b: Array) -> Array:
     """g a / (a² + b²), where the squares of what can be held cannot."""
     length = xp.hypot(a, b)
@@ -157,7 +163,7 @@ REMAINDER = _binary(
 FLOOR_DIVIDE = _binary("floor_divide", "//", operator.floordiv)
 _binary("maximum", "", None, _first, _second)
 _binary("minimum", "", None, _first, _second)
-_binary("logaddexp", "", None, lambda xp, g, y, a, b: g * xp.exp(a - y), lambda xp, g, y, a, b: g * xp.exp(b - y))
+_binary("logaddexp", "", None, _weight, lambda xp, g, y, a, b: _weight(xp, g, y, b, a))
 _binary("hypot", "", None, lambda xp, g, y, a, b: g * (a / y), lambda xp, g, y, a, b: g * (b / y))
 _binary("atan2", "", None, lambda xp, g, y, a, b: _turned(xp, g, b, a), lambda xp, g, y, a, b: _turned(xp, -g, a, b))
 _add(

@@ -271,6 +271,9 @@ class _Folder(ModuleType):
             raise AttributeError(_not_recorded(label))
         return getattr(self._whole, name) if name in SAME_IN_FOLDERS else _unrecorded(label, found, self._whole)
 
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        raise TypeError(f"{self.__name__} is a folder of functions and is not called itself{_known()}")
+
 
 def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
     """Something of a library by this name: a function computes as long as it gets no variable."""

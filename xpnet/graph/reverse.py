@@ -85,6 +85,8 @@ def seed_for(y: Wrapper, seed: Any) -> Array:
                 f"backward(seed) the derivatives of what comes after, in this shape"
             )
         seed = 1.0
+    if getattr(seed, "requires_grad", False):
+        raise TypeError("seed is recorded by its own library too (requires_grad is set); give seed.detach()")
     if isinstance(seed, Real):
         return y.xp.full_like(y, float(seed))
     if (seed.library if isinstance(seed, Wrapper) else namespace(seed)) is not y.library:

@@ -4,21 +4,38 @@ Nobody can see what becomes of a number: printing ``float(loss)`` is all right, 
 noted, for the variables that values come in by, that a number was taken from what was computed from them; and for an
 operation, that it computes with a number that does not stand in the source as it is, or with an array that may be made
 of such. ``backward()`` warns where the second came after the first.
+
+Numbers of other variables, and of results whose derivatives were found, are shown or decide what is done next, more
+often than not: there the time says nothing. ``backward()`` warns where a number can be told to come from one: it is the
+same object; it is what a function of ``math`` makes of it, with more digits than anyone writes; or it was made, or got
+its name, on the line that took one (an array too). Not seen is what was made further on in other lines, as r is of
+``s = float(x)``, ``r = 2 * s``.
 """
 
 from __future__ import annotations
 
+import dis
+import math
 import sys
+from collections import deque
+from functools import cached_property, lru_cache
 from math import prod
-from types import FrameType
-from typing import Any, NamedTuple
+from types import CodeType, FrameType
+from typing import Any, ClassVar, NamedTuple
 
 from xpnet.graph.reverse import Ancestry
 from xpnet.graph.wrapper import Wrapper, now
 from xpnet.streams import warn
 
 #: Functions between an operation and whoever asked for it.
-_BETWEEN = {"<lambda>", "__array_function__", "__array_ufunc__", "__float__", "clip", "constant", "function", "record"}
+_BETWEEN = {
+    *("<lambda>", "__array_function__", "__array_ufunc__", "__float__", "clip", "constant", "function", "record"),
+    *("backward", "draw"),
+}
+
+#: How many numbers are remembered, and of how many callers of who took one.
+LATEST, CALLERS = 32, 8
+_FUNCTIONS = [f for f in vars(math).values() if callable(f)]
 
 
 class Taken(NamedTuple):
@@ -35,23 +52,60 @@ class Computed(NamedTuple):
 
     numbers: int  #: how many they are
     place: str
+    source: Source | None  #: the number that they can be told to come from
+
+
+class Source:
+    """A number that was taken from a graph.
+
+    Attributes:
+        number: the object that ``float(v)`` returned.
+        lines: line and offset where it was taken, in whoever took it and in their callers, by the ``id`` of the code.
+        taker: the code of the function that took it, around comprehensions and lambdas.
+    """
+
+    def __init__(self, number: float, frame: FrameType | None) -> None:
+        self.number, self.place = number, _place(frame)
+        self.codes: list[CodeType] = []  # they live on, and so no other has the same id
+        self.lines: dict[int, tuple[int, int]] = {}
+        while frame is not None and len(self.codes) < CALLERS:
+            self.codes.append(frame.f_code)
+            self.lines.setdefault(id(frame.f_code), (frame.f_lineno, frame.f_lasti))
+            frame = frame.f_back
+        outside = (code for code in self.codes if code.co_name == "<module>" or not code.co_name.startswith("<"))
+        self.taker = id(next(outside, None))
+
+    @cached_property
+    def made(self) -> set[float]:
+        """What functions of math make of the number."""
+        found = set[float]()
+        for f in _FUNCTIONS:
+            try:
+                y = f(self.number)
+            except (TypeError, ValueError, OverflowError):
+                continue
+            if isinstance(y, float) and y != self.number:
+                found.add(y)
+        return found
 
 
 class Seen:
     """Whether any number was taken yet, so that nothing else is looked at before."""
 
     any = False
+    latest: ClassVar[deque[Source]] = deque(maxlen=LATEST)
 
 
 #: Of a variable whose derivatives were found: its number is taken to be shown.
 FINISHED = "finished"
 
 
-def note_taken(v: Wrapper) -> None:
-    """Note that a number was taken from v, where it may be missed: in what v was computed from."""
+def note_taken(v: Wrapper, number: float) -> None:
+    """Note that this number was taken from v, where it may be missed: in what v was computed from."""
+    Seen.any, since, frame = True, now(), _caller()
+    Seen.latest.append(Source(number, frame))
     if v.operation is not None and v.note is FINISHED:
         return
-    Seen.any, since, frame = True, now(), _caller()
     for leaf in Ancestry(v).order:
         if leaf.operation is None:
             before = leaf.note
@@ -65,18 +119,63 @@ def note_number(v: Wrapper, number: Any) -> None:
 
     A small array is taken for one that was made of numbers, and ``check_taken`` compares with how many there were.
     """
-    frame = _caller()
+    note = _computed(number, _caller())
+    if note is not None and not (isinstance(v.note, Computed) and v.note.source):
+        v.note = note
+
+
+def _computed(number: Any, frame: FrameType | None) -> Computed | None:
     if frame is None or str(frame.f_globals.get("__name__")).startswith("xpnet."):
-        return
+        return None
     known = (d for c in frame.f_code.co_consts for d in (c if isinstance(c, tuple) else (c,)))
-    if not any(number is c for c in known):
-        v.note = Computed(prod(getattr(number, "shape", ())), _place(frame))
+    if any(number is c for c in known):
+        return None
+    source = _by_lines(number, frame)
+    if source is None and isinstance(number, float):
+        many_digits = float(f"{number:.9g}") != number
+        latest = list(Seen.latest)
+        source = next((s for s in latest if number is s.number or (many_digits and number in s.made)), None)
+    return Computed(prod(getattr(number, "shape", ())), _place(frame), source)
 
 
-def check_taken(y: Wrapper) -> None:
-    """Warn where y was computed with a number after one was taken from the same variables."""
+def _by_lines(number: Any, frame: FrameType) -> Source | None:
+    """Of the numbers that were taken on the line that gave this one its name, or has it if it has none, the last.
+
+    A name counts where its own function took the number: others return numbers that they print on the way to them.
+    """
+    latest, code = list(Seen.latest), frame.f_code
+    line, offset = latest[-1].lines.get(id(code), (0, 0)) if latest else (0, 0)
+    here = line == frame.f_lineno and offset < frame.f_lasti
+    taken = [s for s in latest if s.taker == id(code)]
+    if not (here or taken):
+        return None
+    names = [name for name, value in list(frame.f_locals.items()) if value is number]
+    if names:
+        named = {line for name in names for line in _lines_of_names(code).get(name, ())}
+        return next((s for s in reversed(taken) if s.lines[id(code)][0] in named), None)
+    if here and not any(value is number for value in list(frame.f_globals.values())):
+        return latest[-1]
+    return None
+
+
+@lru_cache(maxsize=LATEST)
+def _lines_of_names(code: CodeType) -> dict[str, set[int]]:
+    """The lines that give a value to a name, for each name in this code."""
+    found: dict[str, set[int]] = {}
+    for step in dis.get_instructions(code):
+        line = step.positions.lineno if step.positions else None
+        if step.opname.startswith("STORE_") and line is not None:
+            names = step.argval if isinstance(step.argval, tuple) else (step.argval,)  # two stores in one step
+            for name in names[: step.opname.count("STORE_")]:
+                found.setdefault(name, set()).add(line)
+    return found
+
+
+def check_taken(y: Wrapper, seed: Any = None) -> None:
+    """Warn where y was computed with a number, or has one for a seed, after one was taken from the same variables."""
     if not Seen.any:
         return
+    of_seed = None if seed is None or isinstance(seed, int | Wrapper) else _computed(seed, _caller())
     found, computed = list[Wrapper](), list[Wrapper]()
     for v in Ancestry(y, through_all=True).order:
         if isinstance(v.note, Taken):
@@ -85,11 +184,18 @@ def check_taken(y: Wrapper) -> None:
             computed.append(v)
     first = min((v.note for v in found), key=lambda note: note.since, default=None)
     most = max((v.note.numbers for v in found), default=0)
-    later = [v for v in computed if first is not None and v.serial > first.since and v.note.numbers <= most]
-    if first is not None and later:
+    later = [
+        (first.place, v.note.place)
+        for v in computed
+        if first is not None and v.serial > first.since and v.note.numbers <= most
+    ]
+    notes = [*(v.note for v in computed), of_seed]
+    later += [(note.source.place, note.place) for note in notes if note is not None and note.source is not None]
+    if later:
+        taken, used = later[-1]
         warn(
-            f"a number was taken from a variable ({first.place}), by float() or a function of math, and this was "
-            f"computed with a number later ({later[-1].note.place}). If the second came from the first, derivatives "
+            f"a number was taken from a variable ({taken}), by float() or a function of math, and this was "
+            f"computed with a number later ({used}). If the second came from the first, derivatives "
             f"lack that part: use functions of namespace(x), as in namespace(x).sin(x). If it did not, take the first "
             f"from the value: float(x.value)",
             stacklevel=3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from numbers import Integral, Real
+from operator import index
 from types import ModuleType
 from typing import Any
 
@@ -135,7 +136,7 @@ class Variable(Wrapper):
     def __float__(self) -> float:
         number = float(self._number("float"))
         if self.differentiable:
-            note_taken(self)
+            note_taken(self, number)
         return number
 
     def __int__(self) -> int:
@@ -175,7 +176,11 @@ class Variable(Wrapper):
 
         Warns:
             UserWarning: this was computed with a number after ``float(x)`` or a function of ``math`` took one from the
-                same variables: derivatives may lack what came that way.
+                same variables; or it was computed with, or has for its seed, such a number itself, a function of
+                ``math`` of it, or a number or array made, or named, on the line that took it, whichever variable it
+                came from. Derivatives may lack what came that way. Not seen are numbers of other variables, or of one
+                whose derivatives were found, and arrays with more entries than numbers were taken, that were made
+                further on in other lines, as r is of ``s = float(x)``, ``r = 2 * s``.
 
         >>> from xpnet.graph import variable
         >>> x = variable(3.0)
@@ -187,7 +192,7 @@ class Variable(Wrapper):
         (6.0, 2.0)
         """
         backward(self, seed, record)
-        check_taken(self)
+        check_taken(self, seed)
 
 
 #: The class of variables on top of each library, by the library's namespace and by the types of its arrays.
@@ -289,7 +294,9 @@ def _is_array(x: Any) -> bool:
 
 def _part_of_key(part: Any) -> Any:
     """A part of an index as Python has it: an integer, a slice, None or ``...``; or ``TypeError``."""
-    if type(part) is int or part is None or part is ... or isinstance(part, slice):
+    if isinstance(part, slice):
+        return slice(*(_end_of_slice(end) for end in (part.start, part.stop, part.step)))
+    if type(part) is int or part is None or part is ...:
         return part
     if _is_other_number(part) and isinstance(part, Integral):
         return int(part)
@@ -303,6 +310,13 @@ def _part_of_key(part: Any) -> Any:
         f"a variable is indexed with integers, slices, None and ..., or one row of integers that is an array; "
         f"this index is {what}; where() and take() do the rest"
     )
+
+
+def _end_of_slice(end: Any) -> int | None:
+    try:
+        return None if end is None else index(end)
+    except (TypeError, AttributeError) as error:
+        raise TypeError(f"a slice has integers for ends and step, and this is {end!r:.80}") from error
 
 
 def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:

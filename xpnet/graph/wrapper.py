@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from xpnet._typing import Array
-from xpnet.backend import device
+from xpnet.backend import device, dtype_name
 from xpnet.graph.group import Group, current
 from xpnet.graph.operations import OPERATIONS, Operation
 
@@ -113,13 +113,21 @@ class Wrapper:
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("a variable without axes has no length; v.value is its array, float(v) its number")
+            raise TypeError(
+                "a variable without axes has no length, and no array is made of it by asking for its entries, as "
+                "functions of other libraries do; v.value is its array, float(v) its number"
+            )
         return self.shape[0]
 
     def __bool__(self) -> bool:
         return bool(self.value)
 
     def __index__(self) -> int:
+        if not self.library.isdtype(self.dtype, "integral"):
+            raise TypeError(
+                f"an integer is needed here, an index or the end of a slice or range, and this variable has dtype "
+                f"{dtype_name(self.dtype)}; int(v) is the integer before the point"
+            )
         return int(self.value.__index__())
 
     def __reduce__(self) -> Any:
