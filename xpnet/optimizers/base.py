@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from math import log
 from numbers import Integral, Real
 from types import ModuleType
@@ -151,23 +151,13 @@ class Optimizer(ABC):
             if name not in params:
                 raise ValueError(f"there is a gradient of {name!r}, and no such parameter; expected {list(params)}")
             w = params[name]
-            if not hasattr(w, "shape"):
-                raise TypeError(f"params[{name!r}] is {describe(w)}, expected an array")
-            check_detached(w, f"params[{name!r}]")
-            check_detached(g, f"grads[{name!r}]")
-            check_gradient_kind(name, w, g)
-            shape = getattr(g, "shape", ())
-            if shape != w.shape:
-                raise ValueError(
-                    f"the gradient of {name!r} has shape {tuple(shape)}, expected {tuple(w.shape)}, the shape of the "
-                    "parameter; a gradient of a batch is summed over its samples"
-                )
-            check_dtypes(name, w, g)
+            if not alike(w, g):
+                check_pair(name, w, g)
             slots = memory.get(name)
             if slots is None and self.memory(w):
                 raise ValueError(f"state has no memory of {name!r}, expected what {self!r}.init(params) returned")
             for slot, array in (slots or {}).items():
-                if array.shape not in ((), w.shape) or array.dtype != w.dtype:
+                if array.dtype != w.dtype or (array.shape != w.shape and array.shape != ()):
                     self._check_slot(name, slot, array, w)
 
     def _check_slot(self, name: str, slot: str, array: Array, w: Array) -> None:
@@ -291,6 +281,35 @@ def scaled_to_norm(xp: ModuleType, grads: Params, norm: float) -> Params:
 def check_learning_rate(lr: Any) -> float:
     """A positive finite number as a Python float, which leaves every array its dtype; else ``ValueError``."""
     return check_positive(lr, "the learning rate", "0.1 for example")
+
+
+def alike(w: Array, g: Array) -> bool:
+    """Whether a gradient is as its parameter, which is floating-point; most are, and this is seen at once."""
+    if type(w) is not type(g) or getattr(w, "dtype", None) is None or w.dtype != g.dtype or w.shape != g.shape:
+        return False
+    recorded = getattr(w, "requires_grad", False) or getattr(g, "requires_grad", False)
+    return not recorded and is_floating(namespace(w), w.dtype)
+
+
+@cache
+def is_floating(xp: ModuleType, dtype: Any) -> bool:
+    return bool(xp.isdtype(dtype, "real floating"))
+
+
+def check_pair(name: str, w: Array, g: Any) -> None:
+    """Raise unless a gradient can be one of its parameter."""
+    if not hasattr(w, "shape"):
+        raise TypeError(f"params[{name!r}] is {describe(w)}, expected an array")
+    check_detached(w, f"params[{name!r}]")
+    check_detached(g, f"grads[{name!r}]")
+    check_gradient_kind(name, w, g)
+    shape = getattr(g, "shape", ())
+    if shape != w.shape:
+        raise ValueError(
+            f"the gradient of {name!r} has shape {tuple(shape)}, expected {tuple(w.shape)}, the shape of the "
+            "parameter; a gradient of a batch is summed over its samples"
+        )
+    check_dtypes(name, w, g)
 
 
 def check_gradient_kind(name: str, w: Array, g: Any) -> None:
