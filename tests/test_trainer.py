@@ -99,8 +99,9 @@ def test_bytes_are_scaled_a_batch_at_a_time(dtype, training_backend, digits):
         history = trainer.fit(x, labels, validation=(x[:50, ...], labels[:50]), epochs=2, progress=False)
         found.append((history.losses, [(e.train_loss, e.test_loss, e.train, e.test) for e in history.evaluations]))
     (losses, evaluations), (wanted, wanted_evaluations) = found
-    assert evaluations[0] == wanted_evaluations[0]
-    np.testing.assert_allclose(losses, wanted, rtol=1e-6 if dtype == "float32" else 1e-14)
+    rtol = 1e-6 if dtype == "float32" else 1e-14  # XLA divides by multiplying, on some processors
+    np.testing.assert_allclose(evaluations[0], wanted_evaluations[0], rtol=rtol)
+    np.testing.assert_allclose(losses, wanted, rtol=rtol)
     if not trainer.compiles:
         assert losses == wanted
         assert evaluations == wanted_evaluations
