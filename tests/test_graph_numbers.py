@@ -139,29 +139,10 @@ ELSEWHERE = {
     "a function of a name": lambda x, y: next(number * y for number in [math.exp(x)]),
     "a function of a float": lambda x, y: next(number + y for number in [math.atan(float(x))]),
     "computed further": lambda x, y: y * (2 * math.sin(x) + 1),
-    "computed elsewhere": lambda x, y: y * more(x),
-    "computed further, by a name": lambda x, y: named(x, y),
-    "an array by a name": lambda x, y: named_array(x, y),
     "an array": lambda x, y: y * namespace(x).full_like(x, math.sin(x)),
     "a constant": lambda x, y: y * constant(namespace(x).full_like(x, float(x))),
     "a limit": lambda x, y: namespace(y).clip(y, 0.0, math.exp(x)),
 }
-
-
-def more(x):
-    return 3 * math.log(x) - 1
-
-
-def named(x, y):
-    number = 2 * math.sin(x) + 1
-    scaled = y * 2.0
-    return scaled * number
-
-
-def named_array(x, y):
-    xp = namespace(x)
-    many = xp.full_like(xp.stack([x] * 9).value, 0.0) + sum([1 / entry for entry in [float(x)]])
-    return xp.sum(y * many)
 
 
 def solved(target):

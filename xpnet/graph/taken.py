@@ -7,18 +7,17 @@ of such. ``backward()`` warns where the second came after the first.
 
 Numbers of other variables, and of results whose derivatives were found, are shown or decide what is done next, more
 often than not: there the time says nothing. ``backward()`` warns where a number can be told to come from one: it is the
-same object; it is what a function of ``math`` makes of it, with more digits than anyone writes; or it was made, or got
-its name, on the line that took one (an array too). Not seen is what was made further on in other lines, as r is of
+same object, or what a function of ``math`` makes of it, with more digits than anyone writes; or the number, or array,
+has no name and is of the line that took one. Not seen is what was computed from it in other lines, as r is of
 ``s = float(x)``, ``r = 2 * s``.
 """
 
 from __future__ import annotations
 
-import dis
 import math
 import sys
 from collections import deque
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod
 from types import CodeType, FrameType
 from typing import Any, ClassVar, NamedTuple
@@ -33,8 +32,8 @@ _BETWEEN = {
     *("backward", "draw"),
 }
 
-#: How many numbers are remembered, and of how many callers of who took one.
-LATEST, CALLERS = 32, 8
+#: How many numbers are remembered.
+LATEST = 32
 _FUNCTIONS = [f for f in vars(math).values() if callable(f)]
 
 
@@ -60,20 +59,20 @@ class Source:
 
     Attributes:
         number: the object that ``float(v)`` returned.
-        lines: line and offset where it was taken, in whoever took it and in their callers, by the ``id`` of the code.
-        taker: the code of the function that took it, around comprehensions and lambdas.
+        place: where that was.
+        code, line: the same, to compare.
     """
 
     def __init__(self, number: float, frame: FrameType | None) -> None:
         self.number, self.place = number, _place(frame)
-        self.codes: list[CodeType] = []  # they live on, and so no other has the same id
-        self.lines: dict[int, tuple[int, int]] = {}
-        while frame is not None and len(self.codes) < CALLERS:
-            self.codes.append(frame.f_code)
-            self.lines.setdefault(id(frame.f_code), (frame.f_lineno, frame.f_lasti))
-            frame = frame.f_back
-        outside = (code for code in self.codes if code.co_name == "<module>" or not code.co_name.startswith("<"))
-        self.taker = id(next(outside, None))
+        self.code: CodeType | None = frame.f_code if frame else None
+        self.line: int = frame.f_lineno if frame else 0
+
+    def on_line_of(self, number: Any, frame: FrameType) -> bool:
+        """Whether this was taken on the line that computes with a number which has no name."""
+        if self.code is not frame.f_code or self.line != frame.f_lineno:
+            return False
+        return not any(value is number for names in (frame.f_locals, frame.f_globals) for value in list(names.values()))
 
     @cached_property
     def made(self) -> set[float]:
@@ -130,45 +129,12 @@ def _computed(number: Any, frame: FrameType | None) -> Computed | None:
     known = (d for c in frame.f_code.co_consts for d in (c if isinstance(c, tuple) else (c,)))
     if any(number is c for c in known):
         return None
-    source = _by_lines(number, frame)
-    if source is None and isinstance(number, float):
-        many_digits = float(f"{number:.9g}") != number
-        latest = list(Seen.latest)
-        source = next((s for s in latest if number is s.number or (many_digits and number in s.made)), None)
+    latest = list(Seen.latest)
+    many_digits = isinstance(number, float) and float(f"{number:.9g}") != number
+    source = next((s for s in latest if number is s.number or (many_digits and number in s.made)), None)
+    if source is None and latest and latest[-1].on_line_of(number, frame):
+        source = latest[-1]
     return Computed(prod(getattr(number, "shape", ())), _place(frame), source)
-
-
-def _by_lines(number: Any, frame: FrameType) -> Source | None:
-    """Of the numbers that were taken on the line that gave this one its name, or has it if it has none, the last.
-
-    A name counts where its own function took the number: others return numbers that they print on the way to them.
-    """
-    latest, code = list(Seen.latest), frame.f_code
-    line, offset = latest[-1].lines.get(id(code), (0, 0)) if latest else (0, 0)
-    here = line == frame.f_lineno and offset < frame.f_lasti
-    taken = [s for s in latest if s.taker == id(code)]
-    if not (here or taken):
-        return None
-    names = [name for name, value in list(frame.f_locals.items()) if value is number]
-    if names:
-        named = {line for name in names for line in _lines_of_names(code).get(name, ())}
-        return next((s for s in reversed(taken) if s.lines[id(code)][0] in named), None)
-    if here and not any(value is number for value in list(frame.f_globals.values())):
-        return latest[-1]
-    return None
-
-
-@lru_cache(maxsize=LATEST)
-def _lines_of_names(code: CodeType) -> dict[str, set[int]]:
-    """The lines that give a value to a name, for each name in this code."""
-    found: dict[str, set[int]] = {}
-    for step in dis.get_instructions(code):
-        line = step.positions.lineno if step.positions else None
-        if step.opname.startswith("STORE_") and line is not None:
-            names = step.argval if isinstance(step.argval, tuple) else (step.argval,)  # two stores in one step
-            for name in names[: step.opname.count("STORE_")]:
-                found.setdefault(name, set()).add(line)
-    return found
 
 
 def check_taken(y: Wrapper, seed: Any = None) -> None:

@@ -177,10 +177,10 @@ class Variable(Wrapper):
         Warns:
             UserWarning: this was computed with a number after ``float(x)`` or a function of ``math`` took one from the
                 same variables; or it was computed with, or has for its seed, such a number itself, a function of
-                ``math`` of it, or a number or array made, or named, on the line that took it, whichever variable it
+                ``math`` of it, or a number or array without a name on the line that took it, whichever variable it
                 came from. Derivatives may lack what came that way. Not seen are numbers of other variables, or of one
                 whose derivatives were found, and arrays with more entries than numbers were taken, that were made
-                further on in other lines, as r is of ``s = float(x)``, ``r = 2 * s``.
+                in other lines, as r is of ``s = float(x)``, ``r = 2 * s``.
 
         >>> from xpnet.graph import variable
         >>> x = variable(3.0)
