@@ -9,12 +9,10 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from other_process import T, X, diverge, trained_on
 
 from xpnet import SGD, Adam, DivergedError, Sequential, Trainer, TwoLayerNet
 from xpnet.layers import Affine, Dropout, ReLU
-
-X = np.random.default_rng(3).normal(size=(12, 4))
-T = np.arange(12) % 3
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
@@ -47,12 +45,6 @@ def test_a_trainer_is_copied_while_it_runs(training_backend, array):
     assert middle.history.losses == trainer.history.losses
 
 
-def diverge():
-    """What happens in a process of a pool."""
-    net = TwoLayerNet(4, 5, 3, seed=0, backend="numpy")
-    Trainer(net, SGD(lr=1e30), batch_size=4, seed=0).fit(X, T, epochs=3, progress=False)
-
-
 def test_an_error_of_another_process_arrives():
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         error = pool.submit(diverge).exception(timeout=120)
@@ -67,8 +59,3 @@ def test_a_trainer_goes_to_another_process_and_comes_back():
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         other = pool.submit(trained_on, trainer).result(timeout=120)
     assert other.history.losses == trained_on(trainer).history.losses
-
-
-def trained_on(trainer):
-    trainer.fit(X, T, iterations=6, progress=False)
-    return trainer
