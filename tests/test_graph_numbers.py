@@ -263,7 +263,7 @@ def test_numbers_of_numpy_beside_variables(kind, training_backend, array):
             np.testing.assert_allclose(training_backend.to_numpy(x.grad), wanted, rtol=1e-6)
             host = np.asarray([1.0, 3.0], dtype)
             promoted = training_backend.name == "numpy" and kind is not Fraction
-            assert y.dtype == ((host * number).dtype if promoted else x.dtype)
+            assert y.dtype == (f(host).dtype if promoted else x.dtype)
 
 
 def test_a_seed_that_is_a_number_of_numpy(training_backend, array):
