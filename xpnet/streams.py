@@ -125,8 +125,6 @@ class _BarFile(Quiet):
 def bar(kind: Any, **options: Any) -> Any:
     """A progress bar of a class of tqdm on standard error, which draws nothing where nothing can be drawn."""
     file = _BarFile(sys.stderr)
-    # some tqdms ask for this attribute when a bar goes, also one that could not be made
-    kind = type(kind.__name__, (kind,), {"disable": True})
     try:
         made = kind(file=file, dynamic_ncols=True, leave=False, **options)
     except Exception:  # tqdm compares the standard streams with its own, whatever these may be
