@@ -224,6 +224,7 @@ def raising(number):
 def write_without_trouble(path, tamper, before):
     """How many calls there are to tamper with."""
     path.write_bytes(before)
+    path.chmod(0o640)  # whatever the umask, another mode than that of a file while it is written
     with tamper(-1, None) as calls:
         storage.write_bytes(path, b"new")
     assert {"open", "fstat", "fchmod", "fsync", "replace", "close"} <= set(calls)

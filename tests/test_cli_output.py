@@ -97,7 +97,7 @@ def test_every_help_prints_in_every_encoding(encoding):
     for name in ("", *COMMANDS):
         status, out, err = printed(encoding, *([name] if name else []), "--help")
         assert (status, out.count("Usage: xpnet"), err) == (0, 1, "")
-        if name == "train":
+        if name == "train" and sys.flags.optimize < 2:  # python -OO has no docstrings, and one line of each command
             assert ("N(0, 0.01^2)" if encoding in ("cp932", "ascii") else "N(0, 0.01²)") in out
 
 
