@@ -130,7 +130,7 @@ class SigmoidWithLoss(BaseLoss):
     def forward(self, y: Array, t: Array) -> tuple[Array, tuple[Array, Array, Array]]:
         t = match(t, y)
         e = namespace(y).exp(-abs(y))
-        return namespace(y).mean(_of_elements(y, t, e)), (y > 0, t, e)
+        return mean(_of_elements(y, t, e)), (y > 0, t, e)
 
     def backward(self, residuals: tuple[Array, Array, Array]) -> Array:
         positive, t, e = residuals
@@ -182,7 +182,7 @@ class MeanSquaredError(BaseLoss):
 
     def forward(self, y: Array, t: Array) -> tuple[Array, Array]:
         d = y - match(t, y)
-        return namespace(y).mean(d * d), d
+        return mean(d * d), d
 
     def backward(self, difference: Array) -> Array:
         return difference * (2 / prod(difference.shape))
@@ -196,6 +196,12 @@ def weighted(values: Array, weights: Array) -> Array:
     """The product, and 0 where the weight is: also of an infinite value, as 0 log 0 is in information theory."""
     xp = namespace(values)
     return xp.where(weights == 0, xp.zeros_like(values), values) * weights
+
+
+def mean(x: Array) -> Array:
+    """The mean of all elements; of less than 32 bits in float32, as not every library adds them up so."""
+    xp = namespace(x)
+    return xp.astype(xp.mean(xp.astype(x, xp.float32)), x.dtype) if is_small(xp, x.dtype) else xp.mean(x)
 
 
 def _of_elements(y: Array, t: Array, e: Array) -> Array:

@@ -27,11 +27,9 @@ def as_array(x: Any, backend: Backend, name: str = "x") -> Array:
     first = x
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    if (
-        first is not x
-        and name_of(first) != "numpy"
-        and hasattr(first, "__array_namespace__") | hasattr(first, "device")
-    ):
+    library = name_of(first)
+    foreign = library is None and hasattr(first, "__array_namespace__")
+    if first is not x and (foreign or library not in (None, "numpy")):
         raise TypeError(
             f"{name} is a {type(x).__name__} of arrays ({describe(first)}); make one of them: xp.stack({name})"
         )
