@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xpnet import TwoLayerNet
-from xpnet.backend import widest_floating
+from xpnet.backends.dispatch import widest_floating
 
 
 def test_numerical_gradient(benchmark, timed, backend, reference):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet.layers import LAYERS
-from xpnet.models.rebuilding import LOSSES
+from xpnet.models.load import LOSSES
 
 #: Samples, units, and calls a round: where calls cost, and where arithmetic and memory do.
 SIZES = {"100x50": (100, 50, 20), "1000x1000": (1000, 1000, 1)}

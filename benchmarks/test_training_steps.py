@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet import SGD, Adam, MultiLayerNet, TwoLayerNet, make_step
-from xpnet.minibatches import Minibatches
+from xpnet.training.minibatches import Minibatches
 
 #: How many steps from the start are compared: later on rounding has grown.
 COMPARED = 20

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from xpnet.backend import BackendUnavailableError, backend_names, backend_status, get_backend
+from xpnet.backends.dispatch import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.cli import common, main
 from xpnet.datasets import mnist
 
 # pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
-pytest.register_assert_rewrite(*(path.stem for path in Path(__file__).parent.glob("[!t]*.py")))
+pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "helpers").glob("*.py")))
 
 #: NumPy whose arrays are locked: it finds whatever writes into what it was given.
 READONLY = "readonly"
@@ -26,9 +26,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 #: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
 WITHOUT_NUMBERS = """
-architecture checkpoint_crash checkpoint_files cli cli_bench cli_train crossover datasets graph_drawing
-graph_files graph_pictures graph_text history logs minibatches pictures plotting plotting_mistakes progress storage
-throughput
+architecture cli/bench cli/cli cli/train datasets/datasets graph/drawing graph/files graph/pictures graph/text
+plotting/crossover plotting/mistakes plotting/pictures plotting/plotting serialization/atomic throughput/throughput
+training/checkpoint_crash training/checkpoint_files training/history training/logs training/minibatches
+training/progress
 """
 
 
@@ -97,9 +98,15 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"NOT TESTED on {name}: {problem}", yellow=True)
 
 
+def name_of(path: Path) -> str:
+    """The name of a file of tests: ``graph/text`` of ``tests/graph/test_text.py``."""
+    name = path.stem.removeprefix("test_")
+    return name if path.parent == Path(__file__).parent else f"{path.parent.name}/{name}"
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") not in WITHOUT_NUMBERS.split():
+        if name_of(item.path) not in WITHOUT_NUMBERS.split():
             item.add_marker("numbers")
         if "backend_name" in item.fixturenames:
             item.add_marker("on_backends")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xpnet import metrics
-from xpnet.backend import backend_of, name_of
+from xpnet.backends.dispatch import backend_of, name_of
 
 N, C = 60, 4
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from xpnet import datasets, functions, gradient, initializers, layers, losses, optimizers, schedules, training
-from xpnet.backend import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
+from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
 from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
@@ -22,7 +22,7 @@ from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.training import Evaluation, History, Trainer, make_step
 
 if TYPE_CHECKING:
-    from xpnet import book, graph, images, metrics, plotting
+    from xpnet import book, graph, metrics, plotting
 
 __version__ = "0.1.0"
 
@@ -51,7 +51,6 @@ __all__ = [
     "gradient",
     "gradient_descent",
     "graph",
-    "images",
     "initializers",
     "layers",
     "load_network",
@@ -68,7 +67,7 @@ __all__ = [
 ]
 
 #: Imported when they are first asked for: a third of the time that everything takes.
-_LATER = {"book", "graph", "images", "metrics", "plotting"}
+_LATER = {"book", "graph", "metrics", "plotting"}
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
-from xpnet.backend import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
+from xpnet.backends.dispatch import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
 from xpnet.functions import softmax
 from xpnet.optimizers import SGD, Momentum, Nesterov
 from xpnet.validation import as_array

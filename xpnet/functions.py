@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, device, dtype_name, name_of, namespace, quiet, traced
+from xpnet.backends.dispatch import describe, device, dtype_name, name_of, namespace, quiet, traced
 
 
 def step(x: Array) -> Array:

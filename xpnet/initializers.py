@@ -15,8 +15,8 @@ from math import prod, sqrt
 
 import numpy as np
 
+from xpnet._checks import check_number
 from xpnet._typing import Layer
-from xpnet.validation import check_number
 
 Shape = tuple[int, ...]
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from xpnet._typing import Array
-from xpnet.backend import namespace, quiet
+from xpnet.backends.dispatch import namespace, quiet
 from xpnet.functions import (
     check_label_dtype,
     check_labels,

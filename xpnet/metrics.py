@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import inf, isnan, nan
 from typing import Any
 
+from xpnet._checks import check_count
 from xpnet._typing import Array
-from xpnet.backend import backend_of, check_same_backend, device, namespace, quiet, widest_floating
+from xpnet.backends.dispatch import backend_of, check_same_backend, device, namespace, quiet, widest_floating
 from xpnet.functions import check_labels, check_real
-from xpnet.validation import check_count
 
 #: Samples that are counted at once: so many ones can be added up exactly in any floating-point dtype from float32 on.
 CHUNK = 100_000

@@ -104,7 +104,7 @@ def write_job(folder: Path, job: str, turns: int, samples: int | None = None, de
 
     import xpnet
     from xpnet.datasets import mnist
-    from xpnet.minibatches import Minibatches
+    from xpnet.training.minibatches import Minibatches
 
     settings = JOBS[job]
     x, t = mnist(normalize=False)[0]

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends import ARRAY_PACKAGES
+from xpnet.backends.registry import ARRAY_PACKAGES
 
 #: ``step(state, x, t, rows, masks) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``, with masks by
 #: name for layers that draw them.

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, Item, Result, Step
-from xpnet.replay import RecordedStep
+from xpnet.backends.replay import RecordedStep
 
 
 class NumpyBackend(Backend):

@@ -7,8 +7,8 @@ import time
 import click
 
 from xpnet import throughput
-from xpnet.backend import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.backends.base import Status
+from xpnet.backends.dispatch import BackendUnavailableError, backend_names, backend_status, get_backend
 
 #: Before each measurement: the idle threads of some libraries keep a core busy for a while after their work.
 PAUSE = 0.1

@@ -12,16 +12,17 @@ from typing import Any
 import click
 
 import xpnet
-from xpnet import plotting, storage, throughput
+from xpnet import plotting, throughput
+from xpnet._checks import check_positive
 from xpnet.backends.base import DTYPES
 from xpnet.cli import run
 from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
 from xpnet.datasets import mnist
+from xpnet.serialization import atomic
 from xpnet.streams import printable
 from xpnet.throughput import Cell, Comparison, Entrant, Job, NotRun
-from xpnet.validation import check_positive
 
 RESULT, PICTURE = "throughput.json", "throughput.png"
 BATCH_SIZES, HIDDEN = "10,100,1000,10000", "50,500,2000"
@@ -201,10 +202,10 @@ def _save(
     result = _result(comparison, missing, options)
     panels = {f"{hidden} hidden units": rates for hidden, rates in _rates(comparison).items()}
     writers: dict[str, Callable[[Path], Any]] = {
-        RESULT: lambda path: storage.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
+        RESULT: lambda path: atomic.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     }
     if panels and not options["no_plot"]:
-        writers[PICTURE] = lambda path: storage.write_bytes(path, plotting.png(plotting.crossovers(panels)))
+        writers[PICTURE] = lambda path: atomic.write_bytes(path, plotting.png(plotting.crossovers(panels)))
     made, failed = write_each(folder, writers, lambda path: f"wrote {printable(path)}", stale=[PICTURE])
     return [] if options["quiet"] else made, failed
 

@@ -10,11 +10,11 @@ from typing import Any
 import click
 import numpy as np
 
-from xpnet.backend import BackendUnavailableError, backend_names, dtype_name, get_backend
+from xpnet.backends.dispatch import BackendUnavailableError, backend_names, dtype_name, get_backend
 from xpnet.datasets import mnist
-from xpnet.images import ImagesUnavailableError
+from xpnet.datasets.digit_images import ImagesUnavailableError
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
-from xpnet.models.sequential import CHUNK
+from xpnet.models.network import CHUNK
 from xpnet.streams import printable
 from xpnet.validation import check_finite
 

@@ -12,11 +12,12 @@ import click
 import numpy as np
 
 import xpnet
-from xpnet import metrics, plotting, storage
+from xpnet import metrics, plotting
 from xpnet.cli.common import PATH, digit_network, errors_in_one_line, mnist_digits, place_options, scores
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
+from xpnet.serialization import atomic
 from xpnet.streams import printable
 
 REPORT, MISTAKES, CONFUSION = "report.json", "mistakes.png", "confusion.png"
@@ -45,7 +46,7 @@ def evaluate(
         report = metrics.report(y, t)
         about = {"weights": str(weights), "split": split, "backend": net.backend.name, "xpnet": xpnet.__version__}
         writers: dict[str, Callable[[Path], Any]] = {
-            REPORT: lambda path: storage.write_bytes(path, json.dumps(about | report.to_dict(), indent=2).encode())
+            REPORT: lambda path: atomic.write_bytes(path, json.dumps(about | report.to_dict(), indent=2).encode())
         }
         if not no_plot:
             writers[MISTAKES] = lambda path: _draw(path, plotting.mistakes(x, t, y))
@@ -72,4 +73,4 @@ def _matrix(report: metrics.Report) -> str:
 
 
 def _draw(path: Path, axes: Any) -> None:
-    storage.write_bytes(path, plotting.png(axes.figure))
+    atomic.write_bytes(path, plotting.png(axes.figure))

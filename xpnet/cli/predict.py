@@ -10,8 +10,8 @@ import click
 import numpy as np
 
 from xpnet.cli.common import PATH, PIXELS, digit_network, errors_in_one_line, place_options, scores
+from xpnet.datasets.digit_images import Digit, UnreadableImageError, read_digit
 from xpnet.functions import softmax
-from xpnet.images import Digit, UnreadableImageError, read_digit
 from xpnet.streams import printable
 
 #: Letters of a file's name, so that a line stays within 100.

@@ -16,11 +16,12 @@ from typing import Any, Self
 
 import click
 
-from xpnet import plotting, storage
+from xpnet import plotting
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import tell
 from xpnet.cli.results import remove, write_each
 from xpnet.models import load_network
+from xpnet.serialization import atomic
 from xpnet.streams import printable
 from xpnet.training import Callback, Checkpoint, Evaluation, History, Trainer
 
@@ -207,7 +208,7 @@ def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale:
         writers[CHECKPOINT] = trainer.save
     writers[HISTORY] = lambda path: history.save(path, settings=trainer.notes)
     if plot:
-        writers[PLOT] = lambda path: storage.write_bytes(path, plotting.png(plotting.training_curves(history)))
+        writers[PLOT] = lambda path: atomic.write_bytes(path, plotting.png(plotting.training_curves(history)))
     made, failed = write_each(
         folder,
         writers,

@@ -14,8 +14,8 @@ import click
 import numpy as np
 
 import xpnet
-from xpnet.backend import backend_names, dtype_name
 from xpnet.backends.base import DTYPES
+from xpnet.backends.dispatch import backend_names, dtype_name
 from xpnet.cli import run
 from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options
 from xpnet.cli.lock import only_one

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from xpnet import storage
+from xpnet.serialization import atomic
 
 #: The third byte of a file -> the data type, big-endian as everything in the format.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -27,7 +27,7 @@ MOST_DIMENSIONS = 64
 _PIECE = 1 << 20
 
 
-def load_idx(path: storage.PathLike) -> np.ndarray:
+def load_idx(path: atomic.PathLike) -> np.ndarray:
     """Read an IDX file, plain or compressed as its name says (``.gz``, ``.xz``).
 
     Returns:
@@ -38,9 +38,9 @@ def load_idx(path: storage.PathLike) -> np.ndarray:
         ValueError: it is not an IDX file, not a whole one, or one that says it holds more than there is memory for; the
             message says which field is wrong.
     """
-    place = storage.path_of(path)
+    place = atomic.path_of(path)
     kind = place.suffix.lower()
-    with storage.reading(place, "an IDX file") as (file, size):
+    with atomic.reading(place, "an IDX file") as (file, size):
         try:
             if kind == ".gz":
                 with gzip.open(file) as unpacked:
@@ -79,8 +79,8 @@ def _read(file: BinaryIO, path: Path, size: int | None) -> np.ndarray:
     complaint = f"{path}: data: sizes {shape} of {dtype.name} take {expected} bytes"
     if size is not None and size - 4 - 4 * ndim < expected:
         raise ValueError(f"{complaint}, the file has {size - 4 - 4 * ndim}: it is truncated")
-    if expected > storage.memory():
-        raise ValueError(f"{complaint}, and this machine has a memory of {storage.memory()}")
+    if expected > atomic.memory():
+        raise ValueError(f"{complaint}, and this machine has a memory of {atomic.memory()}")
     data = _read_exactly(file, expected, complaint)
     try:
         a = np.frombuffer(data, dtype).reshape(shape)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet import storage
 from xpnet.datasets.idx import load_idx
+from xpnet.serialization import atomic
 
 #: The four files, inside the package. Source and licence: README.md beside them.
 FOLDER = Path(__file__).parent / "data"
@@ -21,7 +21,7 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 def mnist(
-    normalize: bool = True, flatten: bool = True, one_hot_label: bool = False, *, folder: storage.PathLike | None = None
+    normalize: bool = True, flatten: bool = True, one_hot_label: bool = False, *, folder: atomic.PathLike | None = None
 ) -> tuple[Split, Split]:
     """Return ``(x_train, t_train), (x_test, t_test)`` as NumPy arrays; shipped with the package, nothing is downloaded.
 
@@ -46,7 +46,7 @@ def mnist(
     >>> t_test[:8]
     array([7, 2, 1, 0, 4, 1, 4, 9], dtype=uint8)
     """
-    where = FOLDER if folder is None else storage.path_of(folder)
+    where = FOLDER if folder is None else atomic.path_of(folder)
     (x_train, t_train), (x_test, t_test) = (_split(where, part, normalize, flatten) for part in ("train", "t10k"))
     if one_hot_label:
         rows = np.eye(int(max(t_train.max(), t_test.max())) + 1, dtype=np.float32)

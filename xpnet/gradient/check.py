@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from math import isfinite, nan, prod, sqrt
 from typing import Any
 
+from xpnet._checks import check_count, check_positive
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import backend_of, dtype_name, namespace, quiet, widest_floating
+from xpnet.backends.dispatch import backend_of, dtype_name, namespace, quiet, widest_floating
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, ends, index_of
 from xpnet.gradient.report import GradientReport, Row
 from xpnet.gradient.tail import Found, Sides, Tail, differ, side_of
 from xpnet.initializers import generator, get_initializer
-from xpnet.validation import check_count, check_positive
 
 MODES = ("full", "directional")
 #: How many more directions are drawn than were asked for, where directions cross kinks.

@@ -16,7 +16,7 @@ from math import prod
 from typing import Any
 
 from xpnet._typing import Array, Layer
-from xpnet.backend import backend_of, device, namespace, traced
+from xpnet.backends.dispatch import backend_of, device, namespace, traced
 from xpnet.functions import one_hot
 from xpnet.gradient.numerical import step_size
 from xpnet.gradient.tail import Found, Tail, goes_with_forward, reach, side_of

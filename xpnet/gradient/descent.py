@@ -7,13 +7,13 @@ from math import isfinite
 from numbers import Real
 from typing import Any, NamedTuple
 
+from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer
-from xpnet.backend import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
+from xpnet.backends.dispatch import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
 from xpnet.errors import DivergedError
 from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
 from xpnet.optimizers import SGD
 from xpnet.streams import warn
-from xpnet.validation import check_count
 
 #: A descent whose f has grown by this factor (of what it was, or of 1) does not come back.
 RUNAWAY = 1e6

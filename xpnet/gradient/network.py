@@ -7,12 +7,12 @@ from math import prod
 from typing import Any, Protocol
 
 from xpnet import streams
+from xpnet._checks import check_count
 from xpnet._typing import Array, Layer, Loss, Params
-from xpnet.backend import backend_of, device, namespace, widest_floating
+from xpnet.backends.dispatch import backend_of, device, namespace, widest_floating
 from xpnet.gradient.columns import Columns, moves_columns
 from xpnet.gradient.numerical import central_difference, check_point, ends, index_of, written
 from xpnet.gradient.tail import Found, Tail, differ
-from xpnet.validation import check_count
 
 
 class Network(Protocol):

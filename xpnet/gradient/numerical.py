@@ -7,10 +7,19 @@ from math import prod
 from numbers import Real
 from typing import Any
 
+from xpnet._checks import check_count, check_positive
 from xpnet._typing import Array
-from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
+from xpnet.backends.dispatch import (
+    backend_of,
+    describe,
+    device,
+    dtype_name,
+    name_of,
+    namespace,
+    number_as_array,
+    widest_floating,
+)
 from xpnet.streams import warn
-from xpnet.validation import check_count, check_positive
 
 #: How much memory a stack of points may take, in bytes.
 MAX_BYTES = 2**28

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet._typing import Array, Layer, Params
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 
 #: On which side of its kink each unit is, for each layer that has one.
 Sides = list[Array]

@@ -5,12 +5,11 @@ the standard runs on it, and ``y.backward()`` finds the derivatives. :func:`grad
 gradient of another one, and :func:`draw` shows values and derivatives on the arrows of the graph.
 """
 
-from xpnet.graph.dot import DrawingUnavailableError
-from xpnet.graph.drawing import Drawing, draw
-from xpnet.graph.group import group
-from xpnet.graph.leaves import constant, variable
+from xpnet.graph.pictures.dot import DrawingUnavailableError
+from xpnet.graph.pictures.drawing import Drawing, draw
 from xpnet.graph.transforms import grad, value_and_grad
-from xpnet.graph.variable import Variable
+from xpnet.graph.variable import Variable, constant, variable
+from xpnet.graph.wrapper import group
 
 __all__ = [
     "Drawing",

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import quiet, widest_floating
+from xpnet.backends.dispatch import quiet, widest_floating
 
 #: ``pullback(xp, g, y, *operands, **options)``.
 Pullback = Callable[..., Array]

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import backend_of, describe, device, dtype_name, name_of, namespace, traced
 from xpnet.backends.base import backend_class
+from xpnet.backends.dispatch import backend_of, describe, device, dtype_name, name_of, namespace, traced
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import OPERATIONS, Operation
 from xpnet.graph.taken import Seen, note_number

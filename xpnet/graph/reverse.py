@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, namespace, quiet
+from xpnet.backends.dispatch import describe, namespace, quiet
 from xpnet.graph.operations import unbroadcast
 from xpnet.graph.wrapper import NUMBERS, Wrapper, first_inside, node
 

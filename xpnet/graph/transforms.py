@@ -8,11 +8,10 @@ from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import backend_of, describe, dtype_name, name_of, namespace, widest_floating
+from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, widest_floating
 from xpnet.graph import operations as ops
-from xpnet.graph.leaves import constant, variable
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
-from xpnet.graph.variable import Variable, record
+from xpnet.graph.variable import Variable, constant, record, variable
 from xpnet.graph.wrapper import first_inside
 
 OUTSIDE = (

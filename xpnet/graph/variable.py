@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import describe, dtype_name, name_of, namespace
+from xpnet.backends.dispatch import describe, dtype_name, name_of, namespace, number_as_array
 from xpnet.graph import operations as ops
 from xpnet.graph.operations import Operation
 from xpnet.graph.recording import Recording
 from xpnet.graph.reverse import backward
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
-from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, first_inside, node
+from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
 
 
 def _unary(operation: Operation) -> Callable[[Any], Variable]:
@@ -323,3 +323,58 @@ def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:
     values = [x.value if isinstance(x, Variable) else x for x in inputs]
     theirs = " and ".join(dict.fromkeys(describe(x) for x in values if not isinstance(x, NUMBERS)))
     return f"{operation.name} was given {theirs}; move one of them first, with get_backend(name).asarray(x)"
+
+
+def variable(value: Array | float, name: str | None = None) -> Variable:
+    """A variable: what is computed from it is recorded, and can be differentiated with respect to it.
+
+    Args:
+        value: a floating-point array of any library, which is not copied; or a number, which becomes a 0-d array of
+            the backend that :func:`xpnet.use_backend` selected, in float64 where there is that.
+        name: what a picture calls it.
+
+    Raises:
+        TypeError: an array of integers, complex numbers, a list, a variable, an array that its own library records, or
+            a name that is no text.
+        ValueError: a number that is too large for float64.
+
+    >>> apple, number = variable(100, "apple"), variable(2, "number")
+    >>> cost = apple * number
+    >>> cost.backward()
+    >>> float(cost), float(apple.grad), float(number.grad)
+    (200.0, 2.0, 100.0)
+    """
+    if isinstance(value, Variable):
+        raise TypeError("this is a variable already; constant(v) is its value, cut off from what it was computed from")
+    if isinstance(value, bool):
+        raise TypeError(f"a variable is a floating-point number; {value} has no derivatives")
+    array = _array(value)
+    if not namespace(array).isdtype(array.dtype, "real floating"):
+        raise TypeError(
+            f"a variable of dtype {dtype_name(array.dtype)} has no derivatives; make it floating-point first, "
+            f"xp.astype(x, xp.float64), or a constant(x)"
+        )
+    return node(kind_of(array), array, True, check_name(name))
+
+
+def constant(value: Array | float, name: str | None = None) -> Variable:
+    """An array whose use is recorded, and that nothing is differentiated with respect to.
+
+    Wherever arrays meet variables in an operator or a function of ``namespace(variable)`` they are constants by
+    themselves. This is for code that takes the namespace from the array (``namespace(x).matmul(x, W)``), and for names
+    in pictures. The constant of a variable is its value, cut off from what it was computed from.
+    """
+    if isinstance(value, Variable):
+        return node(type(value), value.value, False, check_name(name))
+    array = _array(value)
+    made = node(kind_of(array), array, False, check_name(name))
+    if Seen.any and not isinstance(value, int):
+        note_number(made, value)
+    return made
+
+
+def _array(value: Any) -> Array:
+    check_operand(value)
+    array = number_as_array(float(value) if isinstance(value, bool) else value)
+    namespace(array)
+    return array

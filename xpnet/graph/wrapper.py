@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from math import prod
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from xpnet._typing import Array
-from xpnet.backend import device, dtype_name
-from xpnet.graph.group import Group, current
+from xpnet.backends.dispatch import device, dtype_name
 from xpnet.graph.operations import OPERATIONS, Operation
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What operations have in common that a picture shows as one box."""
+
+    name: str
+
+
+#: The group that is being recorded.
+current: ContextVar[Group | None] = ContextVar("xpnet_graph_group", default=None)
+
+
+@contextmanager
+def group(name: str) -> Iterator[None]:
+    """What is recorded inside of such a ``with`` block is drawn as one box of this name.
+
+    Of groups inside each other the outer one counts.
+
+    Raises:
+        TypeError: a name that is no text.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a group is {name!r:.80}, expected text, 'Affine1' for example")
+    token = current.set(current.get() or Group(name))
+    try:
+        yield
+    finally:
+        current.reset(token)
+
 
 NUMBERS = (bool, int, float)
 NOTHING: Mapping[str, Any] = {}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import hypot, pi, sqrt
 from typing import Any, ClassVar, Self
 
+from xpnet._checks import check_number
 from xpnet._typing import Array, Params
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.functions import relu, sigmoid, softmax
-from xpnet.validation import check_number
 
 
 @dataclass(frozen=True)

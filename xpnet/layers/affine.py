@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
 
+from xpnet._checks import check_count
 from xpnet._typing import Array, Params
-from xpnet.backend import namespace, quiet
+from xpnet.backends.dispatch import namespace, quiet
 from xpnet.initializers import zeros
-from xpnet.validation import check_count
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xpnet._checks import check_number
 from xpnet._typing import Array, Params
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.layers.activations import Activation
-from xpnet.validation import check_number
 
 
 @dataclass(frozen=True)

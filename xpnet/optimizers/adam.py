@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.optimizers.base import Optimizer, bias_correction, entry
 from xpnet.schedules import Schedule
 

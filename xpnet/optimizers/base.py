@@ -11,11 +11,12 @@ from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, ClassVar
 
+from xpnet._checks import check_number, check_positive, check_switch
 from xpnet._typing import Array, Params, State
-from xpnet.backend import describe, device, dtype_name, host_number, name_of, namespace, writable
+from xpnet.backends.dispatch import describe, device, dtype_name, host_number, name_of, namespace, writable
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.schedules.base import check_rate_or_schedule, floating, rate_of
-from xpnet.validation import check_detached, check_number, check_positive, check_switch
+from xpnet.validation import check_detached
 
 
 @dataclass(frozen=True, repr=False)

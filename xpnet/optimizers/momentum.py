@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.optimizers.base import Optimizer
 from xpnet.schedules import Schedule
 

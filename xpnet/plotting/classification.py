@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpnet._checks import check_count
 from xpnet._typing import Array
 from xpnet.functions import softmax
 from xpnet.plotting.figures import axes_or_new, resize
 from xpnet.plotting.grids import to_host
 from xpnet.plotting.networks import as_labels, as_pictures, draw_grid
-from xpnet.validation import check_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend, describe, name_of
+from xpnet.backends.dispatch import Backend, describe, name_of
 from xpnet.plotting.figures import axes_or_new, new_figure
 from xpnet.plotting.grids import Interval, Points, line, to_host, with_gaps
 

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xpnet.storage import file_path_of, write_bytes
+from xpnet.serialization.atomic import file_path_of, write_bytes
 from xpnet.streams import printable
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._checks import check_count
 from xpnet._typing import Array
-from xpnet.backend import Backend, backend_of, describe, dtype_name, get_backend, name_of, widest_floating
-from xpnet.validation import check_count
+from xpnet.backends.dispatch import Backend, backend_of, describe, dtype_name, get_backend, name_of, widest_floating
 
 #: A lowest and a highest coordinate.
 Interval = tuple[float, float]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpnet._checks import check_count
 from xpnet._typing import Array
 from xpnet.plotting.figures import axes_or_new, resize
 from xpnet.plotting.grids import to_host
-from xpnet.validation import as_input, check_count
+from xpnet.validation import as_input
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

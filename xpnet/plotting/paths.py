@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend, describe, name_of
+from xpnet.backends.dispatch import Backend, describe, name_of
 from xpnet.plotting.figures import axes_or_new
 from xpnet.plotting.grids import Interval, PointFunction, check_interval, line, on_grid, to_host
 from xpnet.plotting.surfaces import draw_contours

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend
+from xpnet.backends.dispatch import Backend
 from xpnet.plotting.figures import axes_or_new
 from xpnet.plotting.grids import Interval, PointFunction, Points, line, on_grid, vector, with_gaps
 

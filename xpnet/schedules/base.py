@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from numbers import Real
 from typing import Any
 
+from xpnet._checks import check_positive
 from xpnet._typing import Array
-from xpnet.backend import current_backend, dtype_name, namespace, widest_floating
-from xpnet.validation import check_positive
+from xpnet.backends.dispatch import current_backend, dtype_name, namespace, widest_floating
 
 
 class Schedule(ABC):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import pi
 
+from xpnet._checks import check_count, check_number, check_positive
 from xpnet._typing import Array
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.schedules.base import Schedule, check_rate_or_schedule, rate_of, set_checked
 from xpnet.schedules.plateau import ReduceOnPlateau
-from xpnet.validation import check_count, check_number, check_positive
 
 
 @dataclass(frozen=True)

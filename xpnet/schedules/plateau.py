@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from xpnet._checks import check_count, check_number
 from xpnet._typing import Array
 from xpnet.schedules.base import Schedule, check_rate_or_schedule, rate_of, set_checked
-from xpnet.validation import check_count, check_number
 
 #: What can be monitored at the end of an epoch, and whether less of it is better.
 LOWER_IS_BETTER = {"loss": True, "accuracy": False, "validation_loss": True, "validation_accuracy": False}

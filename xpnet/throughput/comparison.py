@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from xpnet.backend import Backend, get_backend
+from xpnet.backends.dispatch import Backend, get_backend
 from xpnet.errors import CompileWarning
 from xpnet.throughput.entrants import Entrant
 from xpnet.throughput.training import Job, Split, Training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from xpnet.backend import Backend, BackendUnavailableError, backend_names, backend_status, get_backend
+from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, backend_status, get_backend
 
 #: The others are not for speed: strict is NumPy with checks, and Dask runs forward passes of arrays larger than memory.
 MEASURED = tuple(name for name in backend_names() if name not in ("strict", "dask"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backend import Backend
+from xpnet.backends.dispatch import Backend
 
 SIZE = 1024
 #: For devices to which a product of the size above is over before it is well begun.

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.minibatches import Minibatches
 from xpnet.models import TwoLayerNet
 from xpnet.optimizers import SGD
 from xpnet.throughput.entrants import Entrant
 from xpnet.training import LONGEST_BLOCK, make_step
+from xpnet.training.minibatches import Minibatches
 
 PIXELS, CLASSES, LEARNING_RATE = 784, 10, 0.1
 

@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-from xpnet import storage
+from xpnet._checks import check_count, check_number
 from xpnet.models import Sequential
 from xpnet.schedules.plateau import LOWER_IS_BETTER, check_monitor
+from xpnet.serialization import atomic
 from xpnet.training.history import Evaluation, History
-from xpnet.validation import check_count, check_number
 
 
 class Training(Protocol):
@@ -139,8 +139,8 @@ class Checkpoint(Callback):
             name is no file; later, if the file cannot be written.
     """
 
-    def __init__(self, path: storage.PathLike, *, every: int | None = None, monitor: str | None = None) -> None:
-        self.path = storage.file_path_of(path)
+    def __init__(self, path: atomic.PathLike, *, every: int | None = None, monitor: str | None = None) -> None:
+        self.path = atomic.file_path_of(path)
         if every is not None and monitor is not None:
             raise ValueError("every and monitor are both given; what is watched is known at the end of epochs only")
         self.every = None if every is None else check_count(every, "every")

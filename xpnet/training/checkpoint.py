@@ -12,17 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import optimizers, storage, tensors
+from xpnet import optimizers
 from xpnet._typing import Optimizer, State
-from xpnet.backend import Backend, dtype_name
-from xpnet.descriptions import check_plain, described, kind_of, rebuilt, shortened
+from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
-from xpnet.minibatches import SAMPLING, Minibatches
-from xpnet.models import Sequential, files, rebuilding
+from xpnet.models import Sequential
+from xpnet.models import load as models_load
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import SCHEDULES
-from xpnet.storage import PathLike, path_of
+from xpnet.serialization import atomic, tensors
+from xpnet.serialization import network as files
+from xpnet.serialization.atomic import PathLike, path_of
+from xpnet.serialization.config import check_plain, described, kind_of, rebuilt, shortened
 from xpnet.training.history import Evaluation
+from xpnet.training.minibatches import SAMPLING, Minibatches
 
 #: Random generators whose state is a few integers, which a file can be asked for safely.
 GENERATORS = ("PCG64", "PCG64DXSM")
@@ -39,7 +42,7 @@ def check(trainer: Any, path: PathLike) -> None:
     text, series = _checked(trainer)
     header = files.header_of(trainer.net) | _memory_header(trainer) | tensors.header_of(series)
     sizes = (prod(shape) * np.dtype(dtype).itemsize for shape, dtype in header.values())
-    storage.check_writable(path, len(text) + sum(sizes))
+    atomic.check_writable(path, len(text) + sum(sizes))
 
 
 def save(trainer: Any, path: PathLike) -> None:
@@ -121,7 +124,7 @@ def load(
             raise CheckpointError(f"{path} holds weights alone, and no training to go on with; load_network reads it")
         fields, weights, to = _Fields(f"{path} is damaged", about["training"]), files.weights_in(header, metadata), net
         if to is None:
-            to = rebuilding.network_from(path, about, weights, backend, device)
+            to = models_load.network_from(path, about, weights, backend, device)
         else:
             expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")

@@ -8,8 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet import plotting, storage
+from xpnet import plotting
 from xpnet.schedules.plateau import check_monitor
+from xpnet.serialization import atomic
 
 #: The attribute of an :class:`Evaluation` for each thing that can be monitored.
 MONITORS = {
@@ -94,7 +95,7 @@ class History:
 
     def save(self, path: str | Path, **more: Any) -> None:
         """Write :meth:`to_dict`, and whatever else is given by name, as JSON; the file is there whole or not at all."""
-        storage.write_bytes(path, (json.dumps(more | self.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+        atomic.write_bytes(path, (json.dumps(more | self.to_dict(), indent=1, allow_nan=False) + "\n").encode())
 
     def plot(self) -> Any:
         """The losses and the accuracies beside each other, a matplotlib Figure; needs ``pip install "xpnet[plot]"``."""

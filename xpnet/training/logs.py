@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet import storage
+from xpnet.serialization import atomic
 from xpnet.streams import printable, warn
 from xpnet.training.callbacks import Callback, Training
 from xpnet.training.history import Evaluation
@@ -73,7 +73,7 @@ class _Log(Callback, ABC):
             raise FileExistsError(
                 17, "a log of another training is there; give another path, or delete it", str(self.path)
             )
-        storage.write_bytes(self.path, (self.head() + "".join(line for line, _ in kept)).encode())
+        atomic.write_bytes(self.path, (self.head() + "".join(line for line, _ in kept)).encode())
         self.unwritten, self.told = b"", False
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:

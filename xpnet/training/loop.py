@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backend import namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.errors import DivergedError
-from xpnet.minibatches import Mark
 from xpnet.training.callbacks import Callback, aside
 from xpnet.training.history import Evaluation
+from xpnet.training.minibatches import Mark
 from xpnet.training.step import make_step, preparation
 
 #: A block grows until it takes this many seconds: long enough that nothing but steps costs time, short enough that

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, State
-from xpnet.backend import namespace
 from xpnet.backends.base import Step
+from xpnet.backends.dispatch import namespace
 from xpnet.models import Sequential
 
 

@@ -10,19 +10,20 @@ from typing import Any, Self
 
 import numpy as np
 
+from xpnet._checks import check_count, check_positive, check_switch
 from xpnet._typing import Array, Optimizer
-from xpnet.backend import Backend, describe
-from xpnet.interrupt import deferred_interrupt
-from xpnet.minibatches import SAMPLING, Minibatches
+from xpnet.backends.dispatch import Backend, describe
 from xpnet.models import Sequential
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, as_callback, watched
 from xpnet.training.history import Evaluation, History
+from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
+from xpnet.training.minibatches import SAMPLING, Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.step import only_ours, preparation
-from xpnet.validation import as_samples, check_count, check_positive, check_switch
+from xpnet.validation import as_samples
 
 
 class Trainer:

@@ -1,0 +1,76 @@
+"""The comparison with other libraries: workers that need NumPy alone train alike, and one that fails says why."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
+
+
+@pytest.fixture
+def peers(monkeypatch):
+    monkeypatch.syspath_prepend(PEERS)
+    return importlib.import_module("compare")
+
+
+def losses_of(peers, name, folder, turns=2):
+    contender = peers.Contender(name, folder)
+    try:
+        contender.wait_until_ready()
+        found = [contender.turn(turn) for turn in range(turns)]
+    finally:
+        contender.end()
+    assert all(seconds > 0 for seconds, _ in found)
+    return [loss for _, losses in found for loss in losses]
+
+
+@pytest.mark.parametrize("job", ["seed", "deep"])
+def test_the_trainer_and_the_loop_of_the_tutorials_have_the_same_losses(peers, job, tmp_path):
+    peers.write_job(tmp_path, job, turns=2, samples=1000)
+    expected = losses_of(peers, "tutorial", tmp_path)
+    assert len(expected) == 20
+    assert expected[-1] < expected[0]
+    np.testing.assert_allclose(losses_of(peers, "xpnet-numpy", tmp_path), expected, rtol=1e-4)
+
+
+def test_the_floor_learns_nothing_and_has_no_losses(peers, tmp_path):
+    peers.write_job(tmp_path, "seed", turns=1, samples=300)
+    assert losses_of(peers, "floor", tmp_path, turns=1) == []
+
+
+def test_a_contender_that_cannot_start_says_why(peers, tmp_path):
+    contender = peers.Contender("floor", tmp_path)  # there is no job in that folder
+    with pytest.raises(peers.FailedError, match=r"FileNotFoundError: .*job\.json"):
+        contender.wait_until_ready()
+    contender.end()
+
+
+def test_losses_that_are_not_those_of_the_same_training_are_found(peers):
+    expected = np.linspace(2.3, 0.5, 600).tolist()
+    peers.check(0, [loss * (1 + 5e-5) for loss in expected], expected)
+    peers.check(0, [float(np.mean(expected))], expected)
+    peers.check(1, [loss * 1.01 for loss in expected], expected)
+    with pytest.raises(peers.FailedError, match="turn 0, step 50, is 3"):
+        peers.check(0, [*expected[:50], 3.0, *expected[51:]], expected)
+    with pytest.raises(peers.FailedError, match="turn 0, on average"):
+        peers.check(0, [float(np.mean(expected)) * 1.01], expected)
+    peers.check(0, [*expected[:50], 3.0, *expected[51:]], expected, adam=True)
+    with pytest.raises(peers.FailedError, match="turn 0, step 5, is 3"):
+        peers.check(0, [*expected[:5], 3.0, *expected[6:]], expected, adam=True)
+    with pytest.raises(peers.FailedError, match="turn 7, on average, is nan"):
+        peers.check(7, [float("nan")] * 600, expected)
+
+
+def test_ratios_are_medians_of_those_of_each_round(peers):
+    rows = {"torch-eager": [10.0, 20.0, 40.0], "floor": [5.0, 5.0, 5.0], "sklearn": [5.0, 30.0, 20.0]}
+    contenders = []
+    for name, microseconds in rows.items():
+        contender = peers.Contender.__new__(peers.Contender)
+        vars(contender).update(name=name, versions={}, start=1.0, failure=None, means=[1.0], microseconds=microseconds)
+        contenders.append(contender)
+    found = peers.summary(contenders)["contenders"]["sklearn"]
+    assert (found["ratio"], found["of floor"], found["median"]) == (0.5, 4.0, 20.0)

@@ -1,0 +1,96 @@
+"""How each recorded function is called when it has to leave its result in memory that is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from xpnet.backends.replay.program import Call
+
+Find = Callable[[Any], Any]
+REDUCTIONS = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "all": np.logical_and,
+    "any": np.logical_or,
+}
+
+
+def kernel(call: Call, find: Find) -> Callable[[], Any]:
+    """The call as a function of nothing; ``find`` gives the array of a place."""
+    operands, out = tuple(find(x) for x in call.operands), find(call.out)
+    if call.name in ("copy", "astype", "asarray"):
+        return partial(out.__setitem__, ..., operands[0])
+    if call.name == "matmul":
+        flat = all(0 < x.ndim < 3 for x in operands) and out.flags.c_contiguous and out.dtype.kind == "f"
+        return partial(np.dot if flat else np.matmul, *operands, out)
+    if call.elementwise:
+        assert call.function is not None
+        if call.function in (np.maximum, np.minimum):  # which want theirs by name
+            return partial(call.function, *operands, out=out)
+        return partial(call.function, *operands, out)
+    if call.name in REDUCTIONS:
+        return _reduction(call, operands, out)
+    if call.name in SPECIAL:
+        return SPECIAL[call.name](call, operands, out)
+    return _any(call, operands, out)
+
+
+def _any(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    function, options = call.function, call.options
+    assert function is not None
+    return lambda: np.copyto(out, function(*operands, **options))
+
+
+def _axis(call: Call, operands: tuple[Any, ...]) -> Any:
+    return operands[1] if len(operands) > 1 else call.options.get("axis")
+
+
+def _reduction(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    keepdims = bool(call.options.get("keepdims"))
+    reduce = REDUCTIONS[call.name].reduce
+    axis = _axis(call, operands)
+    axis = tuple(range(operands[0].ndim)) if axis is None else axis
+    return partial(reduce, operands[0], axis, out.dtype, out, keepdims)
+
+
+def _mean(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    if out.dtype.itemsize < 4:  # whose sum may be too large for it
+        return _any(call, operands, out)
+    total = _reduction(Call("sum", call.operands, call.out, call.options), operands, out)
+    n = np.asarray(prod(operands[0].shape) / (prod(out.shape) or 1), out.dtype)
+
+    def mean() -> None:
+        total()
+        np.divide(out, n, out=out)
+
+    return mean
+
+
+def _take(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    x, indices = operands[:2]
+    axis = operands[2] if len(operands) > 2 else call.options.get("axis")
+    roots = [ref.root.given for ref in call.operands[:2]]
+    if axis != 0 or call.operands[0].base is not None or roots not in ([("x",), ("rows",)], [("t",), ("rows",)]):
+        return _any(call, operands, out)
+    return partial(x.take, indices, axis, out, "clip")  # in range they are: RecordedStep looks at all rows of a block
+
+
+def _where(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    condition, yes, no = operands
+
+    def where() -> None:
+        np.copyto(out, no)
+        np.copyto(out, yes, where=condition)
+
+    plain = condition.dtype == bool and all(x is not out for x in (condition, yes))
+    return where if plain else _any(call, operands, out)
+
+
+SPECIAL = {"mean": _mean, "take": _take, "where": _where}

@@ -1,0 +1,298 @@
+"""Recording: arrays that compute as NumPy's do and note each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+
+from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
+from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View
+
+_current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
+
+
+class Recorder:
+    """The calls of one step so far."""
+
+    def __init__(self, library: ModuleType) -> None:
+        self.library = library
+        self.calls: list[Call] = []
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    def constant(self, array: np.ndarray, folds: bool) -> Tracer:
+        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds))
+
+    def operand(self, x: Any) -> Any:
+        """What a call is given, as a place or a number."""
+        if isinstance(x, Tracer):
+            return x.ref
+        if isinstance(x, np.ndarray | np.generic):  # of the layer's or the user's own
+            array = np.asarray(x)
+            return Ref(array.shape, array.dtype, constant=array)
+        if isinstance(x, list | tuple):
+            return type(x)(self.operand(each) for each in x)
+        return x
+
+    def call(self, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute a function of the library, and note it unless it is of constants alone."""
+        function = plainest(name, getattr(self.library, name), args)
+        if any(_holds_tracer(value) for value in options.values()):
+            raise UnrecordableError(f"{name} is given an array by name")
+        values = tuple(_value(x) for x in args)
+        result = function(*values, **options)
+        if name in ABOUT:
+            return result
+        if not isinstance(result, np.ndarray | np.generic):
+            raise UnrecordableError(f"{name} returns {type(result).__name__}, not one array")
+        if name in LIKE:
+            return self.constant(np.zeros_like(result) if name == "empty_like" else np.asarray(result), folds=True)
+        x, array = args[0], np.asarray(result)
+        if isinstance(x, Tracer):
+            if result is x.array:
+                return x
+            if name == "reshape" and x.ref.root.turned:
+                raise UnrecordableError("it reshapes an array that lies column by column")
+            if np.may_share_memory(array, x.array):
+                how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
+                return x.seen(lambda a: function(a, *values[1:], **options), array, how)
+        found = self.noted(name, args, options, array, function)
+        found.scalar = isinstance(result, np.generic)
+        return found
+
+    def copied(self, x: Tracer) -> Tracer:
+        """The values of x of this moment."""
+        return self.noted("asarray", (x,), {}, x.array.copy(), np.asarray)
+
+    def noted(
+        self, name: str, args: tuple[Any, ...], options: dict[str, Any], array: np.ndarray, function: Callable[..., Any]
+    ) -> Tracer:
+        operands = tuple(self.operand(x) for x in args)
+        elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
+        turned = not array.flags.c_contiguous
+        array = np.ascontiguousarray(array).reshape(array.shape)  # as it will lie
+        call = Call(name, operands, Ref(array.shape, array.dtype, turned=turned), options, function, elementwise)
+        if all(ref.folds for ref in call.read()):
+            return self.constant(array, folds=True)
+        self.calls.append(call)
+        return Tracer(array, call.out)
+
+    def in_place(self, name: str, x: Tracer, *others: Any) -> Tracer:
+        """``name(x, *others)`` into the memory of x."""
+        self.make_writable(x)
+        function = getattr(self.library, name)
+        function(x.array, *(_value(y) for y in others), out=x.array)
+        operands = (x.ref, *(self.operand(y) for y in others))
+        self.calls.append(Call(name, operands, x.ref, {}, function, elementwise=True))
+        return x
+
+    def assign(self, target: Tracer, value: Any) -> None:
+        """The values of an array into the memory of another."""
+        self.make_writable(target)
+        target.array[...] = _value(value)
+        self.calls.append(Call("copy", (self.operand(value),), target.ref, elementwise=True))
+
+    def make_writable(self, x: Tracer) -> None:
+        root = x.ref.root
+        if root.given and root.given[0] != "state":
+            raise UnrecordableError(f"it writes into {root.given[0]}")
+        if root.constant is None:
+            return
+        if not root.folds or root is not x.ref or x.shared:
+            raise UnrecordableError("it writes into an array that is not its own")
+        x.array, x.ref = x.array.copy(), Ref(root.shape, root.dtype)  # made anew in each step
+        self.calls.append(Call("copy", (root,), x.ref, elementwise=True))
+
+
+class Namespace(ModuleType):
+    """The library's functions, noted where they are given arrays that are being recorded."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") and _current.get(None) is None:
+            raise AttributeError(name)  # whoever asks is not a step, but looks at what a module has
+        found = getattr(_recorder().library, name)
+        if name.startswith("_") or isinstance(found, type | np.dtype) or not callable(found):
+            return found
+        known = name in RECORDED | LIKE | ABOUT or isinstance(found, np.ufunc)
+
+        def function(*args: Any, **options: Any) -> Any:
+            if known and any(_holds_tracer(x) for x in args):
+                return _recorder().call(name, args, options)
+            if any(_holds_tracer(x) for x in (*args, *options.values())):
+                raise UnrecordableError(f"{name} is not recorded")
+            result = found(*args, **options)
+            if not isinstance(result, np.ndarray):
+                return result
+            own = name in CREATION and not any(np.may_share_memory(result, x) for x in args if hasattr(x, "shape"))
+            return _recorder().constant(result, folds=own)
+
+        setattr(self, name, function)
+        return function
+
+
+NAMESPACE = Namespace("xpnet.backends.replay.namespace", "The standard's functions for a step that is being recorded.")
+
+
+def _recorder() -> Recorder:
+    try:
+        return _current.get()
+    except LookupError:
+        raise UnrecordableError("an array of a step was kept, and used after it") from None
+
+
+def _operator(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: _recorder().call(name, (self, other), {}) if _fits(other) else NotImplemented
+
+
+def _reflected(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: _recorder().call(name, (other, self), {}) if _fits(other) else NotImplemented
+
+
+def _augmented(name: str) -> Callable[[Any, Any], Any]:
+    def augmented(self: Tracer, other: Any) -> Any:
+        if not _fits(other):
+            return NotImplemented
+        if self.scalar:
+            return _recorder().call(name, (self, other), {})
+        return _recorder().in_place(name, self, other)
+
+    return augmented
+
+
+def _unary(name: str) -> Callable[[Any], Any]:
+    return lambda self: _recorder().call(name, (self,), {})
+
+
+def _no_value(self: Any, *_: Any) -> Any:
+    raise UnrecordableError("it asks for the value of an array, which another step may not have")
+
+
+class Tracer:
+    """An array of a step that is being recorded: the values of the moment, and the place they stand for.
+
+    ``shared`` says whether there are views of the same memory, ``scalar`` whether NumPy would have made one of its
+    scalars: numbers, which augmented assignment replaces, and which nothing is a view of.
+    """
+
+    __slots__ = ("array", "ref", "scalar", "shared")
+    __array_ufunc__ = None  # so that NumPy's own arrays leave operators to this
+    __hash__ = object.__hash__
+
+    def __init__(self, array: np.ndarray, ref: Ref, *, shared: bool = False) -> None:
+        self.array, self.ref, self.shared, self.scalar = array, ref, shared, False
+
+    def __array_namespace__(self, **_: Any) -> Namespace:
+        return NAMESPACE
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def device(self) -> None:
+        """None, as while other libraries trace: there is no value to look at."""
+
+    @property
+    def mT(self) -> Tracer:  # noqa: N802  (the standard's name)
+        return self.seen(lambda a: a.mT, self.array.mT, TRANSPOSED)
+
+    @property
+    def T(self) -> Tracer:  # noqa: N802
+        return self.seen(lambda a: a.T, self.array.T, TRANSPOSED if self.ndim == 2 else "T")
+
+    def seen(self, view: View, array: np.ndarray, how: str) -> Tracer:
+        """A view of this."""
+        if self.scalar:
+            own = _recorder().copied(self)
+            return own.seen(view, view(own.array), how)
+        self.shared = True
+        if self.ref.constant is None:
+            return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
+        constant = view(self.ref.constant)
+        return Tracer(array, Ref(array.shape, array.dtype, constant=constant, folds=self.ref.folds), shared=True)
+
+    def __getitem__(self, key: Any) -> Tracer:
+        parts = key if isinstance(key, tuple) else (key,)
+        found = self._part(parts)
+        if found.shape or ... in parts:
+            return found
+        number = _recorder().copied(found)
+        number.scalar = True
+        return number
+
+    def _part(self, parts: tuple[Any, ...]) -> Tracer:
+        for part in parts:
+            if isinstance(part, bool) or not (part is None or part is ... or isinstance(part, int | slice)):
+                raise UnrecordableError("an array is indexed with another; take() and where() are recorded")
+        if ... not in parts:
+            parts = (*parts, ...)  # a view also where it is one element
+        return self.seen(lambda a: a[parts], self.array[parts], f"{parts}")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        parts, shared = key if isinstance(key, tuple) else (key,), self.shared
+        place = self._part(parts).array
+        if isinstance(value, Tracer) and value.ref.root is self.ref.root and same_place(value.array, place):
+            return  # x[key] += y has done it already
+        self.shared = shared  # it was a look, and no more
+        _recorder().make_writable(self)
+        _recorder().assign(self._part(parts), value)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __copy__(self) -> Self:
+        _no_value(self)
+        return self
+
+    __add__, __radd__, __iadd__ = _operator("add"), _reflected("add"), _augmented("add")
+    __sub__, __rsub__, __isub__ = _operator("subtract"), _reflected("subtract"), _augmented("subtract")
+    __mul__, __rmul__, __imul__ = _operator("multiply"), _reflected("multiply"), _augmented("multiply")
+    __truediv__, __rtruediv__, __itruediv__ = _operator("divide"), _reflected("divide"), _augmented("divide")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
+    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
+    __pow__, __rpow__, __ipow__ = _operator("pow"), _reflected("pow"), _augmented("pow")
+    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
+    __and__, __rand__ = _operator("bitwise_and"), _reflected("bitwise_and")
+    __or__, __ror__ = _operator("bitwise_or"), _reflected("bitwise_or")
+    __xor__, __rxor__ = _operator("bitwise_xor"), _reflected("bitwise_xor")
+    __lt__, __le__, __gt__, __ge__ = map(_operator, ("less", "less_equal", "greater", "greater_equal"))
+    __eq__, __ne__ = _operator("equal"), _operator("not_equal")
+    __neg__, __pos__, __abs__, __invert__ = map(_unary, ("negative", "positive", "abs", "bitwise_invert"))
+    __bool__ = __int__ = __float__ = __index__ = __complex__ = __iter__ = __array__ = _no_value
+
+
+def _fits(x: Any) -> bool:
+    return isinstance(x, Tracer | np.ndarray | np.generic | bool | int | float | complex)
+
+
+def _value(x: Any) -> Any:
+    if isinstance(x, Tracer):
+        return x.array
+    return type(x)(map(_value, x)) if isinstance(x, list | tuple) else x
+
+
+def _holds_tracer(x: Any) -> bool:
+    return isinstance(x, Tracer) or (isinstance(x, list | tuple) and any(map(_holds_tracer, x)))
