@@ -8,13 +8,14 @@ from math import isfinite, nan, prod, sqrt
 from typing import Any
 
 from xpnet._checks import check_count, check_positive
-from xpnet._typing import Array, Layer, Loss, Params
+from xpnet._typing import Array, Loss, Params
 from xpnet.backends.dispatch import backend_of, dtype_name, namespace, quiet, widest_floating
-from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, ends, index_of
+from xpnet.gradient.network import crossed_kinks, parameter_gradients, widened
+from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, index_of
 from xpnet.gradient.report import GradientReport, Row
-from xpnet.gradient.tail import Found, Sides, Tail, differ, side_of
+from xpnet.gradient.tail import Found, Sides, Tail, differ, watched
 from xpnet.initializers import generator, get_initializer
+from xpnet.layers.base import Layer, shapes_of
 
 MODES = ("full", "directional")
 #: How many more directions are drawn than were asked for, where directions cross kinks.
@@ -123,8 +124,9 @@ def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -
         raise TypeError(f"params are for a layer; a {kind} is checked with its own")
     if kind == "network":
         return _network(subject, x, t)
-    check_point(x)
-    x = namespace(x).astype(x, widest_floating(x))
+    if kind == "loss" or subject.takes != "integers":
+        check_point(x)
+        x = namespace(x).astype(x, widest_floating(x))
     return _loss(subject, x, t) if kind == "loss" else _layer(subject, x, params, seed)
 
 
@@ -135,14 +137,18 @@ def _kind(subject: Any) -> str:
 
 def _network(net: Any, x: Array, t: Array) -> _Taken:
     x, t = net.as_batch(x, t)
-    params, x = widened(net.params, x)
-    tail = Tail(list(net.layers.values()), net.loss_layer, params, x, t)
-    loss, gradients = net.value_and_grad(params, x, t)
+    arrays, x = widened(net.own_arrays(), net.as_floating(x))
+    tail = Tail(net.chain.parts, net.loss_layer, arrays, x, t)
+    loss, gradients = net.value_and_grad(arrays, x, t)
+    params = {name: arrays[name] for name in net.params}
+
+    def value(moved: Params) -> tuple[Array, Sides]:
+        return tail.value(arrays | moved)
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
-        return parameter_gradients(net, params, x, t, h=h, kinks=True, progress=progress)
+        return parameter_gradients(net.chain, net.loss_layer, arrays, x, t, h=h, kinks=True, progress=progress)
 
-    return _Taken(params, tail.value, float(loss), gradients, numerical)
+    return _Taken(params, value, float(loss), gradients, numerical)
 
 
 def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
@@ -156,32 +162,38 @@ def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
 
     total, residuals = loss.forward(y, t)
     arrays = {"y": y}
-    return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value, {}))
+    return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value))
 
 
 def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
-    rng, move, dtype = generator(seed), backend_of(x).asarray, dtype_name(x.dtype)
-    drawn = layer.init(rng, get_initializer(1.0)) if params is None else params
-    missing = set(layer.shapes) - set(drawn)
+    rng, move, shapes = generator(seed), backend_of(x).asarray, shapes_of(layer)
+    wide = widest_floating(x)
+    dtype = dtype_name(wide)
+    drawn = dict(layer.init(rng, get_initializer(1.0)) if params is None else params)
+    missing = set(shapes) - set(drawn)
     if missing:
-        raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(layer.shapes)}")
-    weights = {name: move(drawn[name], dtype) for name in layer.shapes}
-    y, residuals = layer.forward(weights, x)
+        raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(shapes)}")
+    weights = {name: move(drawn[name], dtype) for name in shapes}
+    kept = {name: move(a, dtype) for name, a in layer.buffers().items()}
+    kept |= {name: a for name, a in drawn.items() if name not in shapes}
+    y, residuals = layer.forward(kept | weights, x)
     dy = move(rng.standard_normal(tuple(y.shape)), dtype)
-    dx, grads = layer.backward(weights, residuals, dy)
+    dx, grads = layer.backward(kept | weights, residuals, dy)
+    sides: Sides = []
+    seen = watched(layer, sides)
 
     def value(arrays: Params) -> tuple[Array, Sides]:
-        side = side_of(layer, arrays["x"])
-        total = namespace(dy).sum(layer.forward(arrays, arrays["x"])[0] * dy)
-        return total, [] if side is None else [side]
+        sides.clear()
+        total = namespace(dy).sum(seen.predict(kept | arrays, arrays.get("x", x)) * dy)
+        return total, list(sides)
 
-    arrays = {"x": x, **weights}
-    numerical = _each_array(arrays, value, {"x": layer})
-    return _Taken(arrays, value, float(namespace(dy).sum(y * dy)), {"x": dx, **grads}, numerical)
+    arrays = {"x": x, **weights} if dx is not None else weights
+    gradients = grads if dx is None else {"x": dx, **grads}
+    return _Taken(arrays, value, float(namespace(dy).sum(y * dy)), gradients, _each_array(arrays, value))
 
 
-def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Layer]) -> Callable[..., Any]:
-    """Numerical gradients with respect to each array; ``kinked`` are layers that an array goes straight into."""
+def _each_array(arrays: Params, value: Callable[[Params], tuple[Array, Sides]]) -> Callable[..., Any]:
+    """Numerical gradients with respect to each array."""
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
         found = {}
@@ -190,11 +202,10 @@ def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Lay
             def moved_to(moved: Array, name: str = name) -> Array:
                 return value(arrays | {name: moved})[0]
 
-            both = (
-                namespace(a).reshape(end, a.shape) for end in ends(namespace(a).reshape(a, (-1,)), h, name, a.shape)
-            )
-            sides = [side_of(kinked[name], end) if name in kinked else None for end in both]
-            crossed = None if sides[0] is None else sides[0] != sides[1]
+            def sides_at(moved: Array, name: str = name) -> Sides:
+                return value(arrays | {name: moved})[1]
+
+            crossed = crossed_kinks(a, name, sides_at, h) if value(arrays)[1] else None
             found[name] = Found(central_difference(moved_to, a, h)[0], crossed)
         return found
 

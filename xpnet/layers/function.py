@@ -1,0 +1,122 @@
+"""Layers from a forward pass alone: their way back is the graph's."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array, Params
+from xpnet.backends.dispatch import namespace, quiet
+from xpnet.graph.reverse import Ancestry, sweep
+from xpnet.graph.variable import Variable, constant, variable
+from xpnet.layers.base import Layer, Shape, shapes_of
+
+
+class GraphLayer(Layer):
+    """A layer that is one method, ``apply``: what it computes is recorded, and its gradients are the graph's.
+
+    ``apply`` is written with operators and the functions of ``namespace(x)``. It is as exact as a backward written by
+    hand, and costs more memory and calls where arrays are eager; compiled and replayed steps have neither. Parameters
+    are declared by ``init``, and may be buffers and draws beside them.
+
+    >>> from dataclasses import dataclass
+    >>> from xpnet import namespace
+    >>> @dataclass(frozen=True)
+    ... class Swish(GraphLayer):
+    ...     acts_on = "element"
+    ...
+    ...     def apply(self, params, x):
+    ...         return x / (1 + namespace(x).exp(-x))
+    >>> y, residuals = Swish().forward({}, np.asarray([0.0, 1.0]))
+    >>> Swish().backward({}, residuals, np.ones(2))[0].round(4)
+    array([0.5   , 0.9277])
+    """
+
+    @abstractmethod
+    def apply(self, params: Params, x: Array) -> Array:
+        """Return the output (N, ...) for x (N, ...); ``params`` as in :meth:`Layer.forward`."""
+
+    @quiet
+    def predict(self, params: Params, x: Array) -> Array:
+        return self.apply(params, x)
+
+    @quiet
+    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
+        if isinstance(x, Variable) or any(isinstance(a, Variable) for a in params.values()):
+            return self.apply(params, x), None  # a graph of more than this layer is being recorded
+        recorded, inputs = {name: _recorded(a) for name, a in params.items()}, _recorded(x)
+        y = self.apply(recorded, inputs)
+        if not isinstance(y, Variable):
+            raise TypeError(
+                f"{type(self).__name__}.apply returned {type(y).__name__}, which does not depend on x by functions "
+                "that are recorded; compute with operators and the functions of namespace(x)"
+            )
+        return y.value, (inputs, recorded, y)
+
+    @quiet
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        inputs, recorded, y = residuals
+        wanted = {name: recorded[name] for name in shapes_of(self)}
+        order = [v for v in Ancestry(y).order if v.differentiable]
+        found = sweep(order, dy, again=False, keep={v.serial for v in (inputs, *wanted.values())}) if order else {}
+
+        def gradient(v: Variable) -> Array:
+            return found[v.serial] if v.serial in found else namespace(v.value).zeros_like(v.value)
+
+        dx = gradient(inputs) if inputs.differentiable else None
+        return dx, {name: gradient(v) for name, v in wanted.items()}
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """What comes of zeros of this shape, with parameters of zeros, on the host."""
+        if shape is None:
+            return None
+        zeros = {name: np.zeros(size) for name, size in shapes_of(self).items()} | self.buffers()
+        x = np.zeros((1, *shape), np.int64 if self.takes == "integers" else np.float64)
+        try:
+            return tuple(self.predict(zeros, x).shape[1:])
+        except ValueError as error:
+            raise ValueError(f"{self.label}: a sample of shape {shape} does not fit: {error}") from None
+
+
+@dataclass(frozen=True, repr=False)
+class Function(GraphLayer):
+    """y = function(x, **parameters), differentiated by the graph.
+
+    Args:
+        function: of x (N, ...) and of the parameters by name, written with operators and the functions of
+            ``namespace(x)``. A network of it is saved with its parameters; to load them, make the network and call its
+            ``load``.
+        shapes: the shape of each parameter by name. They start as weights do (``weight_init`` of the network).
+
+    Raises:
+        TypeError: function is none.
+
+    >>> from xpnet import Sequential, namespace
+    >>> from xpnet.layers import Affine
+    >>> def bent(x, a):
+    ...     return namespace(x).tanh(x) + a * x
+    >>> net = Sequential([Affine(4, 3), Function(bent, {"a": (3,)}), Affine(3, 2)], seed=0)
+    >>> list(net.params)
+    ['W1', 'b1', 'a1', 'W2', 'b2']
+    """
+
+    function: Callable[..., Array]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"Function: function is {self.function!r}, expected a function of an array")
+
+    def init(self, rng: Any, weight_init: Any) -> dict[str, Any]:
+        return {name: weight_init(rng, tuple(shape)) for name, shape in self.shapes.items()}
+
+    def apply(self, params: Params, x: Array) -> Array:
+        return self.function(x, **params)
+
+
+def _recorded(a: Array) -> Variable:
+    return variable(a) if namespace(a).isdtype(a.dtype, "real floating") else constant(a)
