@@ -18,6 +18,9 @@ import numpy as np
 from xpnet._checks import check_number
 
 Shape = tuple[int, ...]
+#: What draws, and an array that has not been moved to a backend.
+Generator = np.random.Generator
+HostArray = np.ndarray
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
 
 
@@ -34,12 +37,12 @@ def fans(shape: Shape) -> tuple[int, int]:
     return prod(shape[1:]), prod((shape[0], *shape[2:]))
 
 
-def zeros(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def zeros(rng: np.random.Generator | None, shape: Shape) -> np.ndarray:
     """All zero, as biases start; draws nothing, and takes no memory: locked, one number in all places."""
     return np.broadcast_to(np.float64(0), shape)
 
 
-def ones(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+def ones(rng: np.random.Generator | None, shape: Shape) -> np.ndarray:
     """All one, as factors start; as :func:`zeros`."""
     return np.broadcast_to(np.float64(1), shape)
 

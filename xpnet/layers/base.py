@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-import numpy as np
-
 from xpnet._typing import Array, Params
+from xpnet.initializers import Generator, HostArray, generator, zeros
 
 #: The shape of one sample, without the batch axis; None where it is not known.
 Shape = tuple[int, ...] | None
@@ -39,6 +38,7 @@ class Layer(ABC):
         takes: the input: ``"floating"``, in the dtype of the parameters; ``"any"``, integers too, which the network
             converts to its dtype a minibatch at a time; ``"integers"``, which stay integers.
 
+    >>> import numpy as np
     >>> from xpnet import namespace
     >>> @dataclass(frozen=True)
     ... class Square(Layer):
@@ -87,18 +87,18 @@ class Layer(ABC):
         """Return the output alone."""
         return self.forward(params, x)[0]
 
-    def init(self, rng: np.random.Generator, weight_init: Any) -> dict[str, np.ndarray]:
+    def init(self, rng: Generator, weight_init: Any) -> dict[str, HostArray]:
         """Return initial values of the parameters by name, drawn on the host: ``weight_init(rng, shape)`` draws some.
 
         It is also called to find their names and shapes, with a ``weight_init`` that draws nothing.
         """
         return {}
 
-    def buffers(self) -> dict[str, np.ndarray]:
+    def buffers(self) -> dict[str, HostArray]:
         """Return initial values of the buffers by name, on the host."""
         return {}
 
-    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         """Return what is random in a training step for an input of this shape (N, ...), by name, drawn on the host."""
         return {}
 
@@ -162,10 +162,4 @@ def check_layer_kind(layer: Any, where: str = "") -> Layer:
 
 def shapes_of(layer: Layer) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter by name; nothing is drawn, and no memory taken for it."""
-    found = layer.init(np.random.default_rng(0), nothing_drawn)
-    return {name: tuple(np.shape(a)) for name, a in found.items()}
-
-
-def nothing_drawn(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of this shape that takes no memory: the ``weight_init`` that finds shapes."""
-    return np.broadcast_to(np.float64(0), shape)
+    return {name: tuple(a.shape) for name, a in layer.init(generator(0), zeros).items()}

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
 
-import numpy as np
-
 from xpnet._checks import check_count, check_number, check_positive
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
-from xpnet.initializers import ones, zeros
+from xpnet.initializers import HostArray, ones, zeros
 from xpnet.layers.base import Layer, Shape
 
 
@@ -33,6 +31,7 @@ class BatchNorm(Layer):
         ValueError: a number out of range; x of another number of features; a training step on one value a feature,
             which has no variance.
 
+    >>> import numpy as np
     >>> from xpnet.layers import BatchNorm
     >>> layer = BatchNorm(2)
     >>> params = layer.init(np.random.default_rng(0), None) | layer.buffers()
@@ -57,8 +56,8 @@ class BatchNorm(Layer):
     def init(self, rng: Any, weight_init: Any) -> dict[str, Any]:
         return {"gamma": ones(rng, (self.features,)), "beta": zeros(rng, (self.features,))}
 
-    def buffers(self) -> dict[str, np.ndarray]:
-        return {"mean": np.zeros(self.features), "var": np.ones(self.features)}
+    def buffers(self) -> dict[str, HostArray]:
+        return {"mean": zeros(None, (self.features,)), "var": ones(None, (self.features,))}
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape is not None and (not shape or shape[0] != self.features):

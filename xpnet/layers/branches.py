@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
+from xpnet.initializers import Generator, HostArray
 from xpnet.layers.base import Container, Layer, Shape, check_layer_kind
 from xpnet.layers.chain import NOTHING, Part, Several, widest
 
@@ -33,13 +32,13 @@ class Wrapped(Container):
         """The shape of a sample that goes into the inner layer."""
         return shape
 
-    def init(self, rng: np.random.Generator, weight_init: Any) -> dict[str, np.ndarray]:
+    def init(self, rng: Generator, weight_init: Any) -> dict[str, HostArray]:
         return self.inner.init(rng, weight_init)
 
-    def buffers(self) -> dict[str, np.ndarray]:
+    def buffers(self) -> dict[str, HostArray]:
         return self.inner.buffers()
 
-    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         return self.inner.draws(rng, shape)
 
     def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
@@ -131,7 +130,7 @@ class TimeDistributed(Wrapped):
     def inner_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[1:]
 
-    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         return self.inner.draws(rng, (shape[0] * shape[1], *shape[2:]))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -200,7 +199,7 @@ class Parallel(Several):
             grads |= part.named(part.layer.parameter_gradients(view, inside, piece))
         return grads
 
-    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         return {name: a for part in self.parts for name, a in part.named(part.layer.draws(rng, shape)).items()}
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -234,8 +233,9 @@ class Parallel(Several):
 class Add(Parallel):
     """y = f_1(x) + f_2(x) + ...: branches whose outputs have one shape.
 
-    >>> from xpnet.layers import Affine, Identity
-    >>> list(Add(Affine(4, 3), Affine(4, 3)).init(np.random.default_rng(0), lambda rng, shape: np.zeros(shape)))
+    >>> from xpnet.initializers import glorot, generator
+    >>> from xpnet.layers import Affine
+    >>> list(Add(Affine(4, 3), Affine(4, 3)).init(generator(0), glorot()))
     ['W1', 'b1', 'W2', 'b2']
     """
 

@@ -8,10 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from xpnet._typing import Array, Params
-from xpnet.initializers import Around
+from xpnet.initializers import Around, Generator, HostArray
 from xpnet.layers.base import Container, Layer, Shape, check_layer_kind, shapes_of
 
 NOTHING: Params = {}
@@ -76,7 +74,7 @@ def parts_of(layers: Iterable[Any], owner: str) -> tuple[Part, ...]:
         layer = check_layer_kind(given, f"{owner}: ")
         kinds[layer.label] += 1
         name = f"{layer.label}{kinds[layer.label]}"
-        shapes, buffers = shapes_of(layer), {local: tuple(np.shape(a)) for local, a in layer.buffers().items()}
+        shapes, buffers = shapes_of(layer), {local: tuple(a.shape) for local, a in layer.buffers().items()}
         if isinstance(layer, Container):
             outside = {local: f"{name}.{local}" for local in shapes}
         else:
@@ -168,11 +166,11 @@ class Several(Container):
         """The same from its fields by name, as a file has them."""
         return cls(*layers)
 
-    def buffers(self) -> dict[str, np.ndarray]:
+    def buffers(self) -> dict[str, HostArray]:
         return {name: a for part in self.parts for name, a in part.named(part.layer.buffers()).items()}
 
-    def init(self, rng: np.random.Generator, weight_init: Any) -> dict[str, np.ndarray]:
-        drawn: dict[str, np.ndarray] = {}
+    def init(self, rng: Generator, weight_init: Any) -> dict[str, HostArray]:
+        drawn: dict[str, HostArray] = {}
         for part in self.parts:
             drawn |= part.named(part.layer.init(rng, weight_init))
         return drawn
@@ -193,6 +191,7 @@ class Chain(Several):
         TypeError: something is no layer.
         ValueError: no layers, shapes that do not fit together, or a layer with parameters that stands twice.
 
+    >>> import numpy as np
     >>> from xpnet.layers import Affine, ReLU
     >>> chain = Chain(Affine(4, 3), ReLU(), Affine(3, 2))
     >>> list(chain.init(np.random.default_rng(0), lambda rng, shape: rng.normal(size=shape)))
@@ -266,10 +265,10 @@ class Chain(Several):
                 grads |= part.named(found)
         return dy, grads
 
-    def init(self, rng: np.random.Generator, weight_init: Any) -> dict[str, np.ndarray]:
+    def init(self, rng: Generator, weight_init: Any) -> dict[str, HostArray]:
         if not isinstance(weight_init, Around):
             return super().init(rng, weight_init)
-        layers, drawn = self.layers, dict[str, np.ndarray]()
+        layers, drawn = self.layers, dict[str, HostArray]()
         last = max((i for i, part in enumerate(self.parts) if part.shapes), default=0)
         for i, part in enumerate(self.parts):
             before = gain_of(reversed(layers[:i]), weight_init.before, last_first=True)
@@ -277,8 +276,8 @@ class Chain(Several):
             drawn |= part.named(part.layer.init(rng, Around(before, behind)))
         return drawn
 
-    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        here, found = shape[1:], dict[str, np.ndarray]()
+    def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
+        here, found = shape[1:], dict[str, HostArray]()
         last = max((i for i, part in enumerate(self.parts) if part.is_random), default=-1)
         for i, part in enumerate(self.parts[: last + 1]):
             if part.is_random:

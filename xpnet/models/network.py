@@ -1,4 +1,7 @@
-"""Networks: where parameters live. ``net.params`` owns each of them; layers read it by name."""
+"""Networks: where parameters live. ``net.params`` owns each of them; layers read it by name.
+
+It is long because it is what the tutorials call: one class, each method with its checks and what it says of them.
+"""
 
 from __future__ import annotations
 
@@ -291,6 +294,11 @@ class Sequential:
         """Take parameters and buffers by name, arrays of this backend and dtype, as they are."""
         self.params = {name: arrays[name] for name in self._shapes}
         self.buffers = {name: arrays[name] for name in self._buffer_shapes}
+
+    def take_zeros(self) -> None:
+        """Have parameters and buffers of zeros, until those of a file take their place."""
+        dtype, shapes = dtype_name(self.dtype), self._shapes | self._buffer_shapes
+        self.take_arrays({name: self.backend.asarray(np.zeros(shape, dtype)) for name, shape in shapes.items()})
 
     def own_params(self) -> Params:
         """The parameters as they are computed with, also if somebody assigned others: in this network's dtype.

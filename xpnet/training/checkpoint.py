@@ -125,6 +125,7 @@ def load(
         fields, weights, to = _Fields(f"{path} is damaged", about["training"]), files.weights_in(header, metadata), net
         if to is None:
             to = models_load.network_from(path, about, weights, backend, device)
+            to.take_zeros()
         else:
             expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
