@@ -148,10 +148,15 @@ class Around:
     before: float | None = 1.0
     behind: float | None = None
 
-    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    @property
+    def initializer(self) -> Initializer:
+        """The one that it comes to."""
         if self.behind is None:
-            return xavier()(rng, shape)
-        return glorot(min(1.0 if self.before is None else self.before, self.behind))(rng, shape)
+            return xavier()
+        return glorot(min(1.0 if self.before is None else self.before, self.behind))
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return self.initializer(rng, shape)
 
 
 #: The initializers that have a name.

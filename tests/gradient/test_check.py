@@ -10,6 +10,7 @@ from oracles import ROUNDINGS, STEP
 
 from xpnet import SGD, MultiLayerNet, Sequential, Trainer, TwoLayerNet, check_gradient, namespace
 from xpnet.layers import ACTIVATIONS, GELU, Affine, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers.base import shapes_of
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
 MODES = ("full", "directional")
@@ -39,26 +40,26 @@ class ReluSpoilt(ReLU):
 class AffineWithScaledBias(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: 1.01 * grads["b" + self.tag]}
+        return grads | {"b": 1.01 * grads["b"]}
 
 
 class AffineWrongInOnePlace(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        W = grads["W" + self.tag]
+        W = grads["W"]
         xp = namespace(W)
         wrong = xp.reshape(xp.arange(self.n_in * self.n_out, device=W.device), W.shape) == 2 * self.n_out + 1
-        return grads | {"W" + self.tag: xp.where(wrong, W + 0.01, W)}
+        return grads | {"W": xp.where(wrong, W + 0.01, W)}
 
 
 class AffineOfAnotherShape(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: grads["b" + self.tag][None, :]}
+        return grads | {"b": grads["b"][None, :]}
 
 
 class Mixing(Identity):
-    reach = "batch"
+    acts_on = "batch"
 
 
 class LossUphill(SoftmaxWithLoss):
@@ -89,7 +90,7 @@ def test_right_layers(layer, mode, training_backend, array, rng):
     assert report.passed, str(report)
     assert (report.mode, report.dtype, report.h, report.kinks) == (mode, "float64", None, 0)
     if mode == "full":
-        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *layer.shapes.items()]
+        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *shapes_of(layer).items()]
         assert [row.compared for row in report.rows] == [30, 24, 4][: len(report.rows)]
         assert all(row.largest > 0.01 for row in report.rows)
         assert_as_exact_as_can_be(report, check_gradient(layer, x, h=2 * STEP * float(namespace(x).max(abs(x)))))

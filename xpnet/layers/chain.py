@@ -59,7 +59,7 @@ class Part:
             error.args = (f"{self.name}.{text}",)
 
 
-def parts_of(layers: Iterable[Any], owner: str) -> tuple[Part, ...]:
+def parts_of(layers: Iterable[Any]) -> tuple[Part, ...]:
     """Layers in their places, named by their kind and how many of it came before.
 
     The number behind a parameter's name is the least that gives all parameters of its layer names that no layer before
@@ -71,7 +71,7 @@ def parts_of(layers: Iterable[Any], owner: str) -> tuple[Part, ...]:
     """
     found, kinds, used, taken = list[Part](), Counter[str](), Counter[str](), set[str]()
     for given in layers:
-        layer = check_layer_kind(given, f"{owner}: ")
+        layer = check_layer_kind(given)
         kinds[layer.label] += 1
         name = f"{layer.label}{kinds[layer.label]}"
         shapes, buffers = shapes_of(layer), {local: tuple(a.shape) for local, a in layer.buffers().items()}
@@ -85,9 +85,7 @@ def parts_of(layers: Iterable[Any], owner: str) -> tuple[Part, ...]:
             outside = {local: f"{local}{number}" for local in shapes}
         outside |= {local: f"{name}.{local}" for local in buffers}
         if twice := taken & set(outside.values()):
-            raise ValueError(
-                f"{owner}: {name} has {min(twice)}, as a layer before it; give one of its arrays another name"
-            )
+            raise ValueError(f"{name} has {min(twice)}, as a layer before it; give one of its arrays another name")
         taken |= set(outside.values())
         trains_apart = type(layer).train is not Layer.train
         found.append(
@@ -101,7 +99,7 @@ def parts_of(layers: Iterable[Any], owner: str) -> tuple[Part, ...]:
                 trains_apart,
             )
         )
-    check_no_layer_twice(found, owner)
+    check_no_layer_twice(found)
     return tuple(found)
 
 
@@ -115,7 +113,7 @@ def check_names(name: str, parameters: Iterable[str], buffers: Iterable[str]) ->
         raise ValueError(f"{name} has a parameter and a buffer {min(both)!r}, expected different names")
 
 
-def check_no_layer_twice(parts: Iterable[Part], owner: str) -> None:
+def check_no_layer_twice(parts: Iterable[Part]) -> None:
     """Raise ``ValueError`` where one object with arrays stands in two places: it would not share them."""
     seen: dict[int, str] = {}
     for path, layer in (leaf for part in parts for leaf in leaves_of(part.layer, part.name)):
@@ -123,7 +121,7 @@ def check_no_layer_twice(parts: Iterable[Part], owner: str) -> None:
             continue
         if id(layer) in seen:
             raise ValueError(
-                f"{owner}: {path} is the same object as {seen[id(layer)]}, {layer!r}, and layers do not share weights; "
+                f"{path} is the same object as {seen[id(layer)]}, {layer!r}, and layers do not share weights; "
                 "write a layer anew for each place"
             )
         seen[id(layer)] = path
@@ -151,7 +149,7 @@ class Several(Container):
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ValueError(f"{type(self).__name__} has no layers in it, expected one or more")
-        object.__setattr__(self, "parts", parts_of(layers, type(self).__name__))
+        object.__setattr__(self, "parts", parts_of(layers))
         object.__setattr__(self, "layers", layers)
 
     @property

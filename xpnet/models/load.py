@@ -9,7 +9,7 @@ from typing import Any
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
 from xpnet.backends.base import DTYPES
-from xpnet.backends.dispatch import Backend, BackendUnavailableError
+from xpnet.backends.dispatch import Backend, get_backend
 from xpnet.errors import CheckpointError
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
 from xpnet.models.network import Sequential
@@ -74,7 +74,7 @@ def network_from(
     kinds: Sequence[type] = (),
 ) -> Sequential:
     """The network of a description, still without its arrays, once it is seen that they are in the file."""
-    own = {kind_of(kind): kind for kind in kinds}
+    own, place = {kind_of(kind): kind for kind in kinds}, get_backend(backend, device)
     description = about.get("network")
     try:
         if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
@@ -89,9 +89,7 @@ def network_from(
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
         net = object.__new__(NETWORKS[name])
-        net.describe(layers, loss, dtype, backend, device)
-    except BackendUnavailableError:
-        raise
+        net.describe(layers, loss, dtype, place, None)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
