@@ -332,8 +332,36 @@ def test_subjects(training_backend, array, rng):
         check_gradient(Affine(6, 4), x, params={"W": W})
     with pytest.raises(TypeError, match=r"x is int64"):
         check_gradient(ReLU(), array([[1, 2]], "int64"))
+    for subject, targets in ((network(training_backend), t), (ReLU(), None)):
+        with pytest.raises(TypeError, match=r"weight is for a loss; a (network|layer) is checked without"):
+            check_gradient(subject, x, targets, weight=t)
     with pytest.raises(ValueError, match="y has shape"):
         check_gradient(SoftmaxWithLoss(), array([0.1, 0.2]), array(1))
+
+
+@pytest.mark.parametrize("mode", ["full", "directional"])
+@pytest.mark.parametrize("loss", [*LOSSES, SoftmaxWithLoss(reduction="sum")], ids=str)
+def test_losses_of_sequences_with_weights(loss, mode, training_backend, array, rng):
+    y, t, weight = rng.normal(size=(2, 3, 4)), rng.dirichlet(np.ones(4), (2, 3)), rng.uniform(size=(2, 3))
+    for w in (None, weight, weight[:, 0], np.asarray([0, 1]), np.asarray([[True, True, False]] * 2)):
+        given = None if w is None else array(w)
+        assert check_gradient(loss, array(y), array(t), weight=given, mode=mode).passed
+    for bad, message in ((-weight, "weight of -"), (weight[0], r"\(3,\), expected \(2,\) or \(2, 3\)")):
+        with pytest.raises(ValueError, match=message):
+            check_gradient(loss, array(y), array(t), weight=array(bad), mode=mode)
+
+
+class Unweighted(SoftmaxWithLoss):
+    """The gradient of the loss without weights."""
+
+    def forward(self, y, t, weight=None):
+        return super().forward(y, t, weight)[0], super().forward(y, t)[1]
+
+
+def test_a_gradient_that_forgets_the_weights(training_backend, array, rng):
+    y, t = array(rng.normal(size=(5, 4))), array([0, 1, 2, 3, 0])
+    assert check_gradient(Unweighted(), y, t, weight=array(np.ones(5))).passed
+    assert not check_gradient(Unweighted(), y, t, weight=array(np.arange(5))).passed
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

@@ -64,7 +64,8 @@ def check_gradient(
         progress: whether to show a progress bar once a full check of a network takes longer than a second.
 
     Raises:
-        TypeError: subject is none of the three, t is missing, t or weight is not wanted; or as :func:`xpnet.numerical_gradient`.
+        TypeError: subject is none of the three, t is missing, or t, weight or params are not wanted; or as
+            :func:`xpnet.numerical_gradient`.
         ValueError: another mode, a step or tolerance that is not positive, a loss that is not finite, there or where
             something is moved; or as ``net.gradient``.
 
@@ -153,7 +154,8 @@ def _network(net: Any, x: Array, t: Array) -> _Taken:
 def _loss(loss: Loss, y: Array, t: Array, weight: Array | None) -> _Taken:
     if y.ndim < 2:
         raise ValueError(
-            f"y has shape {tuple(y.shape)}, expected outputs (N, C), or (..., C) with more axes; one sample is y[None, :]"
+            f"y has shape {tuple(y.shape)}, expected outputs (N, C), or (..., C) with more axes; one sample is "
+            "y[None, :]"
         )
     namespace(t)  # raises where it is no array
     loss.check(tuple(y.shape), t)
