@@ -87,14 +87,13 @@ class Optimizer(ABC):
 
         Raises:
             TypeError: a parameter is no array, or the library of an array records what is done with it.
-            ValueError: the state is empty, and this optimizer has one, or it is of another shape or dtype than the
-                parameters; a gradient is of another shape than its parameter, or of none; a parameter is not
-                floating-point.
+            ValueError: something of the state is missing, or of another shape or dtype than the parameters; a gradient
+                is of another shape than its parameter, or of none; a parameter is not floating-point.
         """
-        if not state and self.init(params):
-            raise ValueError(f"state is {{}}, expected what {self!r}.init(params) returned, or the step before")
         if "t" not in state and (self.counts or isinstance(self.lr, Schedule)) and params:
-            raise ValueError(f"state has no count of steps, expected what {self!r}.init(params) returned")
+            raise ValueError(
+                f"state has no count of steps, expected what {self!r}.init(params) returned, or the step before"
+            )
         slots, known = state.get("slots", {}), {}
         check_step(params, grads, slots, self)
         for transform in self.transforms:
@@ -186,4 +185,5 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
+        """The fields: what ``update`` keeps belongs to one network, and not to copies."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

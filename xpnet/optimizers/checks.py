@@ -29,7 +29,9 @@ def check_step(params: Params, grads: Params, slots: Mapping[str, dict[str, Arra
             check_pair(name, w, g)
         own = slots.get(name)
         if own is None and owner.slots(w):
-            raise ValueError(f"state has no slots of {name!r}, expected what {owner!r}.init(params) returned")
+            raise ValueError(
+                f"state has no slots of {name!r}; expected what {owner!r}.init(params) returned, or the step before"
+            )
         for slot, array in (own or {}).items():
             if array.dtype != w.dtype or (array.shape != w.shape and array.shape != ()):
                 check_slot(name, slot, array, w, owner)
