@@ -112,6 +112,15 @@ def test_an_infinite_sum_is_gone_with_its_step():
     assert grads["w"] == 3
 
 
+def test_a_gradient_that_is_missing_is_zero():
+    two, params = Accumulate(2), {"w": np.zeros(1), "v": np.zeros(1), "frozen": np.zeros(1)}
+    state, found = two.init(params), []
+    for given in ({"w": 1.0, "v": 4.0}, {"w": 3.0, "v": 4.0}, {"w": 1.0}, {"w": 3.0, "v": 4.0}):
+        grads, state = two.update({k: np.asarray([g]) for k, g in given.items()}, state, params)
+        found.append({k: float(g[0]) for k, g in grads.items()})
+    assert found[1::2] == [{"w": 2.0, "v": 4.0}, {"w": 2.0, "v": 2.0}]
+
+
 def test_sums_of_small_dtypes_have_room(training_backend, array):
     b, many = training_backend, Accumulate(4096)
     if b.name == "strict":
@@ -210,7 +219,7 @@ def test_states_of_other_transforms_or_parameters():
     assert list(states) == ["1"], "only what has a state has a place"
     with pytest.raises(ValueError, match=r"no state of transforms\[0\], Accumulate\(steps=2\); start with init"):
         apply_transforms((Accumulate(2),), grads, states, params)
-    with pytest.raises(ValueError, match=r"there are states of \['1'\], expected those of \[\]"):
+    with pytest.raises(ValueError, match=r"there are states of the transforms \['1'\], expected those of \[\]"):
         apply_transforms((WeightDecay(0.1),), grads, states, params)
     for other, message in (
         ({"v": np.ones(2)}, r"state has no sum for the gradient of 'w', of shape \(2,\); expected what Accumulate"),
