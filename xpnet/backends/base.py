@@ -46,6 +46,8 @@ def name_of(x: Any) -> str | None:
 
 @functools.cache
 def _name_of_type(kind: type) -> str | None:
+    if stands_for := getattr(kind, "__xpnet_backend__", None):
+        return str(stands_for)
     roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
     return next((name for name, packages in ARRAY_PACKAGES.items() if roots.intersection(packages)), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
-from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View
+from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View, order_of
 
 _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
@@ -62,8 +63,6 @@ class Recorder:
         if isinstance(x, Tracer):
             if result is x.array:
                 return x
-            if name == "reshape" and x.ref.root.turned:
-                raise UnrecordableError("it reshapes an array that lies column by column")
             if np.may_share_memory(array, x.array):
                 how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
                 return x.seen(lambda a: function(a, *values[1:], **options), array, how)
@@ -80,9 +79,10 @@ class Recorder:
     ) -> Tracer:
         operands = tuple(self.operand(x) for x in args)
         elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
-        turned = not array.flags.c_contiguous
-        array = np.ascontiguousarray(array).reshape(array.shape)  # as it will lie
-        call = Call(name, operands, Ref(array.shape, array.dtype, turned=turned), options, function, elementwise)
+        order = order_of(array)
+        if order is None:
+            array = array.copy()  # as it will lie
+        call = Call(name, operands, Ref(array.shape, array.dtype, order=order), options, function, elementwise)
         if all(ref.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
@@ -96,6 +96,14 @@ class Recorder:
         operands = (x.ref, *(self.operand(y) for y in others))
         self.calls.append(Call(name, operands, x.ref, {}, function, elementwise=True))
         return x
+
+    def add_at(self, x: Any, index: Any, rows: Any) -> None:
+        """``numpy.add.at``: rows into those of x, where an index may come twice."""
+        if not isinstance(x, Tracer):
+            raise UnrecordableError("it writes into an array that is not its own")
+        self.make_writable(x)
+        np.add.at(x.array, _value(index), _value(rows))
+        self.calls.append(Call("add_at", (x.ref, self.operand(index), self.operand(rows)), x.ref))
 
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
@@ -111,7 +119,8 @@ class Recorder:
             return
         if not root.folds or root is not x.ref or x.shared:
             raise UnrecordableError("it writes into an array that is not its own")
-        x.array, x.ref = x.array.copy(), Ref(root.shape, root.dtype)  # made anew in each step
+        x.array = x.array.copy(order="K")
+        x.ref = Ref(root.shape, root.dtype, order=order_of(x.array))  # made anew in each step
         self.calls.append(Call("copy", (root,), x.ref, elementwise=True))
 
 
@@ -186,14 +195,23 @@ class Tracer:
     """
 
     __slots__ = ("array", "ref", "scalar", "shared")
-    __array_ufunc__ = None  # so that NumPy's own arrays leave operators to this
     __hash__ = object.__hash__
+    #: The backend whose array it stands for; ``name_of`` says so.
+    __xpnet_backend__ = "numpy"
 
     def __init__(self, array: np.ndarray, ref: Ref, *, shared: bool = False) -> None:
         self.array, self.ref, self.shared, self.scalar = array, ref, shared, False
 
     def __array_namespace__(self, **_: Any) -> Namespace:
         return NAMESPACE
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """What NumPy's own functions and arrays do with it."""
+        if ufunc is np.add and method == "at":
+            return _recorder().add_at(*inputs)
+        if method != "__call__" or options or getattr(np, ufunc.__name__, None) is not ufunc:
+            raise UnrecordableError(f"numpy's {ufunc.__name__} is called in a way that is not recorded")
+        return _recorder().call(ufunc.__name__, inputs, {})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -260,6 +278,19 @@ class Tracer:
         _recorder().make_writable(self)
         _recorder().assign(self._part(parts), value)
 
+    def __pow__(self, other: Any) -> Any:
+        return _power(self, other) if _fits(other) else NotImplemented
+
+    def __rpow__(self, other: Any) -> Any:
+        return _power(other, self) if _fits(other) else NotImplemented
+
+    def __ipow__(self, other: Any) -> Any:
+        found = self**other
+        if found is NotImplemented or self.scalar:
+            return found
+        _recorder().assign(self, found)
+        return self
+
     def __len__(self) -> int:
         return len(self.array)
 
@@ -273,7 +304,6 @@ class Tracer:
     __truediv__, __rtruediv__, __itruediv__ = _operator("divide"), _reflected("divide"), _augmented("divide")
     __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
     __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
-    __pow__, __rpow__, __ipow__ = _operator("pow"), _reflected("pow"), _augmented("pow")
     __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
     __and__, __rand__ = _operator("bitwise_and"), _reflected("bitwise_and")
     __or__, __ror__ = _operator("bitwise_or"), _reflected("bitwise_or")
@@ -282,6 +312,28 @@ class Tracer:
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __neg__, __pos__, __abs__, __invert__ = map(_unary, ("negative", "positive", "abs", "bitwise_invert"))
     __bool__ = __int__ = __float__ = __index__ = __complex__ = __iter__ = __array__ = _no_value
+
+
+def _power(x: Any, exponent: Any) -> Any:
+    """``x ** exponent``, which NumPy computes otherwise than ``pow(x, exponent)`` where numbers are among them."""
+    if _a_number(x) and _a_number(exponent):
+        return _noted_power(x, exponent, lambda a, b: np.asarray(a)[()] ** np.asarray(b)[()])
+    if not isinstance(exponent, int | float):
+        return _recorder().call("pow", (x, exponent), {})
+    if exponent == 2 and x.dtype.kind == "f":
+        return _recorder().call("square", (x,), {})
+    return _noted_power(x, exponent, operator.pow)
+
+
+def _noted_power(x: Any, exponent: Any, power: Callable[..., Any]) -> Tracer:
+    array = power(_value(x), _value(exponent))
+    found = _recorder().noted("power", (x, exponent), {}, np.asarray(array), power)
+    found.scalar = isinstance(array, np.generic)
+    return found
+
+
+def _a_number(x: Any) -> bool:
+    return x.scalar if isinstance(x, Tracer) else not isinstance(x, np.ndarray)
 
 
 def _fits(x: Any) -> bool:
