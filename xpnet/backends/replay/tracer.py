@@ -317,7 +317,7 @@ class Tracer:
 def _power(x: Any, exponent: Any) -> Any:
     """``x ** exponent``, which NumPy computes otherwise than ``pow(x, exponent)`` where numbers are among them."""
     if _a_number(x) and _a_number(exponent):
-        return _noted_power(x, exponent, lambda a, b: np.asarray(a)[()] ** np.asarray(b)[()])
+        return _noted_power(x, exponent, lambda a, b: _as_number(a) ** _as_number(b))
     if not isinstance(exponent, int | float):
         return _recorder().call("pow", (x, exponent), {})
     if exponent == 2 and x.dtype.kind == "f":
@@ -330,6 +330,10 @@ def _noted_power(x: Any, exponent: Any, power: Callable[..., Any]) -> Tracer:
     found = _recorder().noted("power", (x, exponent), {}, np.asarray(array), power)
     found.scalar = isinstance(array, np.generic)
     return found
+
+
+def _as_number(x: Any) -> Any:
+    return x[()] if isinstance(x, np.ndarray) else x
 
 
 def _a_number(x: Any) -> bool:
