@@ -377,7 +377,4 @@ def _misfit(found: Any, name: str) -> str | None:
     if not packages or not isinstance(packages, tuple) or not all(isinstance(each, str) for each in packages):
         return f"has packages {packages!r}, expected a tuple of the names that its arrays' types come from"
     taken = next((ours for ours in OURS if set(packages).intersection(backend_class(ours).packages)), None)
-    return (
-        taken
-        and f"has packages {packages!r}, but arrays of these are backend {taken!r}'s; they need types of their own"
-    )
+    return f"has packages {packages!r}, but arrays of these are backend {taken!r}'s" if taken else None
