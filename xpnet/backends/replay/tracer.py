@@ -33,7 +33,7 @@ class Recorder:
             _current.reset(token)
 
     def constant(self, array: np.ndarray, folds: bool) -> Tracer:
-        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds))
+        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds, order=order_of(array)))
 
     def operand(self, x: Any) -> Any:
         """What a call is given, as a place or a number."""
@@ -83,7 +83,7 @@ class Recorder:
         if order is None:
             array = array.copy()  # as it will lie
         call = Call(name, operands, Ref(array.shape, array.dtype, order=order), options, function, elementwise)
-        if all(ref.folds for ref in call.read()):
+        if all(ref.root.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
         return Tracer(array, call.out)
@@ -117,11 +117,13 @@ class Recorder:
             raise UnrecordableError(f"it writes into {root.given[0]}")
         if root.constant is None:
             return
-        if not root.folds or root is not x.ref or x.shared:
+        if not root.folds:
             raise UnrecordableError("it writes into an array that is not its own")
-        x.array = x.array.copy(order="K")
-        x.ref = Ref(root.shape, root.dtype, order=order_of(x.array))  # made anew in each step
-        self.calls.append(Call("copy", (root,), x.ref, elementwise=True))
+        # from here on it is made anew in each step, before whatever has read it
+        source = Ref(root.shape, root.dtype, constant=root.constant.copy(order="K"), folds=True, order=root.order)
+        root.constant, root.folds = None, False
+        first = next((i for i, call in enumerate(self.calls) if root in (r.root for r in call.read())), len(self.calls))
+        self.calls.insert(first, Call("copy", (source,), root, elementwise=True))
 
 
 class Namespace(ModuleType):
@@ -190,17 +192,17 @@ def _no_value(self: Any, *_: Any) -> Any:
 class Tracer:
     """An array of a step that is being recorded: the values of the moment, and the place they stand for.
 
-    ``shared`` says whether there are views of the same memory, ``scalar`` whether NumPy would have made one of its
-    scalars: numbers, which augmented assignment replaces, and which nothing is a view of.
+    ``scalar`` says whether NumPy would have made one of its scalars: numbers, which augmented assignment replaces, and
+    which nothing is a view of.
     """
 
-    __slots__ = ("array", "ref", "scalar", "shared")
+    __slots__ = ("array", "ref", "scalar")
     __hash__ = object.__hash__
     #: The backend whose array it stands for; ``name_of`` says so.
     __xpnet_backend__ = "numpy"
 
-    def __init__(self, array: np.ndarray, ref: Ref, *, shared: bool = False) -> None:
-        self.array, self.ref, self.shared, self.scalar = array, ref, shared, False
+    def __init__(self, array: np.ndarray, ref: Ref) -> None:
+        self.array, self.ref, self.scalar = array, ref, False
 
     def __array_namespace__(self, **_: Any) -> Namespace:
         return NAMESPACE
@@ -246,11 +248,7 @@ class Tracer:
         if self.scalar:
             own = _recorder().copied(self)
             return own.seen(view, view(own.array), how)
-        self.shared = True
-        if self.ref.constant is None:
-            return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
-        constant = view(self.ref.constant)
-        return Tracer(array, Ref(array.shape, array.dtype, constant=constant, folds=self.ref.folds), shared=True)
+        return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
 
     def __getitem__(self, key: Any) -> Tracer:
         parts = key if isinstance(key, tuple) else (key,)
@@ -270,11 +268,10 @@ class Tracer:
         return self.seen(lambda a: a[parts], self.array[parts], f"{parts}")
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        parts, shared = key if isinstance(key, tuple) else (key,), self.shared
+        parts = key if isinstance(key, tuple) else (key,)
         place = self._part(parts).array
         if isinstance(value, Tracer) and value.ref.root is self.ref.root and same_place(value.array, place):
             return  # x[key] += y has done it already
-        self.shared = shared  # it was a look, and no more
         _recorder().make_writable(self)
         _recorder().assign(self._part(parts), value)
 
