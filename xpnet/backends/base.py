@@ -127,9 +127,7 @@ class Backend(ABC):
             raise BackendUnavailableError(
                 f"backend {cls.name!r}: importing {package} failed with {type(error).__name__}: {error}; {advice}"
             ) from error
-        if (
-            getattr(library, "__file__", "") is None
-        ):  # any folder of that name on the path is imported as an empty package
+        if getattr(library, "__file__", "") is None:  # any folder of that name on the path is an empty package
             raise BackendUnavailableError(
                 f"backend {cls.name!r}: {package} is not installed, only a folder of that name was found: "
                 f"{', '.join(library.__path__)}; {advice}"

@@ -78,7 +78,8 @@ class Recorder:
         self, name: str, args: tuple[Any, ...], options: dict[str, Any], array: np.ndarray, function: Callable[..., Any]
     ) -> Tracer:
         operands = tuple(self.operand(x) for x in args)
-        elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
+        ufunc = isinstance(function, np.ufunc) and function.signature is None and not options
+        elementwise = ufunc or name in ("astype", "asarray")
         order = order_of(array)
         if order is None:
             array = array.copy()  # as it will lie
@@ -145,6 +146,8 @@ class Namespace(ModuleType):
             result = found(*args, **options)
             if not isinstance(result, np.ndarray):
                 return result
+            if name == "empty":
+                result = np.zeros_like(result)  # the same in each recording
             own = name in CREATION and not any(np.may_share_memory(result, x) for x in args if hasattr(x, "shape"))
             return _recorder().constant(result, folds=own)
 
