@@ -141,7 +141,7 @@ class Sequential:
     def _back(self, params: Params, tape: Any, y: Array, t: Array, weight: Array) -> tuple[Array, Params]:
         loss, residuals = self.loss_layer.forward(y, t) if weight is None else self.loss_layer.forward(y, t, weight)
         grads = self.chain.parameter_gradients(params, tape, self.loss_layer.backward(residuals))
-        return loss, {name: grads[name] for name in self._shapes}
+        return loss, dict(zip(self._shapes, map(grads.__getitem__, self._shapes), strict=True))
 
     def as_floating(self, x: Array) -> Array:
         """A minibatch as the first layer takes it: integers in the network's dtype, unless they are to stay."""
