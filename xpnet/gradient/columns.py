@@ -38,6 +38,7 @@ class Columns:
 
     def __init__(self, tail: Tail, h: float | None, max_bytes: int | None, kinks: bool) -> None:
         x, params = tail.x, tail.params
+        self.weight = tail.weight
         self.tail, self.kinks, self.backend, xp = tail, kinks, backend_of(x), namespace(x)
         self.xp, like = xp, {"dtype": x.dtype, "device": device(x)}
         first, *others = tail.parts
@@ -83,7 +84,8 @@ class Columns:
             changes.append(change)
             crossed.append(count)
         gradient = xp.concat(changes, axis=1) / (2 * self.steps)
-        gradient = gradient / samples if self.tail.loss.reduction == "mean" else gradient
+        if self.tail.loss.reduction == "mean":
+            gradient = gradient / (samples if self.weight is None else xp.sum(self.weight))
         marks = xp.concat(crossed, axis=1) > 0 if self.kinks else None
         return {
             self.W: Found(gradient[:-1, :], None if marks is None else marks[:-1, :]),
@@ -100,8 +102,9 @@ class Columns:
                 values, again = self.xp.unique_inverse(used[0, :])  # inputs that are equal move a loss equally
                 used, steps = values[None, :], steps[:, : values.shape[0]]
             here = self.z[samples, units], self.out[samples, units], self.y[samples, :], self.t[samples, :]
+            weight = None if self.weight is None else self.weight[samples]
             parts = [
-                self.block(*here, self.mix[units, :], used[:, some], steps[:, some])
+                self.block(*here, weight, self.mix[units, :], used[:, some], steps[:, some])
                 for some in _slices(used.shape[1], self.behind)
             ]
             change, cross = (
@@ -113,9 +116,9 @@ class Columns:
         return total, crossed
 
     def _block(
-        self, z: Array, out: Array, y: Array, t: Array, mix: Array, inputs: Array, steps: Array
+        self, z: Array, out: Array, y: Array, t: Array, weight: Array, mix: Array, inputs: Array, steps: Array
     ) -> tuple[Array, Array]:
-        """The same (J, I) for z, out (B, J), y, t (B, C), mix (J, C), inputs (B, I), steps (J, I).
+        """The same (J, I) for z, out (B, J), y, t (B, C), weight (B,) or None, mix (J, C), inputs (B, I), steps (J, I).
 
         Columns z are moved, and become ``out`` and, through ``mix``, part of y.
         """
@@ -129,13 +132,13 @@ class Columns:
             return change, crossed
         mix = self._take(mix, matter, 0)
         parts = [
-            self._change(y, t, mix[some, :], moved[:, :, some, :])
+            self._change(y, t, weight, mix[some, :], moved[:, :, some, :])
             for some in _slices(mix.shape[0], max(self.behind // prod(inputs.shape), 1))
         ]
         found, cross = (self.xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return self._add(change, matter, found), self._add(crossed, matter, cross) if self.kinks else crossed
 
-    def _change(self, y: Array, t: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
+    def _change(self, y: Array, t: Array, weight: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
         """The same where outputs move by ``moved`` (2, B, J, I)."""
         xp, loss, (_, n, units, inputs) = self.xp, self.tail.loss, moved.shape
         y, t = (a[None, :, None, None, :] for a in (y, t))
@@ -150,7 +153,8 @@ class Columns:
             for part in self.rest:
                 crossed, rows = self._through(crossed, part, rows, (2, n, units, inputs, -1), (0, 3))
             losses = loss.per_sample(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
-        return xp.sum(losses[0, ...] - losses[1, ...], axis=0), crossed
+        change = losses[0, ...] - losses[1, ...]
+        return xp.sum(change if weight is None else change * weight[:, None, None], axis=0), crossed
 
     def _small(self, moved: Array) -> bool:
         """Whether outputs move by little; where a library traces, there are no values to tell it by."""
