@@ -264,6 +264,14 @@ class Backend(ABC):
             x[int(index[k]), ...] += rows[k, ...]
         return x
 
+    @staticmethod
+    def windows(x: Array, length: int, step: int, count: int) -> Array | None:  # noqa: ARG004  (for those that have)
+        """A view of x (..., H, K, M) as (..., count, length K, M): each ``step`` rows, ``length`` rows as a matrix.
+
+        None where a library has no such view of this array; then its rows are copied.
+        """
+        return None
+
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
         return map(function, items)

@@ -41,6 +41,7 @@ __all__ = [
     "traced",
     "use_backend",
     "widest_floating",
+    "windows_seen",
     "writable",
 ]
 
@@ -110,6 +111,12 @@ def backend_of(x: Array) -> Backend:
     if name is None:
         raise TypeError(_no_array(x))
     return backend_class(name)(device(x))
+
+
+def windows_seen(x: Array, length: int, step: int, count: int) -> Array | None:
+    """A view of windows of rows, where the library of x has one: see :meth:`Backend.windows`."""
+    name = name_of(x)
+    return None if name is None else backend_class(name).windows(x, length, step, count)
 
 
 def widest_floating(x: Array) -> Any:

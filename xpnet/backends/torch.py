@@ -79,6 +79,15 @@ class TorchBackend(Backend):
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         return x.index_add_(0, index, rows)
 
+    @staticmethod
+    def windows(x: Array, length: int, step: int, count: int) -> Array | None:
+        *_, rows, high, wide = x.shape
+        *outer, a_row, a_line, an_entry = x.stride()
+        if a_row != high * a_line or rows < length + step * (count - 1):
+            return None
+        shape = (*x.shape[:-3], count, length * high, wide)
+        return x.as_strided(shape, (*outer, step * a_row, a_line, an_entry))
+
     def synchronize(self) -> None:
         if self.device.type != "cpu":
             getattr(self.library(), self.device.type).synchronize()

@@ -1,0 +1,105 @@
+"""What convolutions and pooling share: how images lie in memory, windows of them, and the way back.
+
+Images are (N, C, H, W) by their axes, and between these layers they lie in memory as (H, C, W, N): a part of a row is
+then one run of memory for all samples, and a window of whole rows is a matrix where it lies. No layer before or behind
+needs to know: axes are permuted, which moves nothing where arrays have strides, and elementwise functions leave arrays
+as they lie. Where arrays have none, a compiler sees permutations that undo each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xpnet._checks import check_count
+from xpnet._typing import Array
+from xpnet.backends.dispatch import device, namespace, windows_seen
+
+
+def check_pair(value: Any, name: str, least: int) -> int | tuple[int, int]:
+    """A whole number, or a pair of them for height and width, of at least ``least`` each; else ``ValueError``."""
+    if isinstance(value, list | tuple):
+        if len(value) != 2:
+            raise ValueError(f"{name} is {value!r}, expected a whole number, or two: for height and width")
+        return check_count(value[0], f"{name}[0]", least), check_count(value[1], f"{name}[1]", least)
+    return check_count(value, name, least)
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width."""
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def rows_first(x: Array) -> Array:
+    """x (N, C, H, W) with its axes as it lies in memory: (H, C, W, N)."""
+    return namespace(x).permute_dims(x, (2, 1, 3, 0))
+
+
+def samples_first(x: Array) -> Array:
+    """x (H, C, W, N) as (N, C, H, W)."""
+    return namespace(x).permute_dims(x, (3, 1, 0, 2))
+
+
+def padded(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
+    """x with so many entries of ``value`` more before and behind it along an axis (not negative)."""
+    xp = namespace(x)
+    if not before and not after:
+        return x
+
+    def filling(length: int) -> Array:
+        shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
+        return xp.full(shape, value, dtype=x.dtype, device=device(x))
+
+    pieces = [filling(before)] if before else []
+    pieces.append(x)
+    return xp.concat(pieces + ([filling(after)] if after else []), axis=axis)
+
+
+def part(x: Array, axis: int, start: int, stop: int, step: int = 1) -> Array:
+    """x[start:stop:step] along an axis."""
+    return x[(slice(None),) * axis + (slice(start, stop, step), ...)]
+
+
+def every(x: Array, axis: int, start: int, step: int, count: int) -> Array:
+    """``count`` entries of x along an axis, ``step`` apart from ``start`` on."""
+    return part(x, axis, start, start + step * (count - 1) + 1, step)
+
+
+def stacked_rows(x: Array, offsets: Sequence[int], step: int, count: int) -> Array:
+    """x (..., H, K, M) as (..., count, len(offsets) K, M): for each h the rows h step + offset, one below the other.
+
+    Where arrays have strides and offsets follow each other nothing is moved: rows stand in memory as they are wanted.
+    """
+    xp, axis = namespace(x), x.ndim - 3
+    if list(offsets) == list(range(offsets[0], offsets[0] + len(offsets))):
+        if len(offsets) == 1:
+            return every(x, axis, offsets[0], step, count)
+        seen = windows_seen(part(x, axis, offsets[0], x.shape[axis]), len(offsets), step, count)
+        if seen is not None:
+            return seen
+    return xp.concat([every(x, axis, o, step, count) for o in offsets], axis=axis + 1)
+
+
+def put_back(parts: Sequence[Array], starts: Sequence[int], step: int, length: int, axis: int) -> Array:
+    """The sum of parts, each put to the places start, start + step, ... along an axis of this length.
+
+    What would stand before or behind the axis is left out. It is the way back from :func:`every`.
+    """
+    xp, whole = namespace(parts[0]), -(-length // step)
+    phases = []
+    for phase in range(step):
+        found = None
+        for each, start in zip(parts, starts, strict=True):
+            if (start - phase) % step:
+                continue
+            shift = (start - phase) // step
+            first, last = max(0, -shift), min(each.shape[axis], whole - shift)
+            if first < last:
+                here = padded(part(each, axis, first, last), axis, first + shift, whole - last - shift)
+                found = here if found is None else found + here
+        phases.append(padded(part(parts[0], axis, 0, 0), axis, whole, 0) if found is None else found)
+    if step == 1:
+        return phases[0]
+    shape = (*parts[0].shape[:axis], whole * step, *parts[0].shape[axis + 1 :])
+    together = xp.reshape(xp.stack(phases, axis=axis + 1), shape)
+    return together if whole * step == length else part(together, axis, 0, length)
