@@ -23,14 +23,14 @@ from xpnet.schedules import SCHEDULES
 from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
 from xpnet.serialization.atomic import PathLike, path_of
-from xpnet.serialization.config import check_plain, described, kind_of, rebuilt, shortened
+from xpnet.serialization.config import check_plain, from_config, kind_of, shortened, to_config
 from xpnet.training.history import Evaluation
 from xpnet.training.minibatches import SAMPLING, Minibatches
 
 #: Random generators whose state is a few integers, which a file can be asked for safely.
 GENERATORS = ("PCG64", "PCG64DXSM")
 #: What stands before the names of what an optimizer remembers, and of the series of the history.
-MEMORY, SERIES = files.BESIDE
+MEMORY, SERIES = files.BESIDE[:2]
 #: What an optimizer remembers and can be told anew.
 DERIVED = ("optimizer/t", "optimizer/scale")
 #: What may be made of an optimizer's description.
@@ -71,7 +71,7 @@ def _checked(trainer: Any) -> tuple[str, dict[str, np.ndarray]]:
         series[f"{SERIES}{name}"] = np.asarray(getattr(history, name)[: trainer.iteration], np.float64)
     series |= _table(history.evaluations)
     training = {
-        "optimizer": described(trainer.optimizer),
+        "optimizer": to_config(trainer.optimizer),
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
         "divide_x_by": trainer.divide_x_by,
@@ -125,8 +125,9 @@ def load(
         fields, weights, to = _Fields(f"{path} is damaged", about["training"]), files.weights_in(header, metadata), net
         if to is None:
             to = models_load.network_from(path, about, weights, backend, device)
+            to.take_zeros()
         else:
-            expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
+            expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
         trainer = kind(to, _optimizer(path, fields, optimizer), **_options(fields))
@@ -210,7 +211,7 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
             )
         return given
     try:
-        made = rebuilt(found, KINDS)
+        made = from_config(found, KINDS)
     except CheckpointError as error:
         raise CheckpointError(f"{path} has an optimizer that cannot be made: {error}; give it: optimizer=") from None
     if not isinstance(made, optimizers.Optimizer):
@@ -267,7 +268,7 @@ def _fill(trainer: Any, fields: _Fields, arrays: dict[str, Any]) -> None:
         ) from None
     if scale is not None:
         trainer.memory["scale"] = backend.asarray(scale, trainer.memory["scale"].dtype)
-    trainer.net.params = {name: arrays[name] for name in trainer.net.params}
+    trainer.net.take_arrays(arrays)
 
 
 def _past(fields: _Fields, series: dict[str, Any]) -> tuple[Minibatches, list[Evaluation], dict[str, Any]]:

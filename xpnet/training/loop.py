@@ -138,7 +138,7 @@ class Loop:
         found = []
         for split in ((self.x, self.t), self.validation):
             params = self.state["params"]
-            found.append((None, None) if split is None else self.net.evaluate(params, *split, prepare=self.prepare))
+            found.append((None, None) if split is None else self.net.evaluate(params, *split))
         (train_loss, train), (test_loss, test) = found
         ends = iteration > 0 and self.batches.epoch_ended
         evaluation = Evaluation(self.batches.epoch, iteration, train, test, train_loss, test_loss, ends)

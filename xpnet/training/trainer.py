@@ -22,8 +22,7 @@ from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
 from xpnet.training.minibatches import SAMPLING, Minibatches
 from xpnet.training.progress import Progress
-from xpnet.training.step import only_ours, preparation
-from xpnet.validation import as_samples
+from xpnet.training.step import only_ours
 
 
 class Trainer:
@@ -208,27 +207,18 @@ class Trainer:
 
     def _admitted(self, x: Array, t: Array, validation: Split | None) -> tuple[Array, Array, Split | None]:
         """The data as steps take it; see :func:`xpnet.validation.as_samples`."""
-        net, prepare = self.net, preparation(self.net, self.divide_x_by)
+        net = self.net
         pairs = [(x, t, ("x", "t"))]
         if validation is not None:
             if not isinstance(validation, tuple | list) or len(validation) != 2:
                 raise TypeError(f"validation is {describe(validation)}, expected samples and labels: validation=(x, t)")
             pairs.append((*validation, ("validation x", "validation t")))
-        params, found = net.own_params(), []
+        params, found = net.own_arrays(), []
         for some_x, some_t, names in pairs:
-            admitted = as_samples(
-                some_x,
-                some_t,
-                backend=net.backend,
-                dtype=net.dtype,
-                outputs=net.outputs,
-                loss=net.loss_layer,
-                names=names,
-                integers=self.divide_x_by is not None,
-            )
+            admitted = net.as_samples(some_x, some_t, None, (*names, "weight"))
             found.append(admitted)
             with np.errstate(all="ignore"):  # it is shapes and dtypes that are looked at
-                net.check_forward(params, prepare(admitted[0][:1, ...]))
+                net.check_forward(params, admitted[0][:1, ...])
         (x, t), *rest = found
         if self.batch_size > x.shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {x.shape[0]} samples")
@@ -271,23 +261,15 @@ class Trainer:
         if self.batches.n != x.shape[0]:
             passed = self.batches.epoch
             self.batches = Minibatches(x.shape[0], self.batch_size, self.rng, self.sampling, passed=passed)
-        one = preparation(self.net, self.divide_x_by)(x[:1, ...])
-        with np.errstate(all="ignore"):  # it is shapes that are asked for
-            shapes = self.net.mask_shapes(one)
-
-        layers = {name: (self.net.layers[name], shape) for name, shape in shapes.items()}
-        self.batches.masks = partial(_draw_masks, layers) if layers else None
+        shape = tuple(x.shape[1:])
+        self.batches.masks = partial(_draw, self.net, shape) if self.net.is_random else None
         self.stopped = None
         for series in (self.history.losses, self.history.learning_rates):
             del series[self.iteration :]  # of steps that led nowhere: training diverged, and went back
 
 
-def _draw_masks(
-    layers: dict[str, tuple[Any, tuple[int, ...]]], rng: np.random.Generator, samples: int
-) -> dict[str, np.ndarray]:
-    """The masks of one step: of each layer that draws some, with the shape of a sample that goes into it."""
-    drawn = (layer.masks(rng, (samples, *shape)) for layer, shape in layers.values())
-    return {name: mask for masks in drawn for name, mask in masks.items()}
+def _draw(net: Any, shape: tuple[int, ...], rng: np.random.Generator, samples: int) -> dict[str, np.ndarray]:
+    return net.draws(rng, (samples, *shape))  # type: ignore[no-any-return]
 
 
 def _total(epochs: int | None, iterations: int | None, per_epoch: int) -> int:
