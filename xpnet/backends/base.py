@@ -26,6 +26,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """How a convolution moves over images, each pair for height and width."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
 class BackendUnavailableError(RuntimeError):
     """A backend was asked for that cannot be used here; the message says why and what to install."""
 
@@ -99,6 +109,9 @@ class Backend(ABC):
     compiles_shapes: ClassVar[bool] = False
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
+
+    #: The axes of images (N, C, H, W) in the order in which layers of images leave them in memory.
+    image_axes: ClassVar[tuple[int, int, int, int]] = (2, 1, 3, 0)
 
     device: Any
     xp: ModuleType
@@ -271,6 +284,25 @@ class Backend(ABC):
         None where a library has no such view of this array; then its rows are copied.
         """
         return None
+
+    @staticmethod
+    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
+        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), by the library itself: (N, F, H', W').
+
+        None where that is not faster than xpnet's own.
+        """
+        return None
+
+    @staticmethod
+    def convolution_gradients(
+        x: Array,
+        W: Array,
+        dy: Array,
+        geometry: Geometry,
+        wanted: bool,
+    ) -> tuple[Array | None, Array]:
+        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, and dW."""
+        raise NotImplementedError
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""

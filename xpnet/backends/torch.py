@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
+from xpnet.backends.base import Backend, BackendUnavailableError, Geometry, Step, dtype_name
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -26,6 +26,7 @@ class TorchBackend(Backend):
     packages = ("torch",)
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
+    image_axes = (0, 2, 3, 1)
     compiles_by_default = False  # it takes many seconds
 
     @classmethod
@@ -80,13 +81,28 @@ class TorchBackend(Backend):
         return x.index_add_(0, index, rows)
 
     @staticmethod
-    def windows(x: Array, length: int, step: int, count: int) -> Array | None:
-        *_, rows, high, wide = x.shape
-        *outer, a_row, a_line, an_entry = x.stride()
-        if a_row != high * a_line or rows < length + step * (count - 1):
-            return None
-        shape = (*x.shape[:-3], count, length * high, wide)
-        return x.as_strided(shape, (*outer, step * a_row, a_line, an_entry))
+    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:
+        return _convolve(x, W, geometry)
+
+    @staticmethod
+    def convolution_gradients(
+        x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
+    ) -> tuple[Array | None, Array]:
+        aten, channels_last = TorchBackend.library().ops.aten, TorchBackend.library().channels_last
+        dx, dW, _ = aten.convolution_backward(
+            dy.contiguous(memory_format=channels_last),
+            x.contiguous(memory_format=channels_last),
+            W.contiguous(memory_format=channels_last),
+            None,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            False,
+            (0, 0),
+            geometry.groups,
+            (wanted, True, False),
+        )
+        return dx, dW
 
     def synchronize(self) -> None:
         if self.device.type != "cpu":
@@ -172,6 +188,19 @@ class CompiledStep:
         pairs = zip(leaves(before), leaves(after), strict=True)
         if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
             raise TypeError("the state after a step has other names, shapes or dtypes than before")
+
+
+def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
+    torch = TorchBackend.library()
+    return torch.conv2d(
+        x.contiguous(memory_format=torch.channels_last),
+        W.contiguous(memory_format=torch.channels_last),
+        None,
+        geometry.stride,
+        geometry.padding,
+        geometry.dilation,
+        geometry.groups,
+    )
 
 
 def _uncompiled(error: Exception) -> str:

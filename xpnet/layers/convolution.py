@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from xpnet._checks import check_count
 from xpnet._typing import Array, Params
-from xpnet.backends.dispatch import namespace, quiet
+from xpnet.backends.dispatch import Geometry, kind_of, namespace, quiet
 from xpnet.initializers import zeros
 from xpnet.layers.base import Layer, Shape
 from xpnet.layers.images import check_fits, check_groups, check_images, windows_along
@@ -82,8 +82,13 @@ class Conv2d(Layer):
 
     @quiet
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        columns = self._columns(x)
+        check_images(self, x, self.in_channels)
         xp, (_, out_w) = namespace(x), windows_along(self, x.shape[1:])
+        own = kind_of(x).convolution(x, params["W"], self._geometry)
+        if own is not None:
+            own += xp.reshape(params["b"], (-1, 1, 1))
+            return own, (x, None)
+        columns = self._columns(x)
         y = xp.matmul(self._by_filters(params["W"]), columns)
         y += xp.reshape(params["b"], (self.groups, 1, -1, 1))
         return self._as_images(y, out_w, x.shape[0]), (columns, tuple(x.shape))
@@ -91,16 +96,29 @@ class Conv2d(Layer):
     @quiet
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         columns, shape = residuals
+        if shape is None:
+            return self._own_gradients(params, columns, dy, True)
         rows = self._as_rows(dy)
         return self._input_gradient(params["W"], rows, shape), self._gradients(columns, rows)
 
     @quiet
     def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
-        return self._gradients(residuals[0], self._as_rows(dy))
+        columns, shape = residuals
+        if shape is None:
+            return self._own_gradients(params, columns, dy, False)[1]
+        return self._gradients(columns, self._as_rows(dy))
+
+    @property
+    def _geometry(self) -> Geometry:
+        return Geometry(pair(self.stride), pair(self.padding), pair(self.dilation), self.groups)
+
+    def _own_gradients(self, params: Params, x: Array, dy: Array, wanted: bool) -> tuple[Array, Params]:
+        """Those of the library's own convolution."""
+        dx, dW = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
+        return dx, {"W": dW, "b": namespace(dy).sum(dy, axis=(0, 2, 3))}
 
     def _columns(self, x: Array) -> Array:
         """The windows of each row of y as columns: (G, H', kh kw C/G, W' N)."""
-        check_images(self, x, self.in_channels)
         xp, groups, (kh, kw) = namespace(x), self.groups, pair(self.kernel_size)
         (sh, sw), (dh, dw), (ph, pw) = pair(self.stride), pair(self.dilation), pair(self.padding)
         n, c, h, w = x.shape
