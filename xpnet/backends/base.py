@@ -22,18 +22,21 @@ Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
 
+#: For height and width.
+Pair = tuple[int, int]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a convolution moves over images, each pair for height and width."""
+    """How windows move over images."""
 
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
+    stride: Pair
+    padding: Pair
+    dilation: Pair = (1, 1)
+    groups: int = 1
 
 
 class BackendUnavailableError(RuntimeError):
@@ -302,6 +305,16 @@ class Backend(ABC):
         wanted: bool,
     ) -> tuple[Array | None, Array]:
         """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, and dW."""
+        raise NotImplementedError
+
+    @staticmethod
+    def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:  # noqa: ARG004
+        """The largest entries of windows of x (N, C, H, W), and what :meth:`max_pool_gradient` needs; or None."""
+        return None
+
+    @staticmethod
+    def max_pool_gradient(kept: Any, dy: Array, size: Pair, geometry: Geometry) -> Array:
+        """dx of :meth:`max_pool`: dy goes to the first of the largest entries."""
         raise NotImplementedError
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

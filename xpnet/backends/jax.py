@@ -229,13 +229,21 @@ def _input_gradient(x: Array, W: Array, dy: Array, geometry: Geometry) -> Array:
 
 
 def _weight_gradient(x: Array, W: Array, dy: Array, geometry: Geometry) -> Array:
-    """As a convolution of x with dy, samples being its channels; see :func:`_input_gradient`."""
+    """As a convolution of x with dy, samples being its channels; see :func:`_input_gradient`.
+
+    A kernel larger than the image would be the slow kind again, so then the padding comes first.
+    """
     lax = JaxBackend.library().lax
-    padding = []
+    padding, small = [], False
     for axis, (s, p, d) in enumerate(zip(geometry.stride, geometry.padding, geometry.dilation, strict=True), 2):
         reach = d * (W.shape[axis] - 1) + (dy.shape[axis] - 1) * s + 1
         padding.append((p, reach - x.shape[axis] - p))
-    x, dy = lax.optimization_barrier((x.transpose(1, 2, 3, 0), dy.transpose(2, 3, 0, 1)))
+        small = small or dy.shape[axis] > x.shape[axis]
+    x = x.transpose(1, 2, 3, 0)
+    if small:
+        x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])
+        padding = [(0, 0), (0, 0)]
+    x, dy = lax.optimization_barrier((x, dy.transpose(2, 3, 0, 1)))
     options = {"rhs_dilation": geometry.stride, "dimension_numbers": LAST}
     dW = lax.conv_general_dilated(x, dy, geometry.dilation, padding, **options)
     return lax.optimization_barrier(dW).transpose(3, 0, 1, 2)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Geometry, Step, dtype_name
+from xpnet.backends.base import Backend, BackendUnavailableError, Geometry, Pair, Step, dtype_name
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -88,11 +88,10 @@ class TorchBackend(Backend):
     def convolution_gradients(
         x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
     ) -> tuple[Array | None, Array]:
-        aten, channels_last = TorchBackend.library().ops.aten, TorchBackend.library().channels_last
-        dx, dW, _ = aten.convolution_backward(
-            dy.contiguous(memory_format=channels_last),
-            x.contiguous(memory_format=channels_last),
-            W.contiguous(memory_format=channels_last),
+        dx, dW, _ = TorchBackend.library().ops.aten.convolution_backward(
+            _channels_last(dy),
+            _channels_last(x),
+            _channels_last(W),
             None,
             geometry.stride,
             geometry.padding,
@@ -103,6 +102,19 @@ class TorchBackend(Backend):
             (wanted, True, False),
         )
         return dx, dW
+
+    @staticmethod
+    def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:
+        x = _channels_last(x)
+        pool = TorchBackend.library().ops.aten.max_pool2d_with_indices
+        y, places = pool(x, size, geometry.stride, geometry.padding)
+        return y, (x, places)
+
+    @staticmethod
+    def max_pool_gradient(kept: Any, dy: Array, size: Pair, geometry: Geometry) -> Array:
+        x, places = kept
+        back = TorchBackend.library().ops.aten.max_pool2d_with_indices_backward
+        return back(_channels_last(dy), x, size, geometry.stride, geometry.padding, (1, 1), False, places)
 
     def synchronize(self) -> None:
         if self.device.type != "cpu":
@@ -191,16 +203,14 @@ class CompiledStep:
 
 
 def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
-    torch = TorchBackend.library()
-    return torch.conv2d(
-        x.contiguous(memory_format=torch.channels_last),
-        W.contiguous(memory_format=torch.channels_last),
-        None,
-        geometry.stride,
-        geometry.padding,
-        geometry.dilation,
-        geometry.groups,
-    )
+    options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+    return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), None, *options)
+
+
+def _channels_last(x: Array) -> Array:
+    """x (N, C, H, W) with channels innermost in memory, and strides that say so also where there is but one."""
+    x = x.contiguous(memory_format=TorchBackend.library().channels_last)
+    return x.as_strided(x.shape, (x.stride(0), 1, *x.stride()[2:])) if x.shape[1] == 1 else x
 
 
 def _uncompiled(error: Exception) -> str:

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import Geometry, kind_of, namespace
 from xpnet.layers.base import Layer, Shape
 from xpnet.layers.images import check_fits, check_images, windows_along
 from xpnet.layers.windows import back, check_pair, every, image_axes, padded, pair, put_back
@@ -87,6 +87,9 @@ class MaxPool2d(Pooling):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         check_images(self, x)
+        own = kind_of(x).max_pool(x, pair(self.kernel_size), self._geometry)
+        if own is not None:
+            return own[0], (own[1], None)
         xp, axes, won = namespace(x), image_axes(x), []
         y = xp.permute_dims(x, axes)
         for axis, k, s, p, _, out in self._axes(axes, x.shape[1:]):  # first along the rows, as ties are found by rows
@@ -95,8 +98,15 @@ class MaxPool2d(Pooling):
             won.append(later)
         return xp.permute_dims(y, back(axes)), (won, tuple(x.shape))
 
+    @property
+    def _geometry(self) -> Geometry:
+        assert self.stride is not None
+        return Geometry(pair(self.stride), pair(self.padding))
+
     def gradient(self, residuals: Any, dy: Array) -> Array:
         won, shape = residuals
+        if shape is None:
+            return kind_of(dy).max_pool_gradient(won, dy, pair(self.kernel_size), self._geometry)
         xp, axes = namespace(dy), image_axes(dy)
         d = xp.permute_dims(dy, axes)
         for (axis, k, s, p, length, _), later in reversed(list(zip(self._axes(axes, shape[1:]), won, strict=True))):
