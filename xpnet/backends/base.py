@@ -113,6 +113,8 @@ class Backend(ABC):
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
 
+    #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
+    in_place: ClassVar[bool] = False
     #: The axes of images (N, C, H, W) in the order in which layers of images leave them in memory.
     image_axes: ClassVar[tuple[int, int, int, int]] = (2, 1, 3, 0)
 

@@ -22,6 +22,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
+    in_place = True
     install = "pip install numpy"
 
     @classmethod

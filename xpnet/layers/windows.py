@@ -81,26 +81,47 @@ def stacked_rows(x: Array, offsets: Sequence[int], step: int, count: int) -> Arr
     return xp.concat([every(x, axis, o, step, count) for o in offsets], axis=axis + 1)
 
 
-def put_back(parts: Sequence[Array], starts: Sequence[int], step: int, length: int, axis: int) -> Array:
+def put_back(
+    parts: Sequence[Array], starts: Sequence[int], step: int, length: int, axis: int, *, ours: bool = False
+) -> Array:
     """The sum of parts, each put to the places start, start + step, ... along an axis of this length.
 
-    What would stand before or behind the axis is left out. It is the way back from :func:`every`.
+    What would stand before or behind the axis is left out. It is the way back from :func:`every`. Parts that are
+    ``ours`` may be overwritten.
     """
     xp, whole = namespace(parts[0]), -(-length // step)
     phases = []
     for phase in range(step):
-        found = None
-        for each, start in zip(parts, starts, strict=True):
-            if (start - phase) % step:
-                continue
-            shift = (start - phase) // step
-            first, last = max(0, -shift), min(each.shape[axis], whole - shift)
-            if first < last:
-                here = padded(part(each, axis, first, last), axis, first + shift, whole - last - shift)
-                found = here if found is None else found + here
+        here = [
+            (each, (start - phase) // step)
+            for each, start in zip(parts, starts, strict=True)
+            if (start - phase) % step == 0
+        ]
+        found = _shifted_sum(here, whole, axis, ours and kind_of(parts[0]).in_place)
         phases.append(padded(part(parts[0], axis, 0, 0), axis, whole, 0) if found is None else found)
     if step == 1:
         return phases[0]
     shape = (*parts[0].shape[:axis], whole * step, *parts[0].shape[axis + 1 :])
     together = xp.reshape(xp.stack(phases, axis=axis + 1), shape)
     return together if whole * step == length else part(together, axis, 0, length)
+
+
+def _shifted_sum(parts: list[tuple[Array, int]], length: int, axis: int, in_place: bool) -> Array | None:
+    """The sum of parts, each shifted so far along an axis; None if none of them is there."""
+    within = []
+    for each, shift in parts:
+        first, last = max(0, -shift), min(each.shape[axis], length - shift)
+        if first < last:
+            within.append((part(each, axis, first, last), first + shift, last + shift))
+    within.sort(key=lambda each: each[1] - each[2])  # that of the whole length first, if there is one
+    if not within:
+        return None
+    (found, start, stop), *others = within
+    found = padded(found, axis, start, length - stop)
+    for each, start, stop in others:
+        if in_place:
+            here = part(found, axis, start, stop)
+            here += each
+        else:
+            found = found + padded(each, axis, start, length - stop)
+    return found
