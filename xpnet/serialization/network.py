@@ -20,7 +20,7 @@ from xpnet.serialization.config import described, kind_of, shortened
 ABOUT = "xpnet"
 FORMAT = 1
 #: What stands before the names of arrays that are no parameters, in a checkpoint.
-BESIDE = ("optimizer/", "training/")
+BESIDE = ("optimizer/", "transforms/", "training/")
 #: Characters of JSON that a description may have, some hundred thousand layers; a larger one is not even parsed.
 LONGEST = 2**22
 #: How many differences are listed.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.replay.program import Call
+from xpnet.backends.replay.program import Call, UnrecordableError
 
 Find = Callable[[Any], Any]
 REDUCTIONS = {
@@ -31,10 +31,10 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
         flat = all(0 < x.ndim < 3 for x in operands) and out.flags.c_contiguous and out.dtype.kind == "f"
         return partial(np.dot if flat else np.matmul, *operands, out)
     if call.elementwise:
-        assert call.function is not None
-        if call.function in (np.maximum, np.minimum):  # which want theirs by name
-            return partial(call.function, *operands, out=out)
-        return partial(call.function, *operands, out)
+        function = _function(call)
+        if function in (np.maximum, np.minimum):  # which want theirs by name
+            return partial(function, *operands, out=out)
+        return partial(function, *operands, out)
     if call.name in REDUCTIONS:
         return _reduction(call, operands, out)
     if call.name in SPECIAL:
@@ -43,9 +43,14 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
 
 
 def _any(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
-    function, options = call.function, call.options
-    assert function is not None
+    function, options = _function(call), call.options
     return lambda: np.copyto(out, function(*operands, **options))
+
+
+def _function(call: Call) -> Callable[..., Any]:
+    if call.function is None:
+        raise UnrecordableError(f"its call of {call.name} does not say what computes it")
+    return call.function
 
 
 def _axis(call: Call, operands: tuple[Any, ...]) -> Any:
@@ -76,8 +81,8 @@ def _mean(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[]
 def _take(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
     x, indices = operands[:2]
     axis = operands[2] if len(operands) > 2 else call.options.get("axis")
-    roots = [ref.root.given for ref in call.operands[:2]]
-    if axis != 0 or call.operands[0].base is not None or roots not in ([("x",), ("rows",)], [("t",), ("rows",)]):
+    (source, rows) = (ref.root.given or ("",) for ref in call.operands[:2])
+    if axis != 0 or call.operands[0].base is not None or source[0] != "data" or rows[0] != "rows":
         return _any(call, operands, out)
     return partial(x.take, indices, axis, out, "clip")  # in range they are: RecordedStep looks at all rows of a block
 
