@@ -85,3 +85,30 @@ class Optimizer(Protocol):
 
     def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
+
+
+class Transform(Protocol):
+    """A pure piece between the gradients and the optimizer: what clips, scales, decays, adds up over machines or steps.
+
+    Written once, as an optimizer is; unlike one it consumes nothing, and returns new arrays. One that says whether the
+    optimizer takes a step has a third method, ``ready(state)``, a boolean array without axes, asked after ``update``;
+    where it is False, parameters and the optimizer's state stay as they were.
+
+    The mean over machines, where ``total(g)`` is the sum of their g, an all-reduce:
+
+    >>> total, machines = lambda g: g + g, 2
+    >>> class MeanOverMachines:
+    ...     def init(self, params):
+    ...         return {}
+    ...
+    ...     def update(self, grads, state, params):
+    ...         return {name: total(g) / machines for name, g in grads.items()}, state
+    >>> MeanOverMachines().update({"W1": 0.5}, {}, {"W1": 2.0})
+    ({'W1': 0.5}, {})
+    """
+
+    def init(self, params: Params) -> State:
+        """Return the state before the first step, a dict of arrays; ``{}`` if nothing changes from step to step."""
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        """Return other gradients and the state after them; none of the arguments is written to."""
