@@ -147,7 +147,7 @@ def test_sigmoid_with_loss_has_its_digits_everywhere(dtype, most, backend, array
         found = backend.to_numpy(SigmoidWithLoss().backward(residuals))[:, 0]
         np.testing.assert_allclose(found, exact, rtol=8 * eps)
         for v, one in zip(y, losses, strict=True):
-            each = SigmoidWithLoss().each(array(v[None, :]), array(np.full((1, 1), target, dtype)))
+            each = SigmoidWithLoss().per_sample(array(v[None, :]), array(np.full((1, 1), target, dtype)))
             assert float(each[0, ...]) == pytest.approx(float(one), rel=8 * eps)
 
 
@@ -176,7 +176,7 @@ def test_softmax_with_masked_and_far_scores(case, form, backend, array):
     found = backend.to_numpy(SoftmaxWithLoss().backward(residuals))
     np.testing.assert_allclose(found, (p - np.eye(3)[label])[None, :].astype("float64"), rtol=1e-6, atol=1e-30)
     if form == "one-hot":
-        each = SoftmaxWithLoss().each(y, array(t, "float32"))
+        each = SoftmaxWithLoss().per_sample(y, array(t, "float32"))
         assert float(each[0, ...]) == pytest.approx(expected, rel=1e-6)
 
 

@@ -53,16 +53,20 @@ class Layer(Protocol):
 
 
 class Loss(Protocol):
-    """A pure pair from scores and targets to one number.
+    """A pure pair from scores y (..., C) and targets, labels (...) or (..., C), to one number.
 
-    Where targets may be numbers to come near to as well as classes, ``names_classes(t)`` says which they are.
+    Where targets may be numbers to come near to as well as classes, ``names_classes(y, t)`` says which they are.
 
-    A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``averages``
-    (True for the mean), and ``each(y, t)``, the loss (...) of each sample (..., C) by itself.
+    A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``reduction``,
+    ``"mean"`` or ``"sum"``, and ``per_sample(y, t)``, the loss (...) of each sample (..., C) by itself. One that also
+    has ``per_sample_difference(y, d, t)``, what small moves d add to it, is evaluated with fewer roundings.
     """
 
-    def forward(self, y: Array, t: Array) -> tuple[Array, Any]:
-        """Return the loss as a 0-d array and the residuals that ``backward`` needs."""
+    def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, Any]:
+        """Return the loss as a 0-d array and the residuals that ``backward`` needs.
+
+        ``weight``, of the shape of one or more leading axes of y, says how much each sample counts.
+        """
 
     def backward(self, residuals: Any) -> Array:
         """Return the gradient of the loss with respect to ``y``."""

@@ -338,20 +338,20 @@ def test_subjects(training_backend, array, rng):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_losses_sample_by_sample(loss, backend, array, rng):
-    """``forward`` is the mean or the sum of ``each``."""
+    """``forward`` is the mean or the sum of ``per_sample``."""
     y, t = rng.normal(size=(5, 4)), rng.dirichlet(np.ones(4), 5)
-    each = backend.to_numpy(loss.each(array(y), array(t)))
+    each = backend.to_numpy(loss.per_sample(array(y), array(t)))
     assert each.shape == (5,)
     alone = [float(loss.forward(array(y[i : i + 1]), array(t[i : i + 1]))[0]) for i in range(5)]
     np.testing.assert_allclose(each, alone, rtol=1e-12)
     assert float(loss.forward(array(y), array(t))[0]) == pytest.approx(
-        each.mean() if loss.averages else each.sum(), rel=1e-12
+        each.mean() if loss.reduction == "mean" else each.sum(), rel=1e-12
     )
 
 
 @pytest.mark.parametrize("target", [[0, 0, 1, 0], [0.1, 0.2, 0.3, 0.4], [0.3, 0, 0.2, 0]])
-def test_change_of_softmax_with_loss(target, backend, array, rng):
+def test_difference_of_softmax_with_loss(target, backend, array, rng):
     y, d, t = rng.normal(size=(5, 1, 4)), rng.uniform(-9, 9, (5, 3, 4)), np.asarray([[target]] * 5, "float64")
-    found = backend.to_numpy(SoftmaxWithLoss().change(array(y), array(d), array(t)))
-    moved, fixed = (backend.to_numpy(SoftmaxWithLoss().each(array(a), array(t))) for a in (y + d, y))
+    found = backend.to_numpy(SoftmaxWithLoss().per_sample_difference(array(y), array(d), array(t)))
+    moved, fixed = (backend.to_numpy(SoftmaxWithLoss().per_sample(array(a), array(t))) for a in (y + d, y))
     np.testing.assert_allclose(found, moved - fixed, rtol=1e-10, atol=1e-10)

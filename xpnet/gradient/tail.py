@@ -59,12 +59,12 @@ class Tail:
     @property
     def samples_apart(self) -> bool:
         """Whether no sample has an influence on the loss of another, and the loss of each can be had."""
-        if not goes_with_forward(self.loss, "each") or any(reach(layer) == "batch" for layer in self.layers):
+        if not goes_with_forward(self.loss, "per_sample") or any(reach(layer) == "batch" for layer in self.layers):
             return False
         y = self.x
         for layer in self.layers:
             y, _ = layer.forward(self.params, y)
-        return hasattr(self.loss, "averages") and y.ndim == 2
+        return hasattr(self.loss, "reduction") and y.ndim == 2
 
     def value(self, params: Params) -> tuple[Array, Sides]:
         """The loss with these parameters, and the sides of the kinks on which its units are."""

@@ -176,9 +176,9 @@ class Sequential:
             part = slice(start, min(start + CHUNK, n))
             chunk, targets = x[part, ...], t[part, ...]
             scores = self.forward(params, chunk if prepare is None else prepare(chunk))
-            share = chunk.shape[0] / n if getattr(self.loss_layer, "averages", True) else 1
+            share = chunk.shape[0] / n if getattr(self.loss_layer, "reduction", "mean") == "mean" else 1
             total += float(self.loss_layer.forward(scores, targets)[0]) * share
-            classes = classes and (tells is None or tells(targets))
+            classes = classes and (tells is None or tells(scores, targets))
             if classes:
                 hits = self.loss_layer.hits(scores, targets)
                 right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
