@@ -3,6 +3,7 @@
 from xpnet.layers.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.layers.affine import Affine
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.rescale import Rescale
 
 #: The activations that have a name.
 ACTIVATIONS = {
@@ -15,7 +16,9 @@ ACTIVATIONS = {
 }
 
 #: Every layer, by the name of its class.
-LAYERS = {kind.__name__: kind for kind in (Affine, Identity, ReLU, LeakyReLU, Sigmoid, Tanh, GELU, Softmax, Dropout)}
+LAYERS = {
+    kind.__name__: kind for kind in (Affine, Identity, ReLU, LeakyReLU, Sigmoid, Tanh, GELU, Softmax, Dropout, Rescale)
+}
 
 __all__ = [
     "ACTIVATIONS",
@@ -26,6 +29,7 @@ __all__ = [
     "Identity",
     "LeakyReLU",
     "ReLU",
+    "Rescale",
     "Sigmoid",
     "Softmax",
     "Tanh",

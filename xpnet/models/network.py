@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from numbers import Integral
@@ -33,8 +33,6 @@ from xpnet.validation import as_array, as_input, as_samples, check_detached
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
-
-Prepare = Callable[[Array], Array]
 
 
 class Sequential:
@@ -93,10 +91,43 @@ class Sequential:
             for k, v in layer.init(rng, draw).items()
         }
         self.params: Params = self.moved(drawn)
+        self.buffers: Params = {}
+
+    @property
+    def takes(self) -> str:
+        return getattr(next(iter(self.layers.values())), "takes", "floating")
+
+    @property
+    def is_random(self) -> bool:
+        return any(hasattr(layer, "masks") for layer in self.layers.values())
+
+    def own_buffers(self) -> Params:
+        return dict(self.buffers)
+
+    def draws(self, rng: Any, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for name, inside in self.mask_shapes(self.backend.xp.zeros((1, *shape[1:]), dtype=self.dtype)).items():
+            found |= self.layers[name].masks(rng, (shape[0], *inside))  # type: ignore[attr-defined]
+        return found
+
+    def training_value_and_grad(
+        self, params: Params, x: Array, t: Array, weight: Array | None = None
+    ) -> tuple[Array, Params, Params]:
+        if weight is None:
+            return *self.value_and_grad(params, self._floating(x), t), {}
+        plain = self.loss_layer.forward
+        other = copy.copy(self)
+        other.loss_layer = copy.copy(self.loss_layer)
+        object.__setattr__(other.loss_layer, "forward", lambda y, t: plain(y, t, weight))
+        return *other.value_and_grad(params, self._floating(x), t), {}
+
+    def _floating(self, x: Array) -> Array:
+        return x if x.dtype == self.dtype else namespace(x).astype(x, self.dtype)
 
     @quiet
     def forward(self, params: Params, x: Array) -> Array:
         """Scores of x, as a pure function of the parameters; nothing is checked."""
+        x = self._floating(x)
         for layer in self.layers.values():
             x, _ = layer.forward(params, x)
         return x
@@ -160,22 +191,25 @@ class Sequential:
         return found
 
     @quiet
-    def evaluate(
-        self, params: Params, x: Array, t: Array, prepare: Prepare | None = None
-    ) -> tuple[float, float | None]:
+    def evaluate(self, params: Params, x: Array, t: Array, weight: Array | None = None) -> tuple[float, float | None]:
         """The loss of samples, and :meth:`accuracy` or None where there are no classes, without the checks; in chunks.
 
         Args:
             params: by name, in the place of ``self.params``.
             x, t: as in :meth:`gradient`.
-            prepare: what is done to each chunk of x before it goes in.
         """
         xp, total, right, seen, n = namespace(x), 0.0, 0, 0, x.shape[0]
         classes, tells = self.classifies, getattr(self.loss_layer, "names_classes", None)
         for start in range(0, n, CHUNK):
             part = slice(start, min(start + CHUNK, n))
             chunk, targets = x[part, ...], t[part, ...]
-            scores = self.forward(params, chunk if prepare is None else prepare(chunk))
+            scores = self.forward(params, chunk)
+            if weight is not None:
+                mass, whole = float(xp.sum(weight[part])), float(xp.sum(weight))
+                total += float(self.loss_layer.forward(scores, targets, weight[part])[0]) * mass / whole
+                hits = xp.astype(self.loss_layer.hits(scores, targets), self.dtype)
+                right, seen = right + float(xp.sum(hits * weight[part])), seen + mass  # type: ignore[assignment]
+                continue
             share = chunk.shape[0] / n if getattr(self.loss_layer, "reduction", "mean") == "mean" else 1
             total += float(self.loss_layer.forward(scores, targets)[0]) * share
             classes = classes and (tells is None or tells(scores, targets))
@@ -283,6 +317,7 @@ class Sequential:
 
         Numbers of NumPy among a layer's fields make float64 of float32, for example.
         """
+        x = self._floating(x)
         for name, layer in self.layers.items():
             x, _ = layer.forward(params, x)
             if x.dtype != self.dtype:
