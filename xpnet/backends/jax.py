@@ -133,7 +133,9 @@ class JaxStep(CompiledStep):
         self.sizes: set[int] = set()
         self.jax = jax = backend.library()
         turned = with_turned_products(step, jax) if backend.device.platform == "cpu" else step
-        self.body = jax.jit(turned, inline=True)  # for its cache: what is asked for the dtype of the loss is traced once
+        self.body = jax.jit(
+            turned, inline=True
+        )  # for its cache: what is asked for the dtype of the loss is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
 
     def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:

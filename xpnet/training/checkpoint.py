@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from xpnet import optimizers
 from xpnet._typing import Optimizer, State, Transform
 from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
@@ -135,8 +136,8 @@ def load(
             expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        rules = {"optimizer": _optimizer(path, fields, optimizer), "transforms": _transforms(path, fields, applied)}
-        trainer = kind(to, **rules, **_options(fields))
+        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
+        trainer = kind(to, rule, transforms=pieces, **_options(fields))
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
         expected = _memory_header(trainer) | _series_header(fields, order)
@@ -220,7 +221,7 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
         made = rebuilt(found, KINDS)
     except CheckpointError as error:
         raise CheckpointError(f"{path} has an optimizer that cannot be made: {error}; give it: optimizer=") from None
-    if not hasattr(made, "step"):
+    if not isinstance(made, optimizers.Optimizer):
         raise fields.damaged("optimizer")
     return made
 
@@ -356,7 +357,8 @@ def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluat
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
         *known, ends = row
         rates: list[Any] = [value if is_there else None for value, is_there in zip(values, known, strict=True)]
-        found.append(Evaluation(epoch, int(iteration), *rates, ends_epoch=ends))
+        train, validation, train_loss, validation_loss = rates
+        found.append(Evaluation(epoch, int(iteration), train, validation, train_loss, validation_loss, ends))
     return found
 
 

@@ -80,10 +80,7 @@ class History:
         return self.samples / self.seconds if self.seconds else 0.0
 
     def values(self, monitor: str) -> list[float]:
-        """Those of ``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"`` at the ends of epochs.
-
-        Epochs without such a value are left out.
-        """
+        """The values of what :meth:`Evaluation.value` takes at the ends of epochs, where there is one."""
         found = [evaluation.value(monitor) for evaluation in self.evaluations if evaluation.ends_epoch]
         return [value for value in found if value is not None]
 

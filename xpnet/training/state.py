@@ -110,8 +110,7 @@ class TrainingState:
         return iterations // prod(getattr(each, "steps", 1) for each in self.transforms)
 
     def learning_rates(self, start: int, count: int) -> list[float]:
-        """Those of so many steps, from number ``start`` (0 is the first) on, if the epoch does not end in between.
-        """
+        """Those of so many steps, from number ``start`` (0 is the first) on, if the epoch does not end in between."""
         if not hasattr(self.optimizer, "learning_rates"):
             return [float("nan")] * count
         steps = self.optimizer_steps(np.arange(start, start + count))

@@ -146,8 +146,8 @@ class Trainer(TrainingState):
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
 
         It has the parameters and buffers, the optimizer and the transforms with what they remember, the place in the
-        permutation, the state of the random generator, and the history. It is synced before it takes the place of an older file of that name, so
-        a crash at any moment leaves one of the two whole.
+        permutation, the state of the random generator, and the history. It is synced before it takes the place of an
+        older file of that name, so a crash at any moment leaves one of the two whole.
         """
         checkpoint.save(self, path)
 
@@ -207,9 +207,7 @@ class Trainer(TrainingState):
             self._compiled = parts, net.backend.compile(step) if self.compiles else PlainStep(step, net.backend)
         return self._compiled[1]
 
-    def _admitted(
-        self, x: Array, t: Array, weight: Array | None, validation: Split | None
-    ) -> tuple[Data, Data | None]:
+    def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
         """The data as steps take it, made fit or refused."""
         params = self.net.own_params() | self.net.own_buffers()
         data = self._samples(params, (x, t, weight), "")
