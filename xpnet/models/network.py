@@ -106,7 +106,7 @@ class Sequential:
 
     def draws(self, rng: Any, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
-        for name, inside in self.mask_shapes(self.backend.xp.zeros((1, *shape[1:]), dtype=self.dtype)).items():
+        for name, inside in self.mask_shapes(self.moved({"x": np.zeros((1, *shape[1:]))})["x"]).items():
             found |= self.layers[name].masks(rng, (shape[0], *inside))  # type: ignore[attr-defined]
         return found
 
