@@ -97,7 +97,9 @@ def test_bytes_are_scaled_a_batch_at_a_time(dtype, training_backend, digits):
         trainer = Trainer(net, SGD(0.1), seed=1, divide_x_by=divisor)
         x, labels = moved(net, (x, t))
         history = trainer.fit(x, labels, validation=(x[:50, ...], labels[:50]), epochs=2, progress=False)
-        found.append((history.losses, [(e.train_loss, e.test_loss, e.train, e.test) for e in history.evaluations]))
+        found.append(
+            (history.losses, [(e.train_loss, e.validation_loss, e.train, e.test) for e in history.evaluations])
+        )
     (losses, evaluations), (wanted, wanted_evaluations) = found
     rtol = 1e-6 if dtype == "float32" else 1e-14  # XLA divides by multiplying, on some processors
     np.testing.assert_allclose(evaluations[0], wanted_evaluations[0], rtol=rtol)
@@ -223,7 +225,7 @@ def test_a_plateau_lowers_the_learning_rate_of_the_steps(training_backend, image
     trainer = Trainer(net, SGD(ReduceOnPlateau(0.5, monitor="validation_loss", **options)), seed=1)
     x, t = moved(net, images)
     history = trainer.fit(x, t, validation=(x[:60, ...], t[:60]), epochs=12, progress=False)
-    wanted = plateaus([e.test_loss for e in history.evaluations[1:]], 0.5, **options)
+    wanted = plateaus([e.validation_loss for e in history.evaluations[1:]], 0.5, **options)
     assert len(set(wanted)) > 2
     np.testing.assert_allclose(history.learning_rates, np.repeat(wanted[:-1], 3), rtol=1e-14)
     assert trainer.learning_rate == pytest.approx(wanted[-1])

@@ -24,7 +24,6 @@ class Ref:
     Attributes:
         shape, dtype: of the array.
         base, view, how: for a view, what it is a view of, what makes it, and in words that can be compared.
-        turned: whether NumPy itself would have laid out the array column by column.
         constant: the array, if it is the same in every step.
         folds: whether that array was made in the step, of nothing that the step is given.
         uniform: whether it is one number all over.
@@ -36,7 +35,6 @@ class Ref:
     base: Ref | None = None
     view: View | None = None
     how: str = ""
-    turned: bool = False
     constant: np.ndarray | None = None
     folds: bool = False
     uniform: bool = False

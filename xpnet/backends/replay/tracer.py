@@ -62,8 +62,6 @@ class Recorder:
         if isinstance(x, Tracer):
             if result is x.array:
                 return x
-            if name == "reshape" and x.ref.root.turned:
-                raise UnrecordableError("it reshapes an array that lies column by column")
             if np.may_share_memory(array, x.array):
                 how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
                 return x.seen(lambda a: function(a, *values[1:], **options), array, how)
@@ -80,9 +78,8 @@ class Recorder:
     ) -> Tracer:
         operands = tuple(self.operand(x) for x in args)
         elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
-        turned = not array.flags.c_contiguous
-        array = np.ascontiguousarray(array).reshape(array.shape)  # as it will lie
-        call = Call(name, operands, Ref(array.shape, array.dtype, turned=turned), options, function, elementwise)
+        # the array lies as NumPy lays it out, so its views and copies are the step's; in its place it lies row by row
+        call = Call(name, operands, Ref(array.shape, array.dtype), options, function, elementwise)
         if all(ref.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
