@@ -102,7 +102,7 @@ def _converted(x: Array, backend: Backend, dtype: Any, name: str, integers: bool
         raise TypeError(
             f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; of numbers make "
             f"net.backend.asarray({name}, dtype={wanted!r}); scale images to 0..1 as well, by / 255, as "
-            "xpnet.datasets.mnist(normalize=True) does, or train with Trainer(..., divide_x_by=255)"
+            "xpnet.datasets.mnist(normalize=True) does, or begin the network with the layer Rescale(1 / 255)"
         )
     raise TypeError(f"{name} is {dtype_name(x.dtype)}, expected real numbers; the network computes in {wanted}")
 

@@ -11,7 +11,7 @@ import xpnet.training.minibatches
 from xpnet import SGD, Sequential, Trainer, check_gradient, load_network
 from xpnet.backends.dispatch import namespace
 from xpnet.graph import draw, grad
-from xpnet.layers import Affine, Dropout, Tanh
+from xpnet.layers import Affine, Dropout, Rescale, Tanh
 
 
 def network(backend=None, rates=(0.2, 0.5)):
@@ -196,7 +196,7 @@ def test_blocks_change_nothing(longest, seconds, sampling, reference, monkeypatc
 @pytest.mark.parametrize("sampling", ["epochs", "replacement"])
 def test_little_memory_for_masks_changes_nothing(sampling, reference, monkeypatch):
     monkeypatch.setattr(xpnet.training.loop, "BLOCK_SECONDS", 60.0)
-    monkeypatch.setattr(xpnet.training.minibatches, "MASK_BYTES", 300)  # one step takes 220
+    monkeypatch.setattr(xpnet.training.minibatches, "DRAW_BYTES", 300)  # one step takes 220
     assert train(sampling=sampling).history.losses == reference[sampling].history.losses
 
 
@@ -214,7 +214,7 @@ def test_evaluations_while_training_are_without_dropout():
     x, t = data()
     last = trainer.history.evaluations[-1]
     assert last.train_loss == float(trainer.net.loss(x, t))
-    assert last.train == trainer.net.accuracy(x, t)
+    assert last.train_accuracy == trainer.net.accuracy(x, t)
 
 
 def test_it_is_saved_with_its_network_and_its_training(tmp_path):
@@ -233,8 +233,8 @@ def test_images_of_bytes_and_dropout_in_front(training_backend):
     """Masks have the shape of an image, and not of what is known of its columns."""
     b, rng = training_backend, np.random.default_rng(2)
     images, t = rng.integers(0, 256, (8, 1, 4, 5), dtype="uint8"), rng.integers(0, 4, 8)
-    net = Sequential([Dropout(0.5), Affine(20, 4)], seed=0, dtype="float64", backend=b)
-    trainer = Trainer(net, SGD(0.5), batch_size=8, seed=1, divide_x_by=255)
+    net = Sequential([Rescale(1 / 255), Dropout(0.5), Affine(20, 4)], seed=0, dtype="float64", backend=b)
+    trainer = Trainer(net, SGD(0.5), batch_size=8, seed=1)
     history = trainer.fit(b.asarray(images), b.asarray(t), iterations=1, progress=False)
     rng = np.random.default_rng(1)
     rows, mask = rng.permutation(8), rng.random((8, 1, 4, 5), dtype="float32") >= 0.5

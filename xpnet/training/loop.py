@@ -162,18 +162,18 @@ class Loop:
 
     def _rewind(self, iteration: int, loss: float) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
-        training = self.training
+        training, again = self.training, 0
         if self.snapshots:
             origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)
-            again = iteration - 1 - origin.iteration
-            if again > 0:
-                block = self.batches.block(again, self.draws)
-                state, _ = self.step.run(training.compose(), self.data, block)
-                training.take_back(state)
-                self._advance(block.rows)
-        good = training.iteration
+            again = max(iteration - 1 - origin.iteration, 0)
+        good = training.iteration + again
         self.history.evaluations = [e for e in self.history.evaluations if e.iteration <= good]
+        if again:
+            block = self.batches.block(again, self.draws)
+            state, _ = self.step.run(training.compose(), self.data, block)
+            training.take_back(state)
+            self._advance(block.rows)
         self._evaluate()
         raise DivergedError(
             f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
