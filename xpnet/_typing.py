@@ -1,8 +1,7 @@
-"""What the rest is written in: an array, parameters, and what a layer, a loss and an optimizer are."""
+"""What the rest is written in: an array, parameters, and what a loss and an optimizer are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 #: An array of any library that follows the Python Array API standard.
@@ -13,43 +12,6 @@ Params = dict[str, Array]
 
 #: Whatever an optimizer keeps between steps: a (nested) dict of arrays, counters included.
 State = dict[str, Any]
-
-
-class Layer(Protocol):
-    """A frozen description with a pure forward and backward; it reads its parameters by name and holds none.
-
-    Three attributes more a layer may leave out. Two make its numerical gradient cheap and its gradient check exact:
-    ``reach``, how far an entry of the input reaches in the output: ``"element"`` (only the entry in its place),
-    ``"sample"`` (its sample), or ``"batch"``, which is assumed of a layer that does not say; and ``kink``, the input at
-    which the derivative of an elementwise layer jumps (0.0 for ReLU), or None. ``weight_gain`` is what an activation
-    asks of initial weights around it, 1 if it does not say; see :func:`xpnet.initializers.initializers_of`.
-
-    A layer that is random while training has ``masks(rng, shape)``, which draws arrays by name on the host for an input
-    of that shape; ``forward`` finds them among its parameters in a training step, and nowhere else.
-    """
-
-    @property
-    def label(self) -> str:
-        """What the layer is called in a network, before its number: ``Affine``."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each parameter that the layer reads, by name; empty if it has none."""
-
-    def tagged(self, tag: str) -> Layer:
-        """The same layer with its parameters named for its place in a network: ``W`` becomes ``W1``."""
-
-    def init(self, rng: Any, weight_init: Any) -> Params:
-        """Initial values of the parameters, drawn on the host."""
-
-    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        """Return the output and the residuals that ``backward`` needs."""
-
-    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
-        """Return the gradient with respect to the input, and those with respect to the parameters by name."""
-
-    def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
-        """Return only the gradients by name: what the first layer of a network is asked for."""
 
 
 class Loss(Protocol):

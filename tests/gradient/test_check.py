@@ -10,6 +10,7 @@ from oracles import ROUNDINGS, STEP
 
 from xpnet import SGD, MultiLayerNet, Sequential, Trainer, TwoLayerNet, check_gradient, namespace
 from xpnet.layers import ACTIVATIONS, GELU, Affine, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers.base import shapes_of
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
 MODES = ("full", "directional")
@@ -39,26 +40,26 @@ class ReluSpoilt(ReLU):
 class AffineWithScaledBias(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: 1.01 * grads["b" + self.tag]}
+        return grads | {"b": 1.01 * grads["b"]}
 
 
 class AffineWrongInOnePlace(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        W = grads["W" + self.tag]
+        W = grads["W"]
         xp = namespace(W)
         wrong = xp.reshape(xp.arange(self.n_in * self.n_out, device=W.device), W.shape) == 2 * self.n_out + 1
-        return grads | {"W" + self.tag: xp.where(wrong, W + 0.01, W)}
+        return grads | {"W": xp.where(wrong, W + 0.01, W)}
 
 
 class AffineOfAnotherShape(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: grads["b" + self.tag][None, :]}
+        return grads | {"b": grads["b"][None, :]}
 
 
 class Mixing(Identity):
-    reach = "batch"
+    acts_on = "batch"
 
 
 class LossUphill(SoftmaxWithLoss):
@@ -89,7 +90,7 @@ def test_right_layers(layer, mode, training_backend, array, rng):
     assert report.passed, str(report)
     assert (report.mode, report.dtype, report.h, report.kinks) == (mode, "float64", None, 0)
     if mode == "full":
-        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *layer.shapes.items()]
+        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *shapes_of(layer).items()]
         assert [row.compared for row in report.rows] == [30, 24, 4][: len(report.rows)]
         assert all(row.largest > 0.01 for row in report.rows)
         assert_as_exact_as_can_be(report, check_gradient(layer, x, h=2 * STEP * float(namespace(x).max(abs(x)))))
@@ -332,8 +333,36 @@ def test_subjects(training_backend, array, rng):
         check_gradient(Affine(6, 4), x, params={"W": W})
     with pytest.raises(TypeError, match=r"x is int64"):
         check_gradient(ReLU(), array([[1, 2]], "int64"))
+    for subject, targets in ((network(training_backend), t), (ReLU(), None)):
+        with pytest.raises(TypeError, match=r"weight is for a loss; a (network|layer) is checked without"):
+            check_gradient(subject, x, targets, weight=t)
     with pytest.raises(ValueError, match="y has shape"):
         check_gradient(SoftmaxWithLoss(), array([0.1, 0.2]), array(1))
+
+
+@pytest.mark.parametrize("mode", ["full", "directional"])
+@pytest.mark.parametrize("loss", [*LOSSES, SoftmaxWithLoss(reduction="sum")], ids=str)
+def test_losses_of_sequences_with_weights(loss, mode, training_backend, array, rng):
+    y, t, weight = rng.normal(size=(2, 3, 4)), rng.dirichlet(np.ones(4), (2, 3)), rng.uniform(size=(2, 3))
+    for w in (None, weight, weight[:, 0], np.asarray([0, 1]), np.asarray([[True, True, False]] * 2)):
+        given = None if w is None else array(w)
+        assert check_gradient(loss, array(y), array(t), weight=given, mode=mode).passed
+    for bad, message in ((-weight, "weight of -"), (weight[0], r"\(3,\), expected \(2,\) or \(2, 3\)")):
+        with pytest.raises(ValueError, match=message):
+            check_gradient(loss, array(y), array(t), weight=array(bad), mode=mode)
+
+
+class Unweighted(SoftmaxWithLoss):
+    """The gradient of the loss without weights."""
+
+    def forward(self, y, t, weight=None):
+        return super().forward(y, t, weight)[0], super().forward(y, t)[1]
+
+
+def test_a_gradient_that_forgets_the_weights(training_backend, array, rng):
+    y, t = array(rng.normal(size=(5, 4))), array([0, 1, 2, 3, 0])
+    assert check_gradient(Unweighted(), y, t, weight=array(np.ones(5))).passed
+    assert not check_gradient(Unweighted(), y, t, weight=array(np.arange(5))).passed
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

@@ -7,6 +7,7 @@ import pytest
 from oracles import assert_close, gradients
 
 from xpnet.layers import ACTIVATIONS, GELU, Affine, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers.base import shapes_of
 
 LAYERS = {
     "Affine": (Affine(5, 3), (4, 5), (4, 3)),
@@ -29,7 +30,7 @@ LAYERS = {
 @pytest.fixture(params=LAYERS)
 def row(request, rng):
     layer, x_shape, y_shape = LAYERS[request.param]
-    params = {name: rng.normal(size=shape) for name, shape in layer.shapes.items()}
+    params = {name: rng.normal(size=shape) for name, shape in shapes_of(layer).items()}
     return layer, params, rng.normal(size=x_shape), rng.normal(size=y_shape)
 
 
@@ -45,7 +46,7 @@ def test_gradients(row, training_backend, array):
     moved = {name: array(p) for name, p in params.items()}
     _, residuals = layer.forward(moved, array(x))
     dx, grads = layer.backward(moved, residuals, array(dy))
-    assert list(grads) == list(layer.shapes)
+    assert list(grads) == list(shapes_of(layer))
     for actual, wanted in zip((dx, *grads.values()), expected, strict=True):
         assert_close(training_backend.to_numpy(actual), wanted, tolerance)
     alone = layer.parameter_gradients(moved, residuals, array(dy))
@@ -62,7 +63,7 @@ def test_dtype_in_is_dtype_out_and_inputs_are_left_alone(row, dtype, backend, ar
     dx, grads = layer.backward(given, residuals, given["dy"])
     assert tuple(y.shape) == dy.shape
     assert tuple(dx.shape) == x.shape
-    assert {name: tuple(g.shape) for name, g in grads.items()} == dict(layer.shapes)
+    assert {name: tuple(g.shape) for name, g in grads.items()} == dict(shapes_of(layer))
     for out in (y, dx, *grads.values()):
         assert out.dtype == backend.dtype(dtype)
     for name, value in before.items():
@@ -71,7 +72,8 @@ def test_dtype_in_is_dtype_out_and_inputs_are_left_alone(row, dtype, backend, ar
 
 def test_layers_are_values():
     assert Affine(5, 3) == Affine(5, 3)
-    assert Affine(5, 3).tagged("2").shapes == {"W2": (5, 3), "b2": (3,)}
+    assert shapes_of(Affine(5, 3)) == {"W": (5, 3), "b": (3,)}
+    assert repr(Affine(784, 50)) == "Affine(784, 50)"
     with pytest.raises(AttributeError):
         Affine(5, 3).n_in = 4
     assert {name: kind() for name, kind in ACTIVATIONS.items()}["gelu"] == GELU()
@@ -85,16 +87,16 @@ def test_relu_has_no_gradient_at_zero(backend, array):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((2, 28), "Affine1: x has 28 columns, W1 expects 784"),
-        ((28, 28), r"28 columns, W1 expects 784; flatten one sample with x\.reshape\(1, -1\)"),
-        ((2, 3, 28), r"\(3, 28\) elements a sample, W1 expects 784"),
+        ((2, 28), "Affine: x has 28 columns, expected 784"),
+        ((28, 28), r"28 columns, expected 784; flatten one sample with x\.reshape\(1, -1\)"),
+        ((2, 3, 28), r"\(3, 28\) elements a sample, expected 784"),
         ((784,), r"x has shape \(784,\), expected \(N, 784\); one sample is x\.reshape\(1, -1\)"),
     ],
 )
 def test_wrong_number_of_columns(shape, message, array):
-    layer = Affine(784, 2, "1")
+    layer = Affine(784, 2)
     with pytest.raises(ValueError, match=message):
-        layer.forward({"W1": array(np.zeros((784, 2))), "b1": array(np.zeros(2))}, array(np.zeros(shape)))
+        layer.forward({"W": array(np.zeros((784, 2))), "b": array(np.zeros(2))}, array(np.zeros(shape)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 3), (3, -1), (2.5, 3), ("5", 3), (True, 3)])

@@ -81,7 +81,7 @@ def returned(value):
 
 def test_into_joblibs_processes():
     joblib = pytest.importorskip("joblib", reason="joblib is not installed")
-    found = joblib.Parallel(n_jobs=1)(joblib.delayed(returned)(copy.copy(value)) for value in VALUES)
+    found = joblib.Parallel(n_jobs=2)(joblib.delayed(returned)(copy.copy(value)) for value in VALUES)
     assert [again for again, *_ in found] == VALUES
     assert len({joblib.hash(value) for value in VALUES}) == len(VALUES)
     used = Adam(0.1)

@@ -72,8 +72,8 @@ def test_refused(make, message):
 
 
 def test_an_empty_state_where_there_is_something_to_remember():
-    for optimizer in (Momentum(0.1), SGD(Step(0.1, 5))):
-        with pytest.raises(ValueError, match=r"state is \{\}, expected what .*init\(params\) returned"):
+    for optimizer, missing in ((Momentum(0.1), "slots of 'w';"), (SGD(Step(0.1, 5)), "count of steps,")):
+        with pytest.raises(ValueError, match=rf"state has no {missing} expected what .*init\(params\) returned"):
             optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)}, {})
 
 

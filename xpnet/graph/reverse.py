@@ -76,6 +76,13 @@ def sweep(
     return gradients
 
 
+def gradients_of(y: Wrapper, inputs: list[Wrapper], seed: Array) -> list[Array]:
+    """The gradients of y, weighted by ``seed`` of its shape, with respect to these inputs; zeros where it has none."""
+    order = [v for v in Ancestry(y).order if v.differentiable]
+    found = sweep(order, seed, again=False, keep={v.serial for v in inputs}) if order else {}
+    return [found[v.serial] if v.serial in found else v.xp.zeros_like(v.value) for v in inputs]
+
+
 def seed_for(y: Wrapper, seed: Any) -> Array:
     """The gradient to start with, in the shape and dtype of y."""
     if seed is None:

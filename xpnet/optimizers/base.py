@@ -55,6 +55,13 @@ class Optimizer(ABC):
     clip_value: float | None = None
     clip_norm: float | None = None
 
+    #: Whether a parameter may have slots.
+    has_slots: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.has_slots = cls.slots is not Optimizer.slots
+
     @abstractmethod
     def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         """The parameter w after a step with gradient g; may write to w and ``slots``, not to g."""
@@ -87,14 +94,13 @@ class Optimizer(ABC):
 
         Raises:
             TypeError: a parameter is no array, or the library of an array records what is done with it.
-            ValueError: the state is empty, and this optimizer has one, or it is of another shape or dtype than the
-                parameters; a gradient is of another shape than its parameter, or of none; a parameter is not
-                floating-point.
+            ValueError: something of the state is missing, or of another shape or dtype than the parameters; a gradient
+                is of another shape than its parameter, or of none; a parameter is not floating-point.
         """
-        if not state and self.init(params):
-            raise ValueError(f"state is {{}}, expected what {self!r}.init(params) returned, or the step before")
         if "t" not in state and (self.counts or isinstance(self.lr, Schedule)) and params:
-            raise ValueError(f"state has no count of steps, expected what {self!r}.init(params) returned")
+            raise ValueError(
+                f"state has no count of steps, expected what {self!r}.init(params) returned, or the step before"
+            )
         slots, known = state.get("slots", {}), {}
         check_step(params, grads, slots, self)
         for transform in self.transforms:
@@ -186,4 +192,5 @@ class Optimizer(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
+        """The fields: what ``update`` keeps belongs to one network, and not to copies."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from xpnet._checks import check_count, check_number, check_positive, check_switch
@@ -76,7 +75,7 @@ class ClipByNorm(_Stateless):
         if not grads:
             return grads, state
         wide = {name: floating_like(g, params[name]) for name, g in grads.items()}
-        return scaled_to_norm(namespace(next(iter(wide.values()))), wide, self.norm), state
+        return scaled_to_norm(wide, self.norm), state
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Accumulate:
     the optimizer. Buffers, running statistics for example, are updated with each minibatch. What has been added up when
     a training ends is left in the state, and the next one goes on with it.
 
-    The state is ``{"count": how many since the last step of the optimizer, "sums": {parameter: array}}``. After a step
+    The state is ``{"count": gradients since the last step of the optimizer, "sums": {parameter: array}}``. After a step
     the count is 0, and the next gradient replaces the sums, which have the dtype of their parameters, and float32 at
     least.
 
@@ -187,10 +186,11 @@ class Accumulate:
             return grads, state
         before = self._sums(grads, state)
         xp, count = namespace(state["count"]), state["count"]
-        first, sums = count == 0, dict(before)
-        for name, g in grads.items():
-            g = xp.astype(floating_like(g, params[name]), before[name].dtype)
-            sums[name] = xp.asarray(xp.where(first, g, before[name] + g))
+        first, sums = count == 0, {}
+        for name, total in before.items():
+            g = floating_like(grads[name], params[name]) if name in grads else xp.zeros_like(total)
+            g = xp.astype(g, total.dtype)
+            sums[name] = xp.asarray(xp.where(first, g, total + g))
         means = {name: sums[name] / self.steps for name in grads}
         return means, {"count": xp.asarray((count + 1) % self.steps), "sums": sums}
 
@@ -217,11 +217,12 @@ def clipped(g: Array, value: float) -> Array:
     return g if value > float(xp.finfo(g.dtype).max) else xp.clip(g, -value, value)
 
 
-def scaled_to_norm(xp: ModuleType, grads: Params, norm: float) -> Params:
+def scaled_to_norm(grads: Params, norm: float) -> Params:
     """The gradients times norm / (|gradients| + 1e-6), the L2 norm of all of them together, if that is less than 1.
 
     The norm is that of the gradients over their largest entry, so that no square overflows.
     """
+    xp = namespace(next(iter(grads.values())))
     widest = xp.result_type(*grads.values())
     largest = [xp.astype(xp.max(xp.abs(g)), widest) for g in grads.values() if 0 not in g.shape]
     if not largest:
@@ -286,7 +287,9 @@ def apply_transforms(
     for i, transform in enumerate(transforms):
         before = states.get(str(i), {})
         if not before and transform.init(params):
-            raise ValueError(f"there is no state of transforms[{i}], {transform!r}; start with init_transforms")
+            raise ValueError(
+                f"there is no state of transforms[{i}], {transform!r}; start with init_transforms(transforms, params)"
+            )
         grads, state = transform.update(grads, before, params)
         if ready is not None:
             state = select(ready, state, before)
@@ -296,7 +299,10 @@ def apply_transforms(
             now = transform.ready(state)
             ready = now if ready is None else namespace(now).asarray(ready & now)
     if states.keys() - after.keys():
-        raise ValueError(f"there are states of {sorted(states)}, expected those of {sorted(after)}: other transforms?")
+        raise ValueError(
+            f"there are states of the transforms {sorted(states)}, expected those of {sorted(after)}; start with "
+            "init_transforms(transforms, params)"
+        )
     return grads, after, ready
 
 

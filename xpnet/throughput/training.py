@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet._typing import Array, Layer
+from xpnet._typing import Array
 from xpnet.backends.base import PlainStep
 from xpnet.initializers import normal
-from xpnet.layers import Affine, ReLU, Rescale
+from xpnet.layers import Affine, Layer, ReLU, Rescale
 from xpnet.models import Sequential
 from xpnet.optimizers import SGD
 from xpnet.throughput.entrants import Entrant

@@ -24,7 +24,7 @@ from xpnet.schedules import SCHEDULES
 from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
 from xpnet.serialization.atomic import PathLike, path_of
-from xpnet.serialization.config import check_plain, described, kind_of, rebuilt, shortened
+from xpnet.serialization.config import check_plain, from_config, kind_of, shortened, to_config
 from xpnet.training.history import Evaluation
 from xpnet.training.minibatches import SAMPLING, Minibatches
 from xpnet.training.state import TrainingState
@@ -77,8 +77,8 @@ def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
         series[f"{SERIES}{name}"] = np.asarray(getattr(history, name)[: trainer.iteration], np.float64)
     series |= _table(history.evaluations)
     training = {
-        "optimizer": described(trainer.optimizer),
-        "transforms": [described(transform) for transform in trainer.transforms],
+        "optimizer": to_config(trainer.optimizer),
+        "transforms": [to_config(transform) for transform in trainer.transforms],
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
         "compile": trainer.compile,
@@ -132,8 +132,9 @@ def load(
         fields, weights, to = _Fields(f"{path} is damaged", about["training"]), files.weights_in(header, metadata), net
         if to is None:
             to = models_load.network_from(path, about, weights, backend, device)
+            to.take_zeros()
         else:
-            expected = files.parameters_of(to.layers.values(), dtype_name(to.dtype))
+            expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
         rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
@@ -218,7 +219,7 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
             )
         return given
     try:
-        made = rebuilt(found, KINDS)
+        made = from_config(found, KINDS)
     except CheckpointError as error:
         raise CheckpointError(f"{path} has an optimizer that cannot be made: {error}; give it: optimizer=") from None
     if not isinstance(made, optimizers.Optimizer):
@@ -235,7 +236,7 @@ def _transforms(path: Path, fields: _Fields, given: Sequence[Transform] | None) 
             raise CheckpointError(f"{path} is of other transforms: {shortened(kinds)} in the file, {given!r} given")
         return tuple(given)
     try:
-        return check_transforms([rebuilt(each, TRANSFORM_KINDS) for each in found])
+        return check_transforms([from_config(each, TRANSFORM_KINDS) for each in found])
     except (CheckpointError, TypeError) as error:
         raise CheckpointError(f"{path} has a transform that cannot be made: {error}; give it: transforms=") from None
 
@@ -287,7 +288,7 @@ def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> No
         ) from None
     if "scale" in state:
         state["scale"] = backend.asarray(trainer.scale, state["scale"].dtype)
-    trainer.net.params = {name: arrays[name] for name in trainer.net.params}
+    trainer.net.take_arrays(arrays)
 
 
 def _past(fields: _Fields, series: dict[str, Any]) -> tuple[Minibatches, list[Evaluation], dict[str, Any]]:

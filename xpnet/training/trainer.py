@@ -13,8 +13,7 @@ import numpy as np
 from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer, Params, Transform
 from xpnet.backends.base import CompiledStep, Data, PlainStep
-from xpnet.backends.dispatch import Backend, check_same_backend, describe, namespace
-from xpnet.losses import check_weight
+from xpnet.backends.dispatch import Backend, describe
 from xpnet.models import Sequential
 from xpnet.streams import warn
 from xpnet.training import checkpoint
@@ -26,7 +25,6 @@ from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, make_step, only_ours
-from xpnet.validation import as_array, as_samples, check_detached
 
 
 class Trainer(TrainingState):
@@ -209,8 +207,7 @@ class Trainer(TrainingState):
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
         """The data as steps take it, made fit or refused."""
-        params = self.net.own_params() | self.net.own_buffers()
-        data = self._samples(params, (x, t, weight), "")
+        data = self._samples((x, t, weight), "")
         if self.batch_size > data["x"].shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {data['x'].shape[0]} samples")
         if validation is None:
@@ -220,30 +217,15 @@ class Trainer(TrainingState):
                 f"validation is {describe(validation)}, expected samples and labels: validation=(x, t), or with "
                 "weights (x, t, weight)"
             )
-        return data, self._samples(params, (*validation, None)[:3], "validation ")
+        return data, self._samples((*validation, None)[:3], "validation ")
 
-    def _samples(self, params: Params, given: Split, prefix: str) -> Data:
-        """See :func:`xpnet.validation.as_samples`."""
+    def _samples(self, given: Split, prefix: str) -> Data:
+        """See :meth:`Sequential.as_samples`."""
         net, (x, t, weight) = self.net, given
-        x, t = as_samples(
-            x,
-            t,
-            backend=net.backend,
-            dtype=net.dtype,
-            outputs=net.outputs,
-            loss=net.loss_layer,
-            names=(f"{prefix}x", f"{prefix}t"),
-            integers=net.takes != "floating",
-        )
+        arrays = net.as_samples(x, t, weight, (f"{prefix}x", f"{prefix}t", f"{prefix}weight"))
         with np.errstate(all="ignore"):  # it is shapes and dtypes that are looked at
-            net.check_forward(params, x[:1, ...])
-        if weight is None:
-            return {"x": x, "t": t}
-        weight, name = as_array(weight, net.backend, f"{prefix}weight"), f"{prefix}weight"
-        check_same_backend(weight, name, net.backend, "the network")
-        check_detached(weight, name)
-        check_weight(weight, (x.shape[0], net.outputs), name)
-        return {"x": x, "t": t, "weight": namespace(weight).astype(weight, net.dtype)}
+            net.check_forward(net.own_arrays(), arrays[0][:1, ...])
+        return dict(zip(("x", "t", "weight"), arrays, strict=False))
 
     def _draws(self, data: Data) -> partial[Params] | None:
         """What draws for one step, if the network is random."""

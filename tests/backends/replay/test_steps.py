@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from replaying import NUMPY, assert_alike, compared, copied, net_of, one_step, run
+from replaying import NUMPY, assert_same, compared, copied, net_of, one_step, run
 
 from xpnet import SGD, CompileWarning, Trainer, make_step, namespace
 from xpnet.backends.replay.recorded import MOST_PLANS
@@ -128,7 +128,7 @@ def test_what_a_step_may_do_to_its_own_arrays(function, rng):
     before = x.copy()
     found, recorded = both(step_of(function), state, x)
     assert all(recorded.plans.values()), recorded.reason
-    assert_alike(found, 1e-11)
+    assert_same(found)
     np.testing.assert_array_equal(x, before)
 
 
@@ -141,7 +141,7 @@ def test_new_arrays_in_the_state(rng):
 
     found, recorded = both(step, {"a": rng.normal(size=4), "b": rng.normal(size=4)}, rng.normal(size=(9, 2)))
     assert all(recorded.plans.values()), recorded.reason
-    assert_alike(found, 1e-14)
+    assert_same(found)
 
 
 def reads_a_value(state, data, rows, draws):
@@ -184,7 +184,7 @@ def test_what_cannot_be_recorded_runs_as_it_is_after_one_warning(step, why, rng)
     with pytest.warns(CompileWarning, match=f"not compiled, and runs call by call: .*{why}") as warned:
         found, _ = both(step, state, rng.normal(size=(9, 2)))
     assert len(warned) == 1
-    assert_alike(found, 0)
+    assert_same(found)
 
 
 def test_random_numbers_in_a_step_are_noticed(rng):
@@ -232,7 +232,7 @@ def test_states_by_turns_do_not_disturb_each_other(small):
         for i in (0, 1):
             states[i], _ = one_step(recorded, states[i], *small, block[k])
     for state in states:
-        assert_alike([(expected, 0), (state, 0)], 1e-9)
+        assert_same([(expected, 0), (state, 0)])
 
 
 def test_arrays_of_the_state_that_share_memory_are_left_alone(rng):
@@ -324,10 +324,10 @@ def test_data_that_lie_column_by_column_are_read(dtype, rng):
     x, t, weight = rng.integers(0, 9, (60, 2, 7)).astype(dtype), rng.random((60, 4)), rng.random((60, 2))[:, 1]
     net = net_of(Affine(6, 4), loss=MeanSquaredError(), first=(Rescale(0.1), Affine(14, 7)))
     net.params = {name: np.asfortranarray(w) for name, w in net.params.items()}
-    expected = compared(net, Adam(0.01), x, t, weight=weight.copy())
+    expected, _ = compared(net, Adam(0.01), x, t, weight=weight.copy())
     found = compared(net, Adam(0.01), np.asfortranarray(x), np.asfortranarray(t), weight=weight)
     for state, losses in found:
-        assert_alike([(expected[0][0], expected[0][1]), (state, losses)], 1e-9)
+        assert_same([expected, (state, losses)])
         assert all(w.flags.c_contiguous for w in state["params"].values())
 
 
@@ -342,7 +342,7 @@ def test_columns_of_the_data_are_reshaped(rng):
     for lies in (x, np.asfortranarray(x), np.asfortranarray(x)[::2], x.T.copy().T):
         found, recorded = both(step, {"w": np.zeros(3)}, np.concatenate([lies, lies]) if len(lies) < 60 else lies)
         assert all(recorded.plans.values()), recorded.reason
-        assert_alike(found, 1e-12)
+        assert_same(found)
 
 
 def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
@@ -350,7 +350,7 @@ def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
     mapped = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
     mapped[...] = x
     found = compared(net_of(Tanh(), Affine(6, 4)), SGD(0.1), mapped, t)
-    assert_alike(found, 1e-10)
+    assert_same(found)
 
 
 def test_plans_of_sizes_that_are_not_used_any_more_go(small):
