@@ -98,7 +98,7 @@ SPOILED = {
     "another way of sampling": (spoil("sampling", "both"), "its sampling is 'both'"),
     "a parameter of another shape": (
         lambda trainer: trainer.net.params.update(b1=np.zeros(7, "float32")),
-        "the parameters of this network are not those of its layers",
+        "the arrays of this network are not those of its layers",
     ),
     "a memory that no file holds": (
         lambda trainer: trainer.optimizer_state["slots"]["W1"].update(v=np.zeros((4, 6), "complex128")),

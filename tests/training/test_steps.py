@@ -223,7 +223,7 @@ def test_bad_input(digits):
         ((x, t), {"epochs": 0}, ValueError, "epochs is 0, expected a whole number"),
         ((x, t), {"iterations": 2.5}, ValueError, r"iterations is 2\.5"),
         ((x[:50], t[:50]), {"epochs": 1}, ValueError, "batch_size is 100, but there are only 50 samples"),
-        ((x[:, :700], t), {"epochs": 1}, ValueError, "700 columns, W1 expects 784"),
+        ((x[:, :700], t), {"epochs": 1}, ValueError, r"a sample of shape \(700,\) does not fit, expected 784"),
         ((x, t + 1), {"epochs": 1}, ValueError, "t has labels from 1 to 10"),
         ((x, t), {"epochs": 1, "validation": (x[:9], t[:8])}, ValueError, "validation x has 9 .* validation t has 8"),
         (((x * 255).astype("uint8"), t), {"epochs": 1}, TypeError, "x is uint8"),
