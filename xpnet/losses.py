@@ -5,8 +5,9 @@ place of the leading axes (...). Targets are of the shape of y; where outputs st
 given instead, and are told by having one axis less.
 
 ``forward(y, t, weight=None)`` returns a 0-d array, so that the host is not asked in the middle of a step; ``backward``
-returns the gradient with respect to ``y``. ``per_sample(y, t)`` returns the loss (...) of each sample by itself.
-``forward`` is their mean or their sum, as ``reduction`` says, over all leading axes.
+returns the gradient with respect to ``y``. ``per_sample(y, t)`` returns the loss (...) of each sample by itself, also
+where targets go with y by broadcasting. ``forward`` is the mean of these or their sum, as ``reduction`` says, over all
+leading axes.
 
 A ``weight`` w, not negative, has the shape of the first of these axes or of more of them: (N,) weighs sequences, (N, T)
 single tokens, and masks those with 0. With losses l of samples, the loss is Σ w l / Σ w for a mean and Σ w l for a sum.
@@ -128,7 +129,9 @@ class SoftmaxWithLoss(BaseLoss):
     @quiet
     def per_sample(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
-        t = one_hot(t, y) if t.ndim < y.ndim else t
+        if is_small(xp, y.dtype):
+            return cast(self.per_sample(cast(y, xp.float32), t), y.dtype)
+        t = one_hot(t, y) if t.ndim < y.ndim else cast(t, y.dtype)
         z = y - xp.max(y, axis=-1, keepdims=True)
         s = xp.log(xp.sum(xp.exp(z), axis=-1)) * xp.sum(t, axis=-1)
         return s - xp.sum(weighted(z, t), axis=-1)
@@ -191,7 +194,8 @@ class SigmoidWithLoss(BaseLoss):
         return over(dy, _parts(t, self.reduction), t.dtype)
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        return namespace(y).mean(_of_elements(y, t, namespace(y).exp(-abs(y))), axis=-1)
+        xp = namespace(y)
+        return xp.mean(_of_elements(y, cast(t, y.dtype), xp.exp(-abs(y))), axis=-1)
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         super().check(y_shape, t, name)
@@ -232,7 +236,7 @@ class SumSquaredError(BaseLoss):
         return d if share is None else _times(d, share)
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        d = y - t
+        d = y - cast(t, y.dtype)
         return 0.5 * namespace(y).sum(d * d, axis=-1)
 
 
@@ -259,7 +263,7 @@ class MeanSquaredError(BaseLoss):
         return d * (2 / _parts(d, self.reduction))
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        d = y - t
+        d = y - cast(t, y.dtype)
         return namespace(y).mean(d * d, axis=-1)
 
 

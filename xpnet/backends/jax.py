@@ -89,7 +89,7 @@ class JaxBackend(Backend):
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
 
     @property
-    def block_bytes(self) -> int:
+    def tile_bytes(self) -> int:
         return 2**28  # XLA cuts the work itself
 
     @staticmethod

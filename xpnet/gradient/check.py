@@ -160,7 +160,7 @@ def _network(net: Any, x: Array, t: Array, weight: Array, training: bool, seed: 
         return _Taken(params, value_of, float(total), gradients, _each_array(params, value_of))
     tail = Tail(net.chain.parts, loss, arrays, x, t, *weights)
     total, gradients = net.value_and_grad(arrays, x, t, *weights)
-    options = {"weight": weights[0] if weights else None, "kinks": True}
+    options: dict[str, Any] = {"weight": weights[0] if weights else None, "kinks": True}
 
     def value(moved: Params) -> tuple[Array, Sides]:
         return tail.value(arrays | moved)

@@ -23,7 +23,7 @@ from xpnet.gradient.tail import Found, Sides, Tail, acts_on, goes_with_forward, 
 from xpnet.layers import Affine, Layer
 from xpnet.layers.chain import Part
 
-#: How many arrays of the size of a block are alive at once while its losses are computed.
+#: How many arrays of the size of a tile are alive at once while its losses are computed.
 TEMPORARIES = 4
 #: Parts of the samples that a worker is given one after the other, so that a progress bar moves.
 SHARES = 4
@@ -34,7 +34,7 @@ WORTH_A_THREAD = 100_000
 
 
 class Columns:
-    """Gradients of an Affine layer, in blocks of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
+    """Gradients of an Affine layer, in tiles of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
 
     def __init__(self, tail: Tail, h: float | None, max_bytes: int | None, kinks: bool) -> None:
         x, params = tail.x, tail.params
@@ -64,10 +64,10 @@ class Columns:
             y = part.layer.predict(part.view(params), y)
             width = max(width, prod(y.shape[1:]))
         self.t = one_hot(tail.t, y)
-        numbers = (max_bytes or self.backend.block_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
+        numbers = (max_bytes or self.backend.tile_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
         #: how many triples of sample, unit and input are worked on together, in front of the classes and behind
         self.in_front, self.behind = max(numbers // 2, 1), max(numbers // (2 * width), 1)
-        self.block = self.backend.jit(self._block)
+        self.tile = self.backend.jit(self._tile)
         moved = float(xp.sum(xp.astype(self.inputs != 0, x.dtype)))
         self.map = self.backend.map if moved * self.z.shape[1] * width > WORTH_A_THREAD * x.shape[0] else map
 
@@ -104,7 +104,7 @@ class Columns:
             here = self.z[samples, units], self.out[samples, units], self.y[samples, :], self.t[samples, :]
             weight = None if self.weight is None else self.weight[samples]
             parts = [
-                self.block(*here, weight, self.mix[units, :], used[:, some], steps[:, some])
+                self.tile(*here, weight, self.mix[units, :], used[:, some], steps[:, some])
                 for some in _slices(used.shape[1], self.behind)
             ]
             change, cross = (
@@ -115,7 +115,7 @@ class Columns:
             crossed = self._add(crossed, matter, cross) if self.kinks else crossed
         return total, crossed
 
-    def _block(
+    def _tile(
         self, z: Array, out: Array, y: Array, t: Array, weight: Array, mix: Array, inputs: Array, steps: Array
     ) -> tuple[Array, Array]:
         """The same (J, I) for z, out (B, J), y, t (B, C), weight (B,) or None, mix (J, C), inputs (B, I), steps (J, I).

@@ -458,9 +458,10 @@ class Sequential:
         if weight is None:
             return x, t
         weight = as_input(weight, self.backend, self.dtype, names[2], takes="any")
+        weight = weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
         if not traced(x):
             check_weight(weight, self.scores_shape(x), names[2])
-        return x, t, weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
+        return x, t, weight
 
     def _check_input(self, x: Array) -> None:
         for layer in first_leaves(self.chain):
