@@ -8,8 +8,8 @@ import weakref
 import numpy as np
 import pytest
 
-from xpnet import SGD, Adam, Momentum, Sequential, Trainer, TwoLayerNet
-from xpnet.layers import Affine, ReLU
+from xpnet import SGD, Adam, DivergedError, Momentum, Sequential, Trainer, TwoLayerNet
+from xpnet.layers import Affine, BatchNorm, ReLU
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.training import Callback
 from xpnet.training.step import copy_state
@@ -192,3 +192,64 @@ def test_a_trainer_does_not_hold_on_to_the_data(compiled, data):
     del x
     gc.collect()
     assert held() is None
+
+
+def normalized(b):
+    layers = [Affine(6, 5), BatchNorm(5), ReLU(), Affine(5, 4)]
+    return Trainer(Sequential(layers, seed=0, backend=b), SGD(0.1, weight_decay=0.01), batch_size=20, seed=1)
+
+
+@pytest.mark.parametrize("cut", [3, 4])
+def test_buffers_are_part_of_the_state(cut, training_backend, data, tmp_path):
+    """They go on with the steps, come back from a checkpoint, and are those of the last step when fit has ended."""
+    b, data = training_backend, tuple(map(training_backend.asarray, data))
+    straight, first = normalized(b), normalized(b)
+    start = {name: b.to_numpy(a).copy() for name, a in straight.net.buffers.items()}
+    straight.fit(*data, iterations=7, progress=False)
+    first.fit(*data, iterations=cut, progress=False)
+    first.save(tmp_path / "run")
+    again = Trainer.load(tmp_path / "run", backend=b)
+    again.fit(*data, iterations=7 - cut, progress=False)
+    assert again.history.losses == straight.history.losses
+    assert sorted(start) == ["BatchNorm1.mean", "BatchNorm1.var"]
+    for name, a in straight.net.buffers.items():
+        assert (b.to_numpy(a) != start[name]).all()
+        np.testing.assert_array_equal(b.to_numpy(again.net.buffers[name]), b.to_numpy(a))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_buffers_that_a_callback_assigns(whole, training_backend, data):
+    b, data, host = training_backend, tuple(map(training_backend.asarray, data)), np.full(5, 7.0, "float32")
+    mine = b.asarray(host, copy=True)
+
+    def assign(trainer):
+        if whole:
+            trainer.net.buffers = trainer.net.buffers | {"BatchNorm1.mean": mine}
+        else:
+            trainer.net.buffers["BatchNorm1.mean"] = mine
+
+    trainer, cut = normalized(b), normalized(b)
+    trainer.fit(*data, iterations=7, callbacks=[At("on_block", 2, assign)], progress=False)
+    cut.fit(*data, iterations=2, progress=False)
+    assign(cut)
+    cut.fit(*data, iterations=5, progress=False)
+    np.testing.assert_array_equal(b.to_numpy(mine), host)
+    found, wanted = (b.to_numpy(each.net.buffers["BatchNorm1.mean"]) for each in (trainer, cut))
+    np.testing.assert_array_equal(found, wanted)
+    assert (found > 1).all()
+    bad = At("on_block", 9, lambda trainer: trainer.net.buffers.update({"BatchNorm1.mean": mine[:4]}))
+    with pytest.raises(ValueError, match=r"net\.buffers\['BatchNorm1\.mean'\] is \(4,\)"):
+        trainer.fit(*data, iterations=7, callbacks=[bad], progress=False)
+
+
+def test_a_divergence_goes_back_to_the_buffers_of_the_last_good_step(data):
+    trainer, straight = normalized("numpy"), normalized("numpy")
+    trainer.optimizer = straight.optimizer = SGD(1e18)
+    with pytest.raises(DivergedError):
+        trainer.fit(*data, iterations=50, progress=False)
+    assert trainer.iteration >= 1
+    straight.fit(*data, iterations=trainer.iteration, progress=False)
+    for name, a in straight.net.buffers.items():
+        np.testing.assert_array_equal(trainer.net.buffers[name], a)
+    for name, w in straight.net.params.items():
+        np.testing.assert_array_equal(trainer.net.params[name], w)
