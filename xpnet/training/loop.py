@@ -92,7 +92,8 @@ class Loop:
         """The tree for the next step, with what callbacks assigned."""
         if self.training.replaced():
             self.snapshots = []  # the steps to what was there before lead nowhere now
-        return self.training.compose()
+            self.training.take_over()
+        return self.training.tree()
 
     def take(self, most: int) -> None:
         """Take a block of steps."""

@@ -67,10 +67,18 @@ class TrainingState:
             TypeError, ValueError: somebody assigned what :meth:`Sequential.own_params` refuses.
         """
         if self.replaced():
-            found = self._tree() | {"params": self.net.own_params(), "buffers": self.net.own_buffers()}
-            self.take_back(self._adopted(found, self._handed))
+            self.take_over()
+        return self.tree()
+
+    def take_over(self) -> None:
+        """Go on with what somebody assigned: copies of it, in its place."""
+        found = self._all() | {"params": self.net.own_params(), "buffers": self.net.own_buffers()}
+        self.take_back(self._adopted(found, self._handed))
+
+    def tree(self) -> State:
+        """What :meth:`compose` returns, where nobody assigned anything."""
         self._write_scale()
-        return self._tree()
+        return self._all()
 
     def take_back(self, tree: State) -> None:
         """Put what a step returned where the network, callbacks and the user find it."""
@@ -84,7 +92,7 @@ class TrainingState:
 
     def replaced(self) -> bool:
         """Whether there are others now in the place of the arrays that were handed out."""
-        return not _same_arrays(self._tree(), self._handed)
+        return not _same_arrays(self._all(), self._handed)
 
     @property
     def scale(self) -> float:
@@ -126,7 +134,7 @@ class TrainingState:
         """A copy has arrays of its own, which nobody was handed."""
         return vars(self) | {"_handed": {}, "_scaled": None}
 
-    def _tree(self) -> State:
+    def _all(self) -> State:
         return {
             "params": self.net.params,
             "buffers": self.net.buffers,

@@ -73,11 +73,12 @@ class RecordedStep(CompiledStep):
     def _plan(self, state: State, data: Data, given: Given, block: Block) -> Plan | None:
         """How to replay the step on arguments of this form; None if it has to run as it is."""
         rows = block.rows
-        samples = min((len(a) if np.ndim(a) else 0 for name, a in given.items() if name[0] == "data"), default=0)
+        data_shapes = [getattr(a, "shape", ()) for name, a in given.items() if name[0] == "data"]
+        samples = min([shape[0] if shape else 0 for shape in data_shapes], default=0)
         if not rows.size or int(rows.min()) < 0 or int(rows.max()) >= samples:
             return None  # it takes what is in range without looking: an error, or rows from the end, are the step's own
         one = {name: drawn[0] for name, drawn in block.draws.items()}
-        form = (*((name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())),)
+        form = tuple([(name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
         if form not in self.plans:
             try:
                 with np.errstate(all="ignore"):
