@@ -27,11 +27,13 @@ from xpnet.functions import (
     are_labels,
     cast,
     cast_targets,
+    check_floating,
     check_label_dtype,
     check_labels,
     check_real,
     check_same_library,
     is_small,
+    label_mask,
     mean_of,
     one_hot,
     over,
@@ -107,7 +109,10 @@ class SoftmaxWithLoss(BaseLoss):
                 f"SoftmaxWithLoss: y has shape {tuple(y.shape)}, expected (N, C), or (..., C) with more axes; one "
                 "sample is y[None, :]"
             )
-        rows, labels = one_hot(t, y), t.ndim < y.ndim
+        check_floating(y, "SoftmaxWithLoss")
+        check_same_library(t, y)
+        mask = label_mask(t, y) if are_labels(t, y.shape) else None
+        rows = one_hot(t, y) if mask is None else xp.astype(mask, dtype)
         if is_small(xp, dtype):  # in which many classes add up to infinity
             y, rows = xp.astype(y, xp.float32), xp.astype(rows, xp.float32)
         total, n = None, prod(y.shape[:-1]) if self.reduction == "mean" and weight is None else 1
@@ -117,9 +122,14 @@ class SoftmaxWithLoss(BaseLoss):
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
-        if not labels:  # the targets of a label add up to 1
+        if mask is None:  # the targets of a label add up to 1
             total = xp.sum(rows, axis=-1, keepdims=True)
-        loss = mean_of(weighted(z - xp.log(s), rows), -n)
+        log_y = z - xp.log(s)
+        if mask is None or weight is not None:
+            log_y = weighted(log_y, rows)
+        else:
+            log_y = xp.where(mask, log_y, xp.zeros_like(log_y))
+        loss = mean_of(log_y, -n)
         return cast(loss, dtype), (e, s, rows, total, n, dtype)
 
     def backward(self, residuals: tuple[Array, Array, Array, Array | None, int, Any]) -> Array:
