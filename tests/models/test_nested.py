@@ -18,7 +18,8 @@ def bent(x, slope):
 
 
 def network(backend="numpy", dtype="float64"):
-    block = Chain(Affine(6, 8), BatchNorm(8), Tanh(), Dropout(0.3), Residual(Chain(Dropout(0.2), Affine(8, 8))), Affine(8, 6))
+    inner = Residual(Chain(Dropout(0.2), Affine(8, 8)))
+    block = Chain(Affine(6, 8), BatchNorm(8), Tanh(), Dropout(0.3), inner, Affine(8, 6))
     layers = [
         Embedding(WORDS, 4),
         TimeDistributed(Chain(Affine(4, 3), Function(bent, {"slope": (3,)}))),
