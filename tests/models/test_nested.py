@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet import Adam, Sequential, Trainer, load_network, namespace
+from xpnet import Adam, Momentum, Sequential, Trainer, load_network, namespace
 from xpnet.layers import Affine, BatchNorm, Chain, Concat, Dropout, Embedding, Function, Residual, Tanh, TimeDistributed
 from xpnet.optimizers import ClipByNorm, WeightDecay
 
@@ -37,8 +37,9 @@ def data(samples=46):
 
 
 def trainer_of(net, **options):
+    """Momentum, and not Adam: a bias in front of a batch normalization has a gradient of rounding errors alone."""
     transforms = (ClipByNorm(1.0), WeightDecay(0.01))
-    return Trainer(net, Adam(0.01), batch_size=10, seed=1, transforms=transforms, **options)
+    return Trainer(net, Momentum(0.05), batch_size=10, seed=1, transforms=transforms, **options)
 
 
 def train(trainer, iterations=12):
