@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import xpnet
 from xpnet import Trainer, TwoLayerNet, backend_names
-from xpnet.backends.registry import ARRAY_PACKAGES
+from xpnet.backends.base import backend_class
 from xpnet.optimizers import OPTIMIZERS
 
 FILES = ["history.json", "training.png", "weights.safetensors"]
@@ -214,7 +214,7 @@ def test_backends_has_a_row_for_each():
     assert (name, version, device, usable) == ("numpy", np.__version__, "cpu", "yes")
     assert float(rate.replace(",", "")) > 0
     for name, row in zip(backend_names(), rows, strict=True):
-        missing = importlib.util.find_spec(ARRAY_PACKAGES[name][0]) is None
+        missing = importlib.util.find_spec(backend_class(name).packages[0]) is None
         assert missing == ("not installed" in row)
 
 

@@ -28,6 +28,7 @@ NARROW, TIMES = 64, 4
 
 class JaxBackend(Backend):
     name = "jax"
+    packages = ("jax", "jaxlib")
     namespace_module = "jax.numpy"
     install = 'pip install "xpnet[jax]"'
     compiles_shapes = True

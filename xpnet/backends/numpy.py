@@ -17,6 +17,7 @@ from xpnet.backends.replay import RecordedStep
 
 class NumpyBackend(Backend):
     name = "numpy"
+    packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
     install = "pip install numpy"
 

@@ -23,6 +23,7 @@ Program = Callable[..., list[Array]]
 
 class TorchBackend(Backend):
     name = "torch"
+    packages = ("torch",)
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
     compiles_by_default = False  # it takes many seconds

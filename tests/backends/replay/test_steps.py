@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from replaying import NUMPY, assert_alike, compared, net_of
+from replaying import NUMPY, assert_same, compared, net_of
 
 from xpnet import SGD, CompileWarning, Trainer, make_step, namespace
 from xpnet.backends.replay.recorded import MOST_PLANS
@@ -129,7 +129,7 @@ def test_what_a_step_may_do_to_its_own_arrays(function, rng):
     before = x.copy()
     found, recorded = both(step_of(function), state, x)
     assert all(recorded.plans.values()), recorded.reason
-    assert_alike(found, 1e-11)
+    assert_same(found)
     np.testing.assert_array_equal(x, before)
 
 
@@ -142,7 +142,7 @@ def test_new_arrays_in_the_state(rng):
 
     found, recorded = both(step, {"a": rng.normal(size=4), "b": rng.normal(size=4)}, rng.normal(size=(9, 2)))
     assert all(recorded.plans.values()), recorded.reason
-    assert_alike(found, 1e-14)
+    assert_same(found)
 
 
 def reads_a_value(state, x, t, rows, masks=None):
@@ -185,7 +185,7 @@ def test_what_cannot_be_recorded_runs_as_it_is_after_one_warning(step, why, rng)
     with pytest.warns(CompileWarning, match=f"not compiled, and runs call by call: .*{why}") as warned:
         found, _ = both(step, state, rng.normal(size=(9, 2)))
     assert len(warned) == 1
-    assert_alike(found, 0)
+    assert_same(found)
 
 
 def test_random_numbers_in_a_step_are_noticed(rng):
@@ -237,7 +237,7 @@ def test_states_by_turns_do_not_disturb_each_other(small):
         for i in (0, 1):
             states[i], _ = recorded(states[i], *small, block[k])
     for state in states:
-        assert_alike([(expected, 0), (state, 0)], 1e-9)
+        assert_same([(expected, 0), (state, 0)])
 
 
 def test_arrays_of_the_state_that_share_memory_are_left_alone(rng):
@@ -327,7 +327,7 @@ def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
     mapped = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
     mapped[...] = x
     found = compared(net_of(Tanh(), Affine(6, 4)), SGD(0.1), mapped, t)
-    assert_alike(found, 1e-10)
+    assert_same(found)
 
 
 def test_arrays_of_another_recording_are_refused_by_what_they_are():
