@@ -110,6 +110,9 @@ class Function(GraphLayer):
         if not callable(self.function):
             raise TypeError(f"Function: function is {self.function!r}, expected a function of an array")
 
+    def __hash__(self) -> int:  # a dict of shapes has none
+        return hash((self.function, frozenset((name, tuple(shape)) for name, shape in self.shapes.items())))
+
     def init(self, rng: Any, weight_init: Any) -> dict[str, Any]:
         return {name: weight_init(rng, tuple(shape)) for name, shape in self.shapes.items()}
 
