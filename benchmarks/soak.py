@@ -115,7 +115,7 @@ def same(one, other):
     if one.iteration != other.iteration or one.rng.bit_generator.state != other.rng.bit_generator.state:
         return False
     pairs = [(one.net.params[name], other.net.params[name]) for name in one.net.params]
-    memories = [trainer.memory["memory"] for trainer in (one, other)]
+    memories = [trainer.memory["slots"] for trainer in (one, other)]
     pairs += [(memories[0][name][slot], memories[1][name][slot]) for name in memories[0] for slot in memories[0][name]]
     return one.history.losses == other.history.losses and all(a.tobytes() == b.tobytes() for a, b in pairs)
 

@@ -116,7 +116,6 @@ def _converted(x: Array, backend: Backend, dtype: Any, name: str, takes: str) ->
 def as_samples(
     x: Any,
     t: Any,
-    weight: Any = None,
     *,
     backend: Backend,
     dtype: Any,
@@ -124,26 +123,26 @@ def as_samples(
     scores_shape: Callable[[Array], tuple[int, ...]],
     check_input: Callable[[Array], None],
     loss: Loss,
-    names: tuple[str, str, str] = ("x", "t", "weight"),
-) -> tuple[Array, ...]:
-    """``x``, ``t`` and a weight, if there is one, as they can be trained on: :func:`as_input`, finite, and they fit.
+    names: tuple[str, str] = ("x", "t"),
+) -> tuple[Array, Array]:
+    """``x`` and ``t`` as they can be trained on: :func:`as_input`, finite, and targets that fit.
 
     It reads the values, so it waits for the device. Labels are looked at here and nowhere else: some libraries wrap
     an index that is out of range instead of refusing it.
 
     Args:
-        x, t, weight: samples (N, ...), targets (N, ...), and None or a weight for each sample.
+        x, t: samples (N, ...) and targets (N, ...).
         backend, dtype: the network's.
         takes: that of its first layer; see :func:`as_input`.
         scores_shape: what gives the shape of the scores of samples.
         check_input: raises for integers that the first layer does not take.
         loss: its loss.
-        names: what the three are called in messages.
+        names: what the two are called in messages.
 
     Raises:
         TypeError, ValueError: what :func:`as_input` raises, NaN or infinity in x, and targets that the loss refuses.
     """
-    x_name, t_name, weight_name = names
+    x_name, t_name = names
     x = as_input(x, backend, dtype, x_name, takes=takes)
     t = as_array(t, backend, t_name)
     check_same_backend(t, t_name, backend, "the network")
@@ -154,20 +153,12 @@ def as_samples(
     if name_of(t) is not None:
         xp = namespace(t)
         t = xp.astype(t, xp.uint8) if xp.isdtype(t.dtype, "bool") else backend.computable(t)
-    y_shape = None
     if not traced(x):
         if namespace(x).isdtype(x.dtype, "real floating"):
             check_finite(x, x_name)
         check_input(x)
-        y_shape = scores_shape(x)
-        loss.check(y_shape, t, t_name)
-    if weight is None:
-        return x, t
-    weight = as_input(weight, backend, dtype, weight_name, takes="any")
-    weight = weight if weight.dtype == dtype else namespace(weight).astype(weight, dtype)
-    if y_shape is not None:
-        check_weight(weight, y_shape, weight_name)
-    return x, t, weight
+        loss.check(scores_shape(x), t, t_name)
+    return x, t
 
 
 def check_finite(x: Array, name: str = "x") -> None:
@@ -179,13 +170,3 @@ def check_finite(x: Array, name: str = "x") -> None:
     bad = xp.reshape(xp.astype(~finite, xp.int32), (x.shape[0], -1))
     first = int(xp.argmax(xp.max(bad, axis=1)))
     raise ValueError(f"{name} has {int(xp.sum(bad))} values that are NaN or infinite, the first in sample {first}")
-
-
-def check_weight(weight: Array, y_shape: tuple[int, ...], name: str = "weight") -> None:
-    """Raise ``ValueError`` unless it is a weight for each sample: of the first axes of y, 0 or more, not all 0."""
-    if tuple(weight.shape) != y_shape[: weight.ndim] or weight.ndim >= len(y_shape) + (len(y_shape) == 1):
-        raise ValueError(f"{name} has shape {tuple(weight.shape)}, expected one for each sample, ({y_shape[0]},)")
-    check_finite(weight, name)
-    xp = namespace(weight)
-    if bool(xp.any(weight < 0)) or not bool(xp.any(weight > 0)):
-        raise ValueError(f"{name} has numbers below 0, or is 0 throughout; expected weights of 0 or more")

@@ -66,7 +66,7 @@ class Doubled(Affine):
 
 
 class Tripled(SoftmaxWithLoss):
-    """Another ``forward``, with the ``each`` and ``change`` of the loss that it is made from."""
+    """Another ``forward``, with the ``per_sample`` and ``per_sample_difference`` of the loss that it is made from."""
 
     def forward(self, y, t):
         value, residuals = super().forward(y, t)
@@ -86,13 +86,13 @@ class Whole:
         pass
 
 
-class OnlyEach(Whole):
-    """Sums its samples' losses, and does not say whether it ``averages``."""
+class OnlyPerSample(Whole):
+    """Sums its samples' losses, and does not say which ``reduction`` it is."""
 
     def forward(self, y, t):
-        return namespace(y).sum(self.each(y, t)), None
+        return namespace(y).sum(self.per_sample(y, t)), None
 
-    def each(self, y, t):
+    def per_sample(self, y, t):
         return namespace(y).sum((y - t) ** 4, axis=-1)
 
 
@@ -139,8 +139,8 @@ NETWORKS = {
     "another affine first": (layered(Doubled(6, 5), Tanh(), Affine(5, 4)), (7, 6), "labels"),
     "another affine last": (layered(Affine(6, 5), Tanh(), Doubled(5, 4)), (7, 6), "labels"),
     "another forward of a loss": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Tripled()), (7, 6), "labels"),
-    "loss without each": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Whole()), (7, 6), "free"),
-    "loss without averages": (layered(Affine(6, 4), loss=OnlyEach()), (7, 6), "free"),
+    "loss without per_sample": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Whole()), (7, 6), "free"),
+    "loss without reduction": (layered(Affine(6, 4), loss=OnlyPerSample()), (7, 6), "free"),
 }
 
 

@@ -84,8 +84,8 @@ def test_losses(name, each, training_backend, array, rng):
         constants = grad(lambda y: loss.forward(y, constant(target))[0])(y)
         np.testing.assert_array_equal(training_backend.to_numpy(found), training_backend.to_numpy(constants))
     else:
-        count = t.shape[0] if loss.averages else 1
-        found = grad(lambda y: namespace(y).sum(loss.each(y, constant(target))) / count)(y)
+        count = t.shape[0] if loss.reduction == "mean" else 1
+        found = grad(lambda y: namespace(y).sum(loss.per_sample(y, constant(target))) / count)(y)
     close(training_backend, found, loss.backward(residuals))
 
 

@@ -134,7 +134,7 @@ def test_a_checkpoint_is_safetensors_with_parameters_by_their_names(tmp_path):
     found = load_file(tmp_path / "checkpoint")
     for name, p in trainer.net.params.items():
         np.testing.assert_array_equal(found[name], p)
-        np.testing.assert_array_equal(found[f"optimizer/memory/{name}/m"], trainer.memory["memory"][name]["m"])
+        np.testing.assert_array_equal(found[f"optimizer/slots/{name}/m"], trainer.memory["slots"][name]["m"])
     assert found["optimizer/t"] == 9
     assert found["training/losses"].tolist() == trainer.history.losses
     assert sorted(found["training/order"].tolist()) == list(range(cases.SAMPLES))
@@ -216,7 +216,7 @@ def test_another_optimizer_is_refused_and_each_difference_listed(tmp_path):
     plain.save(tmp_path / "checkpoint")
     with pytest.raises(CheckpointError, match="checkpoint does not fit this training: ") as raised:
         Trainer.load(tmp_path / "checkpoint", optimizer=RMSprop(0.1, centered=True), backend="numpy")
-    missing = [f"optimizer/memory/{name}/mean is missing" for name in ("W1", "W2", "b1", "b2")]
+    missing = [f"optimizer/slots/{name}/mean is missing" for name in ("W1", "W2", "b1", "b2")]
     assert str(raised.value).endswith("; ".join(missing))
 
 

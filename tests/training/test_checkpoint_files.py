@@ -157,7 +157,7 @@ LIES = {
     "evaluations that are not numbers": exchange("training/evaluations", lambda a: a * np.nan),
     "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 4 + [True])),
     "parameters of another shape": exchange("W1", np.transpose),
-    "a memory of another dtype": exchange("optimizer/memory/W1/m", lambda a: a.astype("float64")),
+    "a memory of another dtype": exchange("optimizer/slots/W1/m", lambda a: a.astype("float64")),
 }
 
 

@@ -101,8 +101,8 @@ SPOILED = {
         "the parameters of this network are not those of its layers",
     ),
     "a memory that no file holds": (
-        lambda trainer: trainer.memory["memory"]["W1"].update(v=np.zeros((4, 6), "complex128")),
-        "optimizer/memory/W1/v has dtype complex128, and a file can hold",
+        lambda trainer: trainer.memory["slots"]["W1"].update(v=np.zeros((4, 6), "complex128")),
+        "optimizer/slots/W1/v has dtype complex128, and a file can hold",
     ),
 }
 

@@ -16,6 +16,7 @@ from xpnet.gradient.report import GradientReport, Row
 from xpnet.gradient.tail import Found, Sides, Tail, differ, watched
 from xpnet.initializers import generator, get_initializer
 from xpnet.layers.base import Layer, shapes_of
+from xpnet.losses import check_weight
 
 MODES = ("full", "directional")
 #: How many more directions are drawn than were asked for, where directions cross kinks.
@@ -28,6 +29,7 @@ def check_gradient(
     x: Array,
     t: Array = None,
     *,
+    weight: Array | None = None,
     params: Params | None = None,
     mode: str = "full",
     h: float | None = None,
@@ -47,8 +49,9 @@ def check_gradient(
     Args:
         subject: a network; a layer, of which the sum of its outputs, each with a weight drawn at random, is taken; or
             a loss.
-        x: samples for a network, the input of a layer, the outputs (N, C) that a loss compares with t.
+        x: samples for a network, the input of a layer, the outputs (..., C) that a loss compares with t.
         t: targets, for a network and a loss.
+        weight: how much each sample counts in a loss: the shape of one or more leading axes of its outputs.
         params: parameters of a layer by name; by default weights from N(0, 1), and no biases.
         mode: ``"full"`` moves each entry by itself. ``"directional"`` moves all of them together, along a few random
             directions: two evaluations of the loss each, so a network of any size is checked at once. It says that
@@ -62,7 +65,8 @@ def check_gradient(
         progress: whether to show a progress bar once a full check of a network takes longer than a second.
 
     Raises:
-        TypeError: subject is none of the three, t is missing or not wanted; or as :func:`xpnet.numerical_gradient`.
+        TypeError: subject is none of the three, t is missing, or t, weight or params are not wanted; or as
+            :func:`xpnet.numerical_gradient`.
         ValueError: another mode, a step or tolerance that is not positive, a loss that is not finite, there or where
             something is moved; or as ``net.gradient``.
 
@@ -76,7 +80,7 @@ def check_gradient(
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
     h = None if h is None else check_step(h)
-    taken = _taken(subject, x, t, params, seed)
+    taken = _taken(subject, x, t, weight, params, seed)
     if not isfinite(taken.loss):
         raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
     arrays = taken.arrays.values()
@@ -112,7 +116,7 @@ class _Taken:
     numerical: Callable[[float | None, bool], dict[str, Found]]
 
 
-def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -> _Taken:
+def _taken(subject: Any, x: Array, t: Array, weight: Array | None, params: Params | None, seed: int) -> _Taken:
     kind = "nothing" if isinstance(subject, type) else _kind(subject)
     if kind == "nothing":
         raise TypeError(
@@ -122,12 +126,14 @@ def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -
         raise TypeError(f"a {kind} is checked with {'x alone' if kind == 'layer' else 'x and t'}; t is {t!r:.80}")
     if params is not None and kind != "layer":
         raise TypeError(f"params are for a layer; a {kind} is checked with its own")
+    if weight is not None and kind != "loss":
+        raise TypeError(f"weight is for a loss; a {kind} is checked without")
     if kind == "network":
         return _network(subject, x, t)
     if kind == "loss" or subject.takes != "integers":
         check_point(x)
         x = namespace(x).astype(x, widest_floating(x))
-    return _loss(subject, x, t) if kind == "loss" else _layer(subject, x, params, seed)
+    return _loss(subject, x, t, weight) if kind == "loss" else _layer(subject, x, params, seed)
 
 
 def _kind(subject: Any) -> str:
@@ -151,16 +157,22 @@ def _network(net: Any, x: Array, t: Array) -> _Taken:
     return _Taken(params, value, float(loss), gradients, numerical)
 
 
-def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
-    if y.ndim != 2:
-        raise ValueError(f"y has shape {tuple(y.shape)}, expected outputs (N, C); one sample is y[None, :]")
+def _loss(loss: Loss, y: Array, t: Array, weight: Array | None) -> _Taken:
+    if y.ndim < 2:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}, expected outputs (N, C), or (..., C) with more axes; one sample is "
+            "y[None, :]"
+        )
     namespace(t)  # raises where it is no array
     loss.check(tuple(y.shape), t)
+    if weight is not None:
+        check_weight(weight, tuple(y.shape))
+    counts = () if weight is None else (weight,)
 
     def value(arrays: Params) -> tuple[Array, Sides]:
-        return loss.forward(arrays["y"], t)[0], []
+        return loss.forward(arrays["y"], t, *counts)[0], []
 
-    total, residuals = loss.forward(y, t)
+    total, residuals = loss.forward(y, t, *counts)
     arrays = {"y": y}
     return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value))
 

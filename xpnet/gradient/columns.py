@@ -83,7 +83,7 @@ class Columns:
             changes.append(change)
             crossed.append(count)
         gradient = xp.concat(changes, axis=1) / (2 * self.steps)
-        gradient = gradient / samples if self.tail.loss.averages else gradient
+        gradient = gradient / samples if self.tail.loss.reduction == "mean" else gradient
         marks = xp.concat(crossed, axis=1) > 0 if self.kinks else None
         return {
             self.W: Found(gradient[:-1, :], None if marks is None else marks[:-1, :]),
@@ -142,14 +142,14 @@ class Columns:
         # classes stand before inputs in memory, so that a sum over them adds long rows
         d = xp.matrix_transpose(mix[:, :, None] * moved[:, :, :, None, :])
         crossed = xp.zeros_like(moved[0, 0, ...])
-        if not self.rest and goes_with_forward(loss, "change") and self._small(moved):
-            losses = loss.change(y, d, t)
+        if not self.rest and goes_with_forward(loss, "per_sample_difference") and self._small(moved):
+            losses = loss.per_sample_difference(y, d, t)
         else:
             d += y
             rows = xp.reshape(d, (2 * n * units * inputs, -1)) if self.rest else d  # each copy a sample
             for part in self.rest:
                 crossed, rows = self._through(crossed, part, rows, (2, n, units, inputs, -1), (0, 3))
-            losses = loss.each(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
+            losses = loss.per_sample(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
         return xp.sum(losses[0, ...] - losses[1, ...], axis=0), crossed
 
     def _small(self, moved: Array) -> bool:

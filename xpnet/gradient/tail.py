@@ -109,12 +109,12 @@ class Tail:
     @property
     def samples_apart(self) -> bool:
         """Whether no sample has an influence on the loss of another, and the loss of each can be had."""
-        if not goes_with_forward(self.loss, "each") or any(acts_on(part.layer) == "batch" for part in self.parts):
+        if not goes_with_forward(self.loss, "per_sample") or any(acts_on(part.layer) == "batch" for part in self.parts):
             return False
         y = self.x
         for part in self.parts:
             y = part.layer.predict(part.view(self.params), y)
-        return hasattr(self.loss, "averages") and y.ndim == 2
+        return hasattr(self.loss, "reduction") and y.ndim == 2
 
     @cached_property
     def _watched(self) -> tuple[Sides, list[tuple[Part, Layer]]]:

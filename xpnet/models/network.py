@@ -24,12 +24,13 @@ from xpnet.backends.dispatch import (
     name_of,
     namespace,
     quiet,
+    traced,
 )
 from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Container, Layer
-from xpnet.losses import SoftmaxWithLoss
+from xpnet.losses import SoftmaxWithLoss, check_weight
 from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
@@ -218,7 +219,7 @@ class Sequential:
                 loss = self.loss_layer.forward(scores, targets, weight[part, ...])[0]
                 size = float(xp.sum(weight[part, ...]))
             total, share = total + float(loss) * (1.0 if sums else size / n), share + size / n
-            classes = classes and (tells is None or tells(targets))
+            classes = classes and (tells is None or tells(scores, targets))
             if classes:
                 hits = self.loss_layer.hits(scores, targets)
                 right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
@@ -436,18 +437,23 @@ class Sequential:
         self, x: Array, t: Array, weight: Array = None, names: tuple[str, str, str] = ("x", "t", "weight")
     ) -> tuple[Array, ...]:
         """Samples and targets (and weights, if there are any) as they can be trained on, or an error; reads values."""
-        return as_samples(
+        x, t = as_samples(
             x,
             t,
-            weight,
             backend=self.backend,
             dtype=self.dtype,
             takes=self.chain.takes,
             scores_shape=self.scores_shape,
             check_input=self._check_input,
             loss=self.loss_layer,
-            names=names,
+            names=names[:2],
         )
+        if weight is None:
+            return x, t
+        weight = as_input(weight, self.backend, self.dtype, names[2], takes="any")
+        if not traced(x):
+            check_weight(weight, self.scores_shape(x), names[2])
+        return x, t, weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
 
     def _check_input(self, x: Array) -> None:
         for layer in first_leaves(self.chain):
