@@ -64,9 +64,7 @@ class Checked:
                 ) from error
             raise self.fail(f"{name} raised {type(error).__name__}: {error}") from error
 
-    def same(
-        self, found: Any, wanted: Any, tolerance: float, what: str, source: str, largest: float = 0.0
-    ) -> None:
+    def same(self, found: Any, wanted: Any, tolerance: float, what: str, source: str, largest: float = 0.0) -> None:
         """Raise unless two arrays on the host are equal within a tolerance, relative to the largest entry.
 
         ``largest`` is that of all arrays there are: where entries are sums that come to nothing, rounding is of that.
@@ -173,7 +171,8 @@ def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def check_copies(checked: Checked) -> list[Any]:
     """Copies of the subject, by pickle and by deepcopy, that are equal to it and show themselves alike."""
     part, found = checked.subject, []
-    for name, copied in {"pickle": lambda p: pickle.loads(pickle.dumps(p)), "copy.deepcopy": copy.deepcopy}.items():
+    ways: dict[str, Callable[[Any], Any]] = {"pickle": _pickled, "copy.deepcopy": copy.deepcopy}
+    for name, copied in ways.items():
         try:
             other = copied(part)
         except Exception as error:
@@ -193,3 +192,7 @@ def check_copies(checked: Checked) -> list[Any]:
             raise checked.fail(f"a copy by {name} is equal to it and has another hash")
         found.append(other)
     return found
+
+
+def _pickled(part: Any) -> Any:
+    return pickle.loads(pickle.dumps(part))
