@@ -176,9 +176,7 @@ def test_bad_creation():
         Sequential([ReLU()])
     with pytest.raises(TypeError, match=r"hidden_sizes is 5, expected .*: \[5\]"):
         MultiLayerNet(6, np.int64(5), 4)
-    with pytest.raises(
-        TypeError, match=r"ReLU.* is no layer; expected an instance of a subclass"
-    ):
+    with pytest.raises(TypeError, match=r"ReLU.* is no layer; expected an instance of a subclass"):
         Sequential([Affine(6, 4), ReLU])
     for loss in ("mse", MeanSquaredError):
         with pytest.raises(TypeError, match=r"loss is .*, expected an instance"):
