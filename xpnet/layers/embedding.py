@@ -54,8 +54,11 @@ class Embedding(Layer):
         return None, self.parameter_gradients(params, residuals, dy)
 
     def parameter_gradients(self, params: Params, residuals: Array, dy: Array) -> Params:
-        rows = namespace(dy).reshape(dy, (-1, self.dim))
-        nothing = namespace(dy).zeros_like(params["W"])
+        xp = namespace(dy)
+        rows = xp.reshape(dy, (-1, self.dim))
+        if hasattr(xp, "put_rows"):  # a graph is recorded, which has a function for it that it can differentiate
+            return {"W": xp.put_rows(rows, residuals, self.n, 0)}
+        nothing = xp.zeros_like(params["W"])
         return {"W": backend_of(dy).add_at(nothing, residuals, rows)}
 
     def check_input(self, x: Array) -> None:
