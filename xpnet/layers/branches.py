@@ -174,7 +174,7 @@ class Parallel(Several):
                 ", ".join(name for name, takes in kinds.items() if takes is kind) for kind in (True, False)
             )
             raise ValueError(
-                f"{type(self).__name__}: {taking} takes integers and {others} does not, and all layers get one input"
+                f"{type(self).__name__}: {taking} for integers beside {others} for other numbers, and all get one input"
             )
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
