@@ -337,3 +337,15 @@ def test_softmax_of_many_classes_in_float16(backend, array):
     assert slope.dtype == np.float16
     np.testing.assert_allclose(slope[0, :3], [1e-5, -1, 1e-5], rtol=1e-2)
     np.testing.assert_allclose(backend.to_numpy(softmax(y))[0, :3], 1e-5, rtol=1e-2)
+    alone = backend.to_numpy(SoftmaxWithLoss().per_sample(y, array([1])))
+    assert (alone.shape, alone.dtype) == ((1,), np.float16)
+    np.testing.assert_allclose(alone, np.log(100_000), rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxWithLoss(), SigmoidWithLoss(), SumSquaredError(), MeanSquaredError()], ids=str)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float64"])
+def test_targets_of_another_dtype_sample_by_sample(loss, dtype, backend, array, rng):
+    y, t = array(rng.normal(size=(2, 3, 4)), "float32"), np.eye(4)[rng.integers(0, 4, (2, 3))]
+    found = loss.per_sample(y, array(t, dtype))
+    assert found.dtype == y.dtype
+    np.testing.assert_array_equal(backend.to_numpy(found), backend.to_numpy(loss.per_sample(y, array(t, "float32"))))

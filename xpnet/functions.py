@@ -52,7 +52,7 @@ def sigmoid(x: Array) -> Array:
     1.9287498479639178e-22
     """
     xp = namespace(x)
-    _floating(x, "sigmoid")
+    check_floating(x, "sigmoid")
     e = xp.exp(xp.minimum(x, _saturation(xp, x.dtype)))
     return e / (1 + e)
 
@@ -76,7 +76,7 @@ def softmax(x: Array) -> Array:
     array([[9.999546e-01, 4.540000e-05, 0.000000e+00]])
     """
     xp = namespace(x)
-    _floating(x, "softmax")
+    check_floating(x, "softmax")
     if is_small(xp, x.dtype):  # in which many classes add up to infinity
         return xp.astype(softmax(xp.astype(x, xp.float32)), x.dtype)
     e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
@@ -92,7 +92,7 @@ def sum_squared_error(y: Array, t: Array) -> Array:
     0.0975
     """
     xp = namespace(y)
-    _floating(y, "sum_squared_error")
+    check_floating(y, "sum_squared_error")
     d = y - cast_targets(t, y)
     return 0.5 * xp.sum(d * d)
 
@@ -116,7 +116,7 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
     (0.510825457099, 2.302584092995)
     """
     xp = namespace(y)
-    _floating(y, "cross_entropy_error")
+    check_floating(y, "cross_entropy_error")
     if isinstance(t, int | Integral):
         check_labels(t, y.shape[-1])
     else:
@@ -169,16 +169,23 @@ def one_hot(t: Array | int, y: Array) -> Array:
            [1., 0., 0.]])
     """
     xp = namespace(y)
-    _floating(y, "one_hot")
-    classes = xp.arange(y.shape[-1], device=device(y))
+    check_floating(y, "one_hot")
     if isinstance(t, int | Integral):
-        return xp.astype(classes == int(t), y.dtype)
+        return xp.astype(xp.arange(y.shape[-1], device=device(y)) == int(t), y.dtype)
     check_same_library(t, y)
-    if not are_labels(t, y.shape):
-        return cast_targets(t, y)
-    check_label_dtype(t, y.shape[-1])
-    # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
-    return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
+    return xp.astype(label_mask(t, y), y.dtype) if are_labels(t, y.shape) else cast_targets(t, y)
+
+
+def label_mask(t: Array, y: Array) -> Array:
+    """Where the class of a label is: booleans (..., C) for labels t (...) of y (..., C).
+
+    It is a comparison, and no indexing with arrays, so that every namespace can.
+    """
+    xp, count = namespace(y), y.shape[-1]
+    check_label_dtype(t, count)
+    same = t.dtype in (xp.uint8, xp.int32, xp.int64) and count - 1 <= int(xp.iinfo(t.dtype).max)
+    classes = xp.arange(count, dtype=t.dtype if same else None, device=device(y))
+    return (t if same else xp.astype(t, classes.dtype))[..., None] == classes
 
 
 def are_labels(t: Array, y_shape: tuple[int, ...], name: str = "t") -> bool:
@@ -197,7 +204,7 @@ def cast_targets(t: Array, y: Array) -> Array:
     check_same_library(t, y)
     if t.shape != y.shape:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(y.shape)}, the shape of y")
-    _floating(y, "a loss")
+    check_floating(y, "a loss")
     if t.dtype == y.dtype:
         return t
     check_real(t)
@@ -248,6 +255,6 @@ def check_same_library(t: Array, y: Array, name: str = "t", what: str = "labels,
             raise TypeError(f"{name} is {describe(t)} and y is {describe(y)}; both have to be of one library")
 
 
-def _floating(x: Array, function: str) -> None:
+def check_floating(x: Array, function: str) -> None:
     if not namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"{function} is for floating-point arrays, got {x.dtype}; xp.astype(x, xp.float64) makes one")

@@ -5,8 +5,9 @@ place of the leading axes (...). Targets are of the shape of y; where outputs st
 given instead, and are told by having one axis less.
 
 ``forward(y, t, weight=None)`` returns a 0-d array, so that the host is not asked in the middle of a step; ``backward``
-returns the gradient with respect to ``y``. ``per_sample(y, t)`` returns the loss (...) of each sample by itself.
-``forward`` is their mean or their sum, as ``reduction`` says, over all leading axes.
+returns the gradient with respect to ``y``. ``per_sample(y, t)`` returns the loss (...) of each sample by itself, also
+where targets go with y by broadcasting. ``forward`` is the mean of these or their sum, as ``reduction`` says, over all
+leading axes.
 
 A ``weight`` w, not negative, has the shape of the first of these axes or of more of them: (N,) weighs sequences, (N, T)
 single tokens, and masks those with 0. With losses l of samples, the loss is Σ w l / Σ w for a mean and Σ w l for a sum.
@@ -26,11 +27,13 @@ from xpnet.functions import (
     are_labels,
     cast,
     cast_targets,
+    check_floating,
     check_label_dtype,
     check_labels,
     check_real,
     check_same_library,
     is_small,
+    label_mask,
     mean_of,
     one_hot,
     over,
@@ -106,7 +109,10 @@ class SoftmaxWithLoss(BaseLoss):
                 f"SoftmaxWithLoss: y has shape {tuple(y.shape)}, expected (N, C), or (..., C) with more axes; one "
                 "sample is y[None, :]"
             )
-        rows, labels = one_hot(t, y), t.ndim < y.ndim
+        check_floating(y, "SoftmaxWithLoss")
+        check_same_library(t, y)
+        mask = label_mask(t, y) if are_labels(t, y.shape) else None
+        rows = one_hot(t, y) if mask is None else xp.astype(mask, dtype)
         if is_small(xp, dtype):  # in which many classes add up to infinity
             y, rows = xp.astype(y, xp.float32), xp.astype(rows, xp.float32)
         total, n = None, prod(y.shape[:-1]) if self.reduction == "mean" and weight is None else 1
@@ -116,9 +122,14 @@ class SoftmaxWithLoss(BaseLoss):
         z = y - xp.max(y, axis=-1, keepdims=True)
         e = xp.exp(z)
         s = xp.sum(e, axis=-1, keepdims=True)
-        if not labels:  # the targets of a label add up to 1
+        if mask is None:  # the targets of a label add up to 1
             total = xp.sum(rows, axis=-1, keepdims=True)
-        loss = mean_of(weighted(z - xp.log(s), rows), -n)
+        log_y = z - xp.log(s)
+        if mask is None or weight is not None:
+            log_y = weighted(log_y, rows)
+        else:
+            log_y = xp.where(mask, log_y, xp.zeros_like(log_y))
+        loss = mean_of(log_y, -n)
         return cast(loss, dtype), (e, s, rows, total, n, dtype)
 
     def backward(self, residuals: tuple[Array, Array, Array, Array | None, int, Any]) -> Array:
@@ -128,7 +139,9 @@ class SoftmaxWithLoss(BaseLoss):
     @quiet
     def per_sample(self, y: Array, t: Array) -> Array:
         xp = namespace(y)
-        t = one_hot(t, y) if t.ndim < y.ndim else t
+        if is_small(xp, y.dtype):
+            return cast(self.per_sample(cast(y, xp.float32), t), y.dtype)
+        t = one_hot(t, y) if t.ndim < y.ndim else cast(t, y.dtype)
         z = y - xp.max(y, axis=-1, keepdims=True)
         s = xp.log(xp.sum(xp.exp(z), axis=-1)) * xp.sum(t, axis=-1)
         return s - xp.sum(weighted(z, t), axis=-1)
@@ -191,7 +204,8 @@ class SigmoidWithLoss(BaseLoss):
         return over(dy, _parts(t, self.reduction), t.dtype)
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        return namespace(y).mean(_of_elements(y, t, namespace(y).exp(-abs(y))), axis=-1)
+        xp = namespace(y)
+        return xp.mean(_of_elements(y, cast(t, y.dtype), xp.exp(-abs(y))), axis=-1)
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
         super().check(y_shape, t, name)
@@ -232,7 +246,7 @@ class SumSquaredError(BaseLoss):
         return d if share is None else _times(d, share)
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        d = y - t
+        d = y - cast(t, y.dtype)
         return 0.5 * namespace(y).sum(d * d, axis=-1)
 
 
@@ -259,7 +273,7 @@ class MeanSquaredError(BaseLoss):
         return d * (2 / _parts(d, self.reduction))
 
     def per_sample(self, y: Array, t: Array) -> Array:
-        d = y - t
+        d = y - cast(t, y.dtype)
         return namespace(y).mean(d * d, axis=-1)
 
 

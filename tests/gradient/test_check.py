@@ -9,7 +9,21 @@ import pytest
 from oracles import ROUNDINGS, STEP
 
 from xpnet import SGD, MultiLayerNet, Sequential, Trainer, TwoLayerNet, check_gradient, namespace
-from xpnet.layers import ACTIVATIONS, GELU, Affine, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import (
+    ACTIVATIONS,
+    GELU,
+    Affine,
+    BatchNorm,
+    Chain,
+    Dropout,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from xpnet.layers.base import shapes_of
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
@@ -333,9 +347,10 @@ def test_subjects(training_backend, array, rng):
         check_gradient(Affine(6, 4), x, params={"W": W})
     with pytest.raises(TypeError, match=r"x is int64"):
         check_gradient(ReLU(), array([[1, 2]], "int64"))
-    for subject, targets in ((network(training_backend), t), (ReLU(), None)):
-        with pytest.raises(TypeError, match=r"weight is for a loss; a (network|layer) is checked without"):
-            check_gradient(subject, x, targets, weight=t)
+    with pytest.raises(TypeError, match="weight is for a loss or a network; a layer is checked without"):
+        check_gradient(ReLU(), x, weight=t)
+    with pytest.raises(TypeError, match="training is for a layer or a network"):
+        check_gradient(SoftmaxWithLoss(), x[:, :4], t, training=True)
     with pytest.raises(ValueError, match="y has shape"):
         check_gradient(SoftmaxWithLoss(), array([0.1, 0.2]), array(1))
 
@@ -384,3 +399,37 @@ def test_difference_of_softmax_with_loss(target, backend, array, rng):
     found = backend.to_numpy(SoftmaxWithLoss().per_sample_difference(array(y), array(d), array(t)))
     moved, fixed = (backend.to_numpy(SoftmaxWithLoss().per_sample(array(a), array(t))) for a in (y + d, y))
     np.testing.assert_allclose(found, moved - fixed, rtol=1e-10, atol=1e-10)
+
+
+def nested(backend):
+    """Dropout and batch normalization inside of a residual connection, with a kink beside them."""
+    block = Chain(Affine(6, 6), BatchNorm(6), ReLU(), Dropout(0.5), Affine(6, 6))
+    return network(backend, Affine(6, 6), Residual(block), ReLU(), Affine(6, 4))
+
+
+@modes
+def test_nested_networks_as_they_predict_and_as_they_train(mode, training_backend, array, rng):
+    net, (x, t) = nested(training_backend), samples(array, rng)
+    weight = array(rng.uniform(size=7))
+    if mode == "directional" or not training_backend.compiles_shapes:
+        reports = [check_gradient(net, x, t, mode=mode, training=training, weight=weight) for training in (False, True)]
+        assert all(report.passed for report in reports), "\n".join(map(str, reports))
+        assert reports[0].rows[0].largest != reports[1].rows[0].largest  # they are two functions
+    draws = {name: training_backend.asarray(a) for name, a in net.draws(np.random.default_rng(0), (7, 6)).items()}
+    _, grads, updates = net.training_value_and_grad(net.params | draws, x, t)
+    assert list(grads) == list(net.params)
+    assert list(updates) == ["Residual1.BatchNorm1.mean", "Residual1.BatchNorm1.var"]
+
+
+class NormThatForgetsItsBatch(BatchNorm):
+    """Its way back takes mean and variance of the batch for constants."""
+
+    def backward(self, params, residuals, dy):
+        normal, scale, _ = residuals
+        return super().backward(params, (normal, scale, False), dy)
+
+
+def test_a_wrong_way_back_in_training_alone_is_found(training_backend, array, rng):
+    x = array(rng.normal(size=(7, 6)))
+    assert check_gradient(NormThatForgetsItsBatch(6), x).passed
+    assert not check_gradient(NormThatForgetsItsBatch(6), x, training=True).passed

@@ -65,16 +65,8 @@ def checkout(tmp_path):
 def run(checkout, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--backend", "numpy,strict", *arguments]
-    options = {"capture_output": True, "text": True, "encoding": "utf-8", "timeout": 300, "check": False}
     return subprocess.run(
-        command,
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
+        command, cwd=checkout, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite, nan, prod, sqrt
 from typing import Any
 
-from xpnet._checks import check_count, check_positive
+from xpnet._checks import check_count, check_positive, check_switch
 from xpnet._typing import Array, Loss, Params
 from xpnet.backends.dispatch import backend_of, dtype_name, namespace, quiet, widest_floating
 from xpnet.gradient.network import crossed_kinks, parameter_gradients, widened
@@ -31,6 +31,7 @@ def check_gradient(
     *,
     weight: Array | None = None,
     params: Params | None = None,
+    training: bool = False,
     mode: str = "full",
     h: float | None = None,
     tolerance: float | None = None,
@@ -51,8 +52,10 @@ def check_gradient(
             a loss.
         x: samples for a network, the input of a layer, the outputs (..., C) that a loss compares with t.
         t: targets, for a network and a loss.
-        weight: how much each sample counts in a loss: the shape of one or more leading axes of its outputs.
+        weight: how much each sample counts in the loss: the shape of one or more leading axes of the outputs.
         params: parameters of a layer by name; by default weights from N(0, 1), and no biases.
+        training: True for what layers compute in a training step: batch normalization with the statistics of the batch,
+            dropout with a mask that is drawn once. It takes a forward pass of the whole network for each entry.
         mode: ``"full"`` moves each entry by itself. ``"directional"`` moves all of them together, along a few random
             directions: two evaluations of the loss each, so a network of any size is checked at once. It says that
             something is wrong, and not where.
@@ -80,7 +83,7 @@ def check_gradient(
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
     h = None if h is None else check_step(h)
-    taken = _taken(subject, x, t, weight, params, seed)
+    taken = _taken(subject, x, t, weight, params, check_switch(training, "training"), seed)
     if not isfinite(taken.loss):
         raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
     arrays = taken.arrays.values()
@@ -116,7 +119,9 @@ class _Taken:
     numerical: Callable[[float | None, bool], dict[str, Found]]
 
 
-def _taken(subject: Any, x: Array, t: Array, weight: Array | None, params: Params | None, seed: int) -> _Taken:
+def _taken(
+    subject: Any, x: Array, t: Array, weight: Array | None, params: Params | None, training: bool, seed: int
+) -> _Taken:
     kind = "nothing" if isinstance(subject, type) else _kind(subject)
     if kind == "nothing":
         raise TypeError(
@@ -126,14 +131,16 @@ def _taken(subject: Any, x: Array, t: Array, weight: Array | None, params: Param
         raise TypeError(f"a {kind} is checked with {'x alone' if kind == 'layer' else 'x and t'}; t is {t!r:.80}")
     if params is not None and kind != "layer":
         raise TypeError(f"params are for a layer; a {kind} is checked with its own")
-    if weight is not None and kind != "loss":
-        raise TypeError(f"weight is for a loss; a {kind} is checked without")
+    if weight is not None and kind == "layer":
+        raise TypeError("weight is for a loss or a network; a layer is checked without")
+    if training and kind == "loss":
+        raise TypeError("training is for a layer or a network; a loss has one way to compute")
     if kind == "network":
-        return _network(subject, x, t)
+        return _network(subject, x, t, weight, training, seed)
     if kind == "loss" or subject.takes != "integers":
         check_point(x)
         x = namespace(x).astype(x, widest_floating(x))
-    return _loss(subject, x, t, weight) if kind == "loss" else _layer(subject, x, params, seed)
+    return _loss(subject, x, t, weight) if kind == "loss" else _layer(subject, x, params, training, seed)
 
 
 def _kind(subject: Any) -> str:
@@ -141,20 +148,48 @@ def _kind(subject: Any) -> str:
     return next((kind for kind, mark in marks.items() if hasattr(subject, mark)), "nothing")
 
 
-def _network(net: Any, x: Array, t: Array) -> _Taken:
-    x, t = net.as_batch(x, t)
-    arrays, x = widened(net.own_arrays(), net.as_floating(x))
-    tail = Tail(net.chain.parts, net.loss_layer, arrays, x, t)
-    loss, gradients = net.value_and_grad(arrays, x, t)
-    params = {name: arrays[name] for name in net.params}
+def _network(net: Any, x: Array, t: Array, weight: Array, training: bool, seed: int) -> _Taken:
+    x, t, *weights = net.as_batch(x, t, weight)
+    arrays, x, *weights = widened(net.own_arrays(), net.as_floating(x), *weights)
+    params, loss = {name: arrays[name] for name in net.params}, net.loss_layer
+    if training:
+        like = next(iter(params.values()))
+        arrays |= _like(net.draws(generator(seed), tuple(x.shape)), like)
+        value_of = _in_training(net.chain, arrays, x, lambda y: loss.forward(y, t, *weights)[0])
+        total, gradients, _ = net.training_value_and_grad(arrays, x, t, *weights)
+        return _Taken(params, value_of, float(total), gradients, _each_array(params, value_of))
+    tail = Tail(net.chain.parts, loss, arrays, x, t, *weights)
+    total, gradients = net.value_and_grad(arrays, x, t, *weights)
+    options: dict[str, Any] = {"weight": weights[0] if weights else None, "kinks": True}
 
     def value(moved: Params) -> tuple[Array, Sides]:
         return tail.value(arrays | moved)
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
-        return parameter_gradients(net.chain, net.loss_layer, arrays, x, t, h=h, kinks=True, progress=progress)
+        return parameter_gradients(net.chain, loss, arrays, x, t, h=h, progress=progress, **options)
 
-    return _Taken(params, value, float(loss), gradients, numerical)
+    return _Taken(params, value, float(total), gradients, numerical)
+
+
+def _like(drawn: Params, like: Array) -> Params:
+    """Arrays of the host where another array is, in its dtype if they are floating-point."""
+    move, dtype = backend_of(like).asarray, dtype_name(like.dtype)
+    return {name: move(a, dtype if a.dtype.kind == "f" else None) for name, a in drawn.items()}
+
+
+def _in_training(
+    layer: Layer, arrays: Params, x: Array, total: Callable[[Array], Array]
+) -> Callable[[Params], tuple[Array, Sides]]:
+    """``total`` of what a layer makes of x in a training step, as a function of some of its arrays and of x."""
+    sides: Sides = []
+    seen = watched(layer, sides)
+
+    def value(moved: Params) -> tuple[Array, Sides]:
+        sides.clear()
+        y, _, _ = seen.train(arrays | moved, moved.get("x", x))
+        return total(y), list(sides)
+
+    return value
 
 
 def _loss(loss: Loss, y: Array, t: Array, weight: Array | None) -> _Taken:
@@ -177,31 +212,35 @@ def _loss(loss: Loss, y: Array, t: Array, weight: Array | None) -> _Taken:
     return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value))
 
 
-def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
+def _layer(layer: Layer, x: Array, params: Params | None, training: bool, seed: int) -> _Taken:
     rng, move, shapes = generator(seed), backend_of(x).asarray, shapes_of(layer)
-    wide = widest_floating(x)
-    dtype = dtype_name(wide)
-    drawn = dict(layer.init(rng, get_initializer(1.0)) if params is None else params)
-    missing = set(shapes) - set(drawn)
+    dtype = dtype_name(widest_floating(x))
+    given = dict(layer.init(rng, get_initializer(1.0)) if params is None else params)
+    missing = set(shapes) - set(given)
     if missing:
         raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(shapes)}")
-    weights = {name: move(drawn[name], dtype) for name in shapes}
+    weights = {name: move(given[name], dtype) for name in shapes}
     kept = {name: move(a, dtype) for name, a in layer.buffers().items()}
-    kept |= {name: a for name, a in drawn.items() if name not in shapes}
-    y, residuals = layer.forward(kept | weights, x)
+    kept |= _like(layer.draws(rng, tuple(x.shape)), move(0.0, dtype)) if training else {}
+    kept |= {name: a for name, a in given.items() if name not in shapes}
+    y, residuals, *_ = layer.train(kept | weights, x) if training else layer.forward(kept | weights, x)
     dy = move(rng.standard_normal(tuple(y.shape)), dtype)
     dx, grads = layer.backward(kept | weights, residuals, dy)
+
+    def total(y: Array) -> Array:
+        return namespace(dy).sum(y * dy)
+
     sides: Sides = []
     seen = watched(layer, sides)
 
-    def value(arrays: Params) -> tuple[Array, Sides]:
+    def predicted(arrays: Params) -> tuple[Array, Sides]:
         sides.clear()
-        total = namespace(dy).sum(seen.predict(kept | arrays, arrays.get("x", x)) * dy)
-        return total, list(sides)
+        return total(seen.predict(kept | arrays, arrays.get("x", x))), list(sides)
 
-    arrays = {"x": x, **weights} if dx is not None else weights
+    value = _in_training(layer, kept, x, total) if training else predicted
+    arrays = weights if dx is None else {"x": x, **weights}
     gradients = grads if dx is None else {"x": dx, **grads}
-    return _Taken(arrays, value, float(namespace(dy).sum(y * dy)), gradients, _each_array(arrays, value))
+    return _Taken(arrays, value, float(total(y)), gradients, _each_array(arrays, value))
 
 
 def _each_array(arrays: Params, value: Callable[[Params], tuple[Array, Sides]]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from xpnet.gradient.tail import Found, Sides, Tail, acts_on, goes_with_forward, 
 from xpnet.layers import Affine, Layer
 from xpnet.layers.chain import Part
 
-#: How many arrays of the size of a block are alive at once while its losses are computed.
+#: How many arrays of the size of a tile are alive at once while its losses are computed.
 TEMPORARIES = 4
 #: Parts of the samples that a worker is given one after the other, so that a progress bar moves.
 SHARES = 4
@@ -34,10 +34,11 @@ WORTH_A_THREAD = 100_000
 
 
 class Columns:
-    """Gradients of an Affine layer, in blocks of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
+    """Gradients of an Affine layer, in tiles of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
 
     def __init__(self, tail: Tail, h: float | None, max_bytes: int | None, kinks: bool) -> None:
         x, params = tail.x, tail.params
+        self.weight = tail.weight
         self.tail, self.kinks, self.backend, xp = tail, kinks, backend_of(x), namespace(x)
         self.xp, like = xp, {"dtype": x.dtype, "device": device(x)}
         first, *others = tail.parts
@@ -63,10 +64,10 @@ class Columns:
             y = part.layer.predict(part.view(params), y)
             width = max(width, prod(y.shape[1:]))
         self.t = one_hot(tail.t, y)
-        numbers = (max_bytes or self.backend.block_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
+        numbers = (max_bytes or self.backend.tile_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
         #: how many triples of sample, unit and input are worked on together, in front of the classes and behind
         self.in_front, self.behind = max(numbers // 2, 1), max(numbers // (2 * width), 1)
-        self.block = self.backend.jit(self._block)
+        self.tile = self.backend.jit(self._tile)
         moved = float(xp.sum(xp.astype(self.inputs != 0, x.dtype)))
         self.map = self.backend.map if moved * self.z.shape[1] * width > WORTH_A_THREAD * x.shape[0] else map
 
@@ -83,7 +84,8 @@ class Columns:
             changes.append(change)
             crossed.append(count)
         gradient = xp.concat(changes, axis=1) / (2 * self.steps)
-        gradient = gradient / samples if self.tail.loss.reduction == "mean" else gradient
+        if self.tail.loss.reduction == "mean":
+            gradient = gradient / (samples if self.weight is None else xp.sum(self.weight))
         marks = xp.concat(crossed, axis=1) > 0 if self.kinks else None
         return {
             self.W: Found(gradient[:-1, :], None if marks is None else marks[:-1, :]),
@@ -100,8 +102,9 @@ class Columns:
                 values, again = self.xp.unique_inverse(used[0, :])  # inputs that are equal move a loss equally
                 used, steps = values[None, :], steps[:, : values.shape[0]]
             here = self.z[samples, units], self.out[samples, units], self.y[samples, :], self.t[samples, :]
+            weight = None if self.weight is None else self.weight[samples]
             parts = [
-                self.block(*here, self.mix[units, :], used[:, some], steps[:, some])
+                self.tile(*here, weight, self.mix[units, :], used[:, some], steps[:, some])
                 for some in _slices(used.shape[1], self.behind)
             ]
             change, cross = (
@@ -112,10 +115,10 @@ class Columns:
             crossed = self._add(crossed, matter, cross) if self.kinks else crossed
         return total, crossed
 
-    def _block(
-        self, z: Array, out: Array, y: Array, t: Array, mix: Array, inputs: Array, steps: Array
+    def _tile(
+        self, z: Array, out: Array, y: Array, t: Array, weight: Array, mix: Array, inputs: Array, steps: Array
     ) -> tuple[Array, Array]:
-        """The same (J, I) for z, out (B, J), y, t (B, C), mix (J, C), inputs (B, I), steps (J, I).
+        """The same (J, I) for z, out (B, J), y, t (B, C), weight (B,) or None, mix (J, C), inputs (B, I), steps (J, I).
 
         Columns z are moved, and become ``out`` and, through ``mix``, part of y.
         """
@@ -129,13 +132,13 @@ class Columns:
             return change, crossed
         mix = self._take(mix, matter, 0)
         parts = [
-            self._change(y, t, mix[some, :], moved[:, :, some, :])
+            self._change(y, t, weight, mix[some, :], moved[:, :, some, :])
             for some in _slices(mix.shape[0], max(self.behind // prod(inputs.shape), 1))
         ]
         found, cross = (self.xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return self._add(change, matter, found), self._add(crossed, matter, cross) if self.kinks else crossed
 
-    def _change(self, y: Array, t: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
+    def _change(self, y: Array, t: Array, weight: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
         """The same where outputs move by ``moved`` (2, B, J, I)."""
         xp, loss, (_, n, units, inputs) = self.xp, self.tail.loss, moved.shape
         y, t = (a[None, :, None, None, :] for a in (y, t))
@@ -150,7 +153,8 @@ class Columns:
             for part in self.rest:
                 crossed, rows = self._through(crossed, part, rows, (2, n, units, inputs, -1), (0, 3))
             losses = loss.per_sample(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
-        return xp.sum(losses[0, ...] - losses[1, ...], axis=0), crossed
+        change = losses[0, ...] - losses[1, ...]
+        return xp.sum(change if weight is None else change * weight[:, None, None], axis=0), crossed
 
     def _small(self, moved: Array) -> bool:
         """Whether outputs move by little; where a library traces, there are no values to tell it by."""

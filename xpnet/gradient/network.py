@@ -23,6 +23,7 @@ def parameter_gradients(
     x: Array,
     t: Array,
     *,
+    weight: Array = None,
     h: float | None = None,
     max_bytes: int | None = None,
     kinks: bool = False,
@@ -34,6 +35,7 @@ def parameter_gradients(
         chain, loss: the layers and the loss of a network.
         params: parameters and buffers by name; gradients are of the parameters.
         x, t: samples (N, ...), in the dtype of the parameters or integers, and targets.
+        weight: a weight for each sample, (N,), or None.
         h: the step; by default as in :func:`xpnet.gradient.numerical_gradient`.
         max_bytes: about how much memory to take; by default what suits the device.
         kinks: whether to look for kinks, which takes a little longer.
@@ -55,7 +57,7 @@ def parameter_gradients(
         bar.set_description("numerical gradient", refresh=False)
         for k, part in enumerate(chain.parts):
             if part.shapes:
-                tail = Tail(chain.parts[k:], loss, params, x, t)
+                tail = Tail(chain.parts[k:], loss, params, x, t, weight)
                 if moves_columns(part.layer) and tail.samples_apart:
                     found |= Columns(tail, h, max_bytes, kinks).gradients(bar.update)
                 else:
@@ -77,11 +79,11 @@ def _check_finite(name: str, gradient: Array) -> None:
         )
 
 
-def widened(params: Params, x: Array) -> tuple[Params, Array]:
-    """Parameters and samples in float64, or in what the library has on their device; samples of integers stay so."""
-    wide, xp = widest_floating(x), namespace(x)
-    x = xp.astype(x, wide) if xp.isdtype(x.dtype, "real floating") else x
-    return {name: xp.astype(p, wide) for name, p in params.items()}, x
+def widened(params: Params, *samples: Array) -> tuple[Any, ...]:
+    """Parameters, and arrays of samples, in float64 or what the library has on their device; integers stay so."""
+    wide, xp = widest_floating(samples[0]), namespace(samples[0])
+    floating = (xp.astype(x, wide) if xp.isdtype(x.dtype, "real floating") else x for x in samples)
+    return {name: xp.astype(p, wide) for name, p in params.items()}, *floating
 
 
 def _by_entry(tail: Tail, h: float | None, kinks: bool, on_progress: Callable[[int], Any]) -> dict[str, Found]:

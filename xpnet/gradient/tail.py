@@ -67,6 +67,11 @@ class Watched(Layer):
         self.sides.extend([] if side is None else [side])
         return self.layer.forward(params, x)
 
+    def train(self, params: Params, x: Array) -> tuple[Array, Any, Params]:
+        side = side_of(self.layer, x)
+        self.sides.extend([] if side is None else [side])
+        return self.layer.train(params, x)
+
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         return self.layer.backward(params, residuals, dy)
 
@@ -105,6 +110,7 @@ class Tail:
     params: Params
     x: Array
     t: Array
+    weight: Array = None
 
     @property
     def samples_apart(self) -> bool:
@@ -114,7 +120,8 @@ class Tail:
         y = self.x
         for part in self.parts:
             y = part.layer.predict(part.view(self.params), y)
-        return hasattr(self.loss, "reduction") and y.ndim == 2
+        fits = self.weight is None or self.weight.ndim == 1
+        return hasattr(self.loss, "reduction") and y.ndim == 2 and fits
 
     @cached_property
     def _watched(self) -> tuple[Sides, list[tuple[Part, Layer]]]:
@@ -127,4 +134,5 @@ class Tail:
         sides.clear()
         for part, layer in layers:
             y = layer.predict(part.view(params), y)
-        return self.loss.forward(y, self.t)[0], list(sides)
+        counts = () if self.weight is None else (self.weight,)
+        return self.loss.forward(y, self.t, *counts)[0], list(sides)

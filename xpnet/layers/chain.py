@@ -41,7 +41,7 @@ class Part:
 
     def view(self, params: Params) -> Params:
         """The arrays of this layer by its own names."""
-        found = {local: params[name] for local, name in self.outside.items()}
+        found = dict(zip(self.outside, map(params.__getitem__, self.outside.values()), strict=True))
         if self.is_random:
             start = self.name + "."
             drawn = {name.removeprefix(start): a for name, a in params.items() if name.startswith(start)}
@@ -216,8 +216,12 @@ class Chain(Several):
     ValueError: Affine2: a sample of shape (3,) does not fit, expected 5 elements; it comes from Relu1
     """
 
+    _first: int | None  # the first layer with parameters
+
     def __init__(self, *layers: Layer) -> None:
         super().__init__(*layers)
+        with_parameters = [i for i, part in enumerate(self.parts) if part.shapes]
+        object.__setattr__(self, "_first", with_parameters[0] if with_parameters else None)
         self.output_shape(None)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
@@ -261,13 +265,16 @@ class Chain(Several):
         return self._backward(residuals, dy, 0)
 
     def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
-        first = next((i for i, part in enumerate(self.parts) if part.shapes), None)
-        if first is None:
+        if self._first is None:
             return {}
         # nobody asks for the gradient of the input, and where arrays are eager it would be a third of the work
-        dy, grads = self._backward(residuals, dy, first + 1)
-        part, (view, kept) = self.parts[first], residuals[first]
-        return part.named(part.call("parameter_gradients", view, kept, dy)) | grads
+        dy, grads = self._backward(residuals, dy, self._first + 1)
+        part, (view, kept) = self.parts[self._first], residuals[self._first]
+        try:
+            return part.named(part.layer.parameter_gradients(view, kept, dy)) | grads
+        except Exception as error:
+            part.sign(error)
+            raise
 
     def _backward(self, tape: Any, dy: Array, start: int) -> tuple[Array, Params]:
         """From the end to layer number ``start``."""
@@ -278,8 +285,8 @@ class Chain(Several):
             except Exception as error:
                 part.sign(error)
                 raise
-            if found:
-                grads |= part.named(found)
+            for local, g in found.items():
+                grads[part.outside[local]] = g
         return dy, grads
 
     def init(self, rng: Generator, weight_init: Any) -> dict[str, HostArray]:

@@ -142,7 +142,7 @@ class Sequential:
     def _back(self, params: Params, tape: Any, y: Array, t: Array, weight: Array) -> tuple[Array, Params]:
         loss, residuals = self.loss_layer.forward(y, t) if weight is None else self.loss_layer.forward(y, t, weight)
         grads = self.chain.parameter_gradients(params, tape, self.loss_layer.backward(residuals))
-        return loss, {name: grads[name] for name in self._shapes}
+        return loss, dict(zip(self._shapes, map(grads.__getitem__, self._shapes), strict=True))
 
     def as_floating(self, x: Array) -> Array:
         """A minibatch as the first layer takes it: integers in the network's dtype, unless they are to stay."""
@@ -179,10 +179,10 @@ class Sequential:
         return self.forward(arrays, x)
 
     @quiet
-    def loss(self, x: Array, t: Array) -> Array:
-        """The loss of a batch as a 0-d array; x and t as :meth:`gradient` takes them."""
-        x, t = self.as_batch(x, t)
-        return self.loss_layer.forward(self.forward(self.own_arrays(), x), t)[0]
+    def loss(self, x: Array, t: Array, weight: Array = None) -> Array:
+        """The loss of a batch as a 0-d array; x, t and weight as :meth:`gradient` takes them."""
+        x, *targets = self.as_batch(x, t, weight)
+        return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
 
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
@@ -228,25 +228,32 @@ class Sequential:
             total = total / share if share else 0.0
         return total, right / seen if classes else None
 
-    def gradient(self, x: Array, t: Array) -> Params:
+    def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.
 
         Args:
             x: samples (N, ...), or one sample (inputs,), finite, as :meth:`predict` takes them.
             t: labels (N,) of any integer dtype, or one-hot (N, outputs); for losses other than softmax, targets in
                 the shape of the outputs.
+            weight: a weight for each sample, (N,), 0 or more; the loss of a batch is then the weighted mean (or sum).
 
         Raises:
             TypeError: another backend, integers as samples, or complex numbers.
             ValueError: another device, an empty batch, a wrong number of columns, NaN or infinity, labels that the
                 network has no output for, fractional labels, one-hot rows of another width.
         """
-        x, t = self.as_batch(x, t)
-        return self.value_and_grad(self.own_arrays(), x, t)[1]
+        return self.value_and_grad(self.own_arrays(), *self.as_batch(x, t, weight))[1]
 
     @quiet
     def numerical_gradient(
-        self, x: Array, t: Array, *, h: float | None = None, max_bytes: int | None = None, progress: bool = True
+        self,
+        x: Array,
+        t: Array,
+        weight: Array = None,
+        *,
+        h: float | None = None,
+        max_bytes: int | None = None,
+        progress: bool = True,
     ) -> Params:
         """The gradients of the loss by name, by central difference, from forward passes alone.
 
@@ -254,16 +261,16 @@ class Sequential:
         largest entry, but for kinks (:func:`xpnet.check_gradient` tells which); where it has only float32, to 1e-2.
 
         Args:
-            x, t: as in :meth:`gradient`, which also says what is raised.
+            x, t, weight: as in :meth:`gradient`, which also says what is raised.
             h: the step, by default as in :func:`xpnet.numerical_gradient`.
             max_bytes: about how much memory to take on top of the network; by default what suits the device.
             progress: whether to show a progress bar once it takes longer than a second.
         """
-        x, t = self.as_batch(x, t)
-        params, wide = widened(self.own_arrays(), self.as_floating(x))
-        found = parameter_gradients(
-            self.chain, self.loss_layer, params, wide, t, h=h, max_bytes=max_bytes, progress=progress
-        )
+        x, t, *weights = self.as_batch(x, t, weight)
+        params, wide, *weights = widened(self.own_arrays(), self.as_floating(x), *weights)
+        options: dict[str, Any] = {"h": h, "max_bytes": max_bytes, "progress": progress}
+        options["weight"] = weights[0] if weights else None
+        found = parameter_gradients(self.chain, self.loss_layer, params, wide, t, **options)
         return {name: namespace(f.gradient).astype(f.gradient, self.dtype) for name, f in found.items()}
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
@@ -452,9 +459,10 @@ class Sequential:
         if weight is None:
             return x, t
         weight = as_input(weight, self.backend, self.dtype, names[2], takes="any")
+        weight = weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
         if not traced(x):
             check_weight(weight, self.scores_shape(x), names[2])
-        return x, t, weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
+        return x, t, weight
 
     def _check_input(self, x: Array) -> None:
         for path, layer in first_leaves(self.chain):

@@ -55,6 +55,13 @@ class Optimizer(ABC):
     clip_value: float | None = None
     clip_norm: float | None = None
 
+    #: Whether a parameter may have slots.
+    has_slots: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.has_slots = cls.slots is not Optimizer.slots
+
     @abstractmethod
     def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         """The parameter w after a step with gradient g; may write to w and ``slots``, not to g."""

@@ -28,7 +28,7 @@ def check_step(params: Params, grads: Params, slots: Mapping[str, dict[str, Arra
         if not alike(w, g):
             check_pair(name, w, g)
         own = slots.get(name)
-        if own is None and owner.slots(w):
+        if own is None and owner.has_slots and owner.slots(w):
             raise ValueError(
                 f"state has no slots of {name!r}; expected what {owner!r}.init(params) returned, or the step before"
             )

@@ -70,13 +70,18 @@ def _allocated(program: Program) -> Arrays:
     for i, call in enumerate(calls):
         root = call.out.root
         if root.made and root not in memory:
-            if call.elementwise and all(ref.base is None and ref.order == root.order for ref in call.read()):
+            if call.elementwise and not any(_apart(ref, root) for ref in call.read()):
                 release(i)  # its operand may be overwritten, if nobody needs it later
             spare = free.get(root.nbytes)
             raw[root] = spare.pop() if spare else _empty(root.nbytes)
             memory[root] = root.laid_out(raw[root])
         release(i)
     return memory
+
+
+def _apart(ref: Ref, out: Ref) -> bool:
+    """Whether elements may lie elsewhere than those of ``out`` that are computed of them, if both had one memory."""
+    return ref.base is not None or (ref.nbytes == out.nbytes and (ref.shape, ref.order) != (out.shape, out.order))
 
 
 def _roots(call: Call) -> dict[Ref, None]:

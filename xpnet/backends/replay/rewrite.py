@@ -4,13 +4,14 @@ What each of the two buys, in percent of the time of a step on one thread of a Z
 batches of 100, first with the kernels for AVX-512, then with those for AVX2, and of 784-100-100-10 with
 sigmoids:
 
-    _numbers         1.5, 1.4    2.7, 2.5
-    _short_maxima    1.7, 0.7    1.5, 1.3
-    both             3.7, 2.8    3.5, 3.4
+    _numbers         1.5, 2.5    2.7, 3.7
+    _short_maxima    1.7, 2.7    1.1, 0.9
+    both             3.7, 3.8    3.5, 3.6
 
-Others were here and bought less: sums as products with ones (2 %), factors of a product moved to the smallest matrix,
-sums of products as products of vectors, multiplying in place of dividing, going over large arrays in blocks (each under
-1 %, except that bytes were divided faster). All but the last rounded otherwise than the step itself.
+Others were here and bought less: sums as products with ones (2 to 2.6 %), factors of a product moved to the smallest
+matrix and multiplying in place of dividing (under 1 %; 2 to 3 % each where bytes are divided), sums of products as
+products of vectors (nothing), and going over large arrays in blocks (with Adam it cost 3 to 5 %). All but the last
+rounded otherwise than the step itself.
 """
 
 from __future__ import annotations
