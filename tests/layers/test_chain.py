@@ -174,7 +174,7 @@ def test_an_error_of_any_kind_says_where(backward, training_backend, array, rng)
     net = Sequential(layers, seed=0, dtype="float64", backend=training_backend)
     with pytest.raises(Exception, match=r"shape|broadcast|size") as raised:  # of the library's own kind
         net.value_and_grad(net.params, array(rng.normal(size=(3, 4))), array([0, 1, 2]))
-    assert raised.value.__notes__ == ["in layer Residual1.Add1.Chain1.Broken1"]
+    assert raised.value.__notes__[-1] == "in layer Residual1.Add1.Chain1.Broken1"
 
 
 def test_a_wrong_input_is_told_by_the_layer_that_gets_it(backend, array):

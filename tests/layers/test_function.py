@@ -197,6 +197,19 @@ def test_recorded_steps_of_numpy_are_the_steps(dtype, rng):
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("compiled", [False, None])
+def test_steps_are_those_of_numpy(compiled, training_backend):
+    """With draws and buffers of its own, eager and as the backend has it by default."""
+    losses = []
+    for place in (training_backend, "numpy"):
+        net = network(place)
+        x = net.backend.asarray(np.random.default_rng(1).normal(size=(20, 4)))
+        trainer = Trainer(net, SGD(0.1), batch_size=6, seed=0, compile=compiled)
+        trainer.fit(x, net.backend.asarray(np.arange(20) % 3), epochs=2, progress=False)
+        losses.append(trainer.history.losses)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-10)
+
+
 def test_gradients_of_gradients_go_through_it(training_backend, array, rng):
     """Of the squared gradient of a network, against ``jax.grad`` of ``jax.grad`` where it is JAX, else a difference."""
     b = training_backend

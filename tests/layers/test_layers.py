@@ -90,7 +90,8 @@ def test_gradients(mode, row, training_backend, array):
 
     def weighted_sum(*values):
         x_given, values = (values[0], values[1:]) if inputs else (fixed_x, values)
-        y = getattr(layer, mode)(kept | dict(zip(params, values, strict=True)), x_given)[0]
+        given = kept | dict(zip(params, values, strict=True))
+        y = layer.train(given, x_given)[0] if mode == "train" else layer.predict(given, x_given)
         return training_backend.xp.sum(y * weights)
 
     expected, tolerance = gradients(training_backend, weighted_sum, *inputs, *params.values())

@@ -48,6 +48,8 @@ class Embedding(Layer):
         if not xp.isdtype(x.dtype, "integral"):
             raise TypeError(f"Embedding: x is {dtype_name(x.dtype)}, expected integers from 0 to {self.n - 1}")
         flat = xp.reshape(x, (-1,))
+        if x.dtype not in (xp.int32, xp.int64):  # not every library takes rows by others
+            flat = xp.astype(flat, xp.int32 if xp.iinfo(x.dtype).bits < 32 else xp.int64)
         return xp.reshape(xp.take(W, flat, axis=0), (*x.shape, self.dim)), flat
 
     def backward(self, params: Params, residuals: Array, dy: Array) -> tuple[None, Params]:

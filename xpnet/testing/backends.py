@@ -34,7 +34,7 @@ from xpnet.layers import (
     Tanh,
 )
 from xpnet.models import Sequential
-from xpnet.optimizers import Adam
+from xpnet.optimizers import Adam, Momentum
 from xpnet.testing.found import TOLERANCES, Checked, dtypes_of
 from xpnet.testing.layers import check_layer
 from xpnet.testing.optimizers import check_optimizer
@@ -225,7 +225,7 @@ def check_training(checked: Checked, b: Backend, seed: int) -> None:
         block = Chain(Affine(6, 6), BatchNorm(6), Tanh(), Dropout(0.2))
         layers = [Add(Affine(4, 6), Affine(4, 6)), Residual(block), Affine(6, 3)]
         net = Sequential(layers, seed=seed, dtype=dtype, backend=place)
-        trainer = Trainer(net, Adam(0.01), batch_size=8, seed=seed, compile=compiled)
+        trainer = Trainer(net, Momentum(0.05), batch_size=8, seed=seed, compile=compiled)
         data = place.asarray(x), place.asarray(t)
         checked.call("a training", lambda fit=trainer.fit, data=data: fit(*data, epochs=2, progress=False))
         arrays = net.params | net.buffers

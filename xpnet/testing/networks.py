@@ -78,8 +78,10 @@ def check_steps(checked: Checked, layer: Layer, case: Case, backend: Backend) ->
             if told := [str(w.message) for w in caught if issubclass(w.category, CompileWarning)]:
                 raise checked.fail(f"a training step of it cannot be compiled: {told[0]}")
         tolerance = 0.0 if backend.name == "numpy" else TOLERANCES[dtype]
+        largest = max(float(np.abs(a).max(initial=0)) for a in found[0].values())
         for name, wanted in found[0].items():
-            checked.same(found[1][name], wanted, tolerance, f"{name} after compiled steps", "after plain ones it is")
+            what = f"{name} after compiled steps"
+            checked.same(found[1][name], wanted, tolerance, what, "after plain ones it is", largest)
 
 
 def _trained(checked: Checked, net: Sequential, case: Case, compiled: bool) -> dict[str, np.ndarray]:

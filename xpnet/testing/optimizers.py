@@ -232,7 +232,8 @@ def check_compiled(checked: Checked, optimizer: Optimizer, backend: Backend, see
             found.append(_results(trainer))
         tolerance = 0.0 if backend.name == "numpy" else TOLERANCES[dtypes_of(backend)[0]]
         for name, wanted in found[0].items():
-            checked.same(found[1][name], wanted, tolerance, f"{name} after compiled steps", "after plain ones it is")
+            what = f"{name} after compiled steps"
+            checked.same(found[1][name], wanted, tolerance, what, "after plain ones it is", 1.0)
 
 
 def check_resumed(checked: Checked, optimizer: Optimizer, seed: int) -> None:
