@@ -86,7 +86,7 @@ def digit_network(path: Path, backend: str | None, device: str | None) -> Sequen
     outputs = net.output_shape()
     if (inputs, outputs) != (PIXELS, (CLASSES,)):
         raise ValueError(
-            f"{path} holds a network with {inputs} inputs and {outputs} outputs, expected {PIXELS} (pixels) "
+            f"{path} holds a network with {inputs} inputs and {outputs[-1] if outputs else 'unknown'} outputs, expected {PIXELS} (pixels) "
             f"and {CLASSES} (digits), as xpnet train makes"
         )
     return net
