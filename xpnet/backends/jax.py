@@ -113,7 +113,7 @@ class JaxBackend(Backend):
         return JaxStep(step, self)
 
     def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
-        """Rows as they are on the host, which costs less than a slice on the device; layers get draws of the library."""
+        """Rows as they are on the host, which costs less than a slice on the device; draws as arrays of JAX."""
         for i, rows in enumerate(block.rows.astype(np.int32)):
             yield rows, {name: self.asarray(drawn[i]) for name, drawn in block.draws.items()}
 
