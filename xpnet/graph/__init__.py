@@ -5,6 +5,7 @@ the standard runs on it, and ``y.backward()`` finds the derivatives. :func:`grad
 gradient of another one, and :func:`draw` shows values and derivatives on the arrows of the graph.
 """
 
+from xpnet.graph import composed as _composed  # noqa: F401  (fills the table of functions)
 from xpnet.graph.pictures.dot import DrawingUnavailableError
 from xpnet.graph.pictures.drawing import Drawing, draw
 from xpnet.graph.transforms import grad, value_and_grad

@@ -88,7 +88,7 @@ def seed_for(y: Wrapper, seed: Any) -> Array:
     if getattr(seed, "requires_grad", False):
         raise TypeError("seed is recorded by its own library too (requires_grad is set); give seed.detach()")
     if isinstance(seed, Real):
-        return y.xp.full_like(y, float(seed))
+        return y.library.full_like(y.value, float(seed))
     if (seed.library if isinstance(seed, Wrapper) else namespace(seed)) is not y.library:
         raise TypeError(f"seed is {describe(seed)} and this is {describe(y.value)}; both have to be of one library")
     if seed.shape != y.shape:
@@ -110,10 +110,12 @@ def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
             "its argument any more; backward(record=True) finds some that do"
         )
     g = seed_for(y, seed)
+    if not again and isinstance(g, Wrapper):
+        g = g.value
     gradients = sweep(order, g, again=again) if y.differentiable else {}
     for v in order:  # what has no gradient was used where the result does not change with it
         found = gradients.get(v.serial)
-        found = y.xp.zeros_like(v) if found is None else found
+        found = y.library.zeros_like(v.value) if found is None else found
         if again:
             v.grad = as_variable(found, type(v))
         else:  # where values come in, a gradient has memory of its own, and may be changed

@@ -9,8 +9,8 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, widest_floating
-from xpnet.graph import operations as ops
 from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
+from xpnet.graph.rules.shapes import SAME
 from xpnet.graph.variable import Variable, constant, record, variable
 from xpnet.graph.wrapper import first_inside
 
@@ -117,7 +117,7 @@ def _called(f: Callable[..., Any], args: list[Any], options: dict[str, Any], fir
 def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
     # a variable of a function around this one goes in as a node of its own, so that f's own use of it stays apart
     if isinstance(x, Variable) and x.differentiable:
-        leaves.append(record(ops.SAME, (x,)))
+        leaves.append(record(SAME, (x,)))
     else:
         x = x.value if isinstance(x, Variable) else x
         leaves.append(variable(_beside(x, arguments) if isinstance(x, Real) else x))
@@ -146,7 +146,7 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     reached, keep = Ancestry(y, leaves[0].serial), {v.serial for v in leaves}
     again = reached.outer
     gradients = sweep(reached.order, seed_for(y, None), again=again, keep=keep) if y.differentiable else {}
-    found = [gradients[v.serial] if v.serial in gradients else v.xp.zeros_like(v) for v in leaves]
+    found = [gradients[v.serial] if v.serial in gradients else v.library.zeros_like(v.value) for v in leaves]
     if again:
         return y, (as_variable(g, type(y)) for g in found)
     # they may share memory until here, and an array in another order of bytes is computed with in the machine's

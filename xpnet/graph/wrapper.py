@@ -45,7 +45,7 @@ def group(name: str) -> Iterator[None]:
         current.reset(token)
 
 
-NUMBERS = (bool, int, float)
+NUMBERS = (bool, int, float, complex)
 NOTHING: Mapping[str, Any] = {}
 
 #: What methods of other libraries' arrays are here.
@@ -187,13 +187,10 @@ class Wrapper:
             )
         if method != "__call__":
             raise TypeError(f"{ufunc.__name__}.{method} is not recorded; write it with functions of namespace(v)")
-        return getattr(self.xp, ufunc.__name__)(*inputs, **options)
+        return self.xp.like(ufunc)(*inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
-        part = self.xp
-        for name in function.__module__.split(".")[1:]:  # a folder of the library, such as its fft
-            part = getattr(part, name)
-        return getattr(part, function.__name__)(*inputs, **options)
+        return self.xp.like(function)(*inputs, **options)
 
     def __getattr__(self, name: str) -> Any:
         known = (name in OPERATIONS or name in vars(type(self.xp))) and not name.startswith("_")

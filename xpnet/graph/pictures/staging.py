@@ -11,8 +11,9 @@ from typing import Any
 from xpnet._typing import Array
 from xpnet.backends.dispatch import dtype_name, namespace, widest_floating
 from xpnet.graph.wrapper import Group
-from xpnet.graph.operations import DIVIDE, GET, POW, SUBTRACT
 from xpnet.graph.reverse import Ancestry, seed_for, sweep
+from xpnet.graph.rules.elementwise import DIVIDE, POW, SUBTRACT
+from xpnet.graph.rules.shapes import GET
 from xpnet.graph.pictures.scene import Arrow, Kind, Node, Scene, one_line
 from xpnet.graph.wrapper import NUMBERS, Wrapper
 
