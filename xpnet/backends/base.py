@@ -77,6 +77,8 @@ class Backend(ABC):
     name: ClassVar[str]
     namespace_module: ClassVar[str]
     install: ClassVar[str]
+    #: Where the library has its special functions, such as ``erf``.
+    special_module: ClassVar[str] = "scipy.special"
     #: Whether whole training steps run on it, or forward passes only.
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.

@@ -14,6 +14,7 @@ class CupyBackend(Backend):
     name = "cupy"
     namespace_module = "array_api_compat.cupy"
     install = 'pip install "xpnet[cuda13]" for a CUDA 13 driver, "xpnet[cuda12]" for CUDA 12'
+    special_module = "cupyx.scipy.special"
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

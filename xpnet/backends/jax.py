@@ -30,6 +30,7 @@ class JaxBackend(Backend):
     name = "jax"
     namespace_module = "jax.numpy"
     install = 'pip install "xpnet[jax]"'
+    special_module = "jax.scipy.special"
     compiles_shapes = True
 
     @classmethod

@@ -25,6 +25,7 @@ class TorchBackend(Backend):
     name = "torch"
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
+    special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
 
     @classmethod

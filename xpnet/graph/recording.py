@@ -53,6 +53,9 @@ SAME_IN_FOLDERS = {
     f"linalg.{name}": name for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")
 }
 
+#: The dtypes of Python's numbers.
+PYTHONS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
+
 #: What can be written for functions that are not recorded.
 INSTEAD = {
     "fromfunction": "f(*meshgrid(...))",
@@ -84,6 +87,10 @@ def composed(*names: str, standard: bool = False) -> Callable[[Callable[..., Any
         return f
 
     return put
+
+#: Functions of other libraries that stand for one here, and their pullbacks by name: ufuncs that meet variables.
+FOREIGN: dict[Any, Any] = {}
+FOREIGN_NAMES: dict[str, tuple[Any, ...]] = {}
 
 
 class Recording(ModuleType):
@@ -154,6 +161,13 @@ class Recording(ModuleType):
             return self.called[function]
         except KeyError:
             folders = getattr(function, "__module__", "").split(".")[1:]  # the library's fft, for one; ufuncs have none
+        if function in FOREIGN:
+            return FOREIGN[function]  # type: ignore[no-any-return]
+        name = function.__name__
+        if name in FOREIGN_NAMES and _part(self.library, name) is not function:
+            operation = Operation(name, FOREIGN_NAMES[name], compute=function, spreads=True)
+            self.called[function] = lambda *args: self.record(operation, args)
+            return self.called[function]
         found: Callable[..., Any] = self.named(".".join((*folders, function.__name__)))
         self.called[function] = found
         return found
@@ -228,10 +242,16 @@ class Recording(ModuleType):
             return self.library.astype(x, dtype, copy=copy, **options)
         if device is not None:
             x = x.to_device(device)
+        dtype = self.dtype(dtype)
         if x.dtype == dtype:
             return x
         floating = self.library.isdtype(dtype, ("real floating", "complex floating"))
         return self.record(elementwise.ASTYPE if floating else elementwise.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
+
+    def dtype(self, dtype: Any) -> Any:
+        """A dtype of the library, for which NumPy's users write ``float`` or ``"float32"``."""
+        name = dtype if isinstance(dtype, str) else PYTHONS.get(dtype) if isinstance(dtype, type) else None
+        return dtype if name is None else getattr(self.library, name)
 
     def zeros_like(self, x: Array, /, *, dtype: Any = None, device: Any = None, **other: Any) -> Array:
         return self._alike("zeros_like", x, dtype, device, other)
@@ -356,14 +376,14 @@ def _bound_to(xp: Recording, name: str, f: Callable[..., Any]) -> Callable[..., 
 
     parameters = list(signature(f).parameters.values())[1:]
     every = any(p.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL) for p in parameters)
-    known = {p.name for p in parameters}
+    known = {p.name for p in parameters if p.kind is not Parameter.POSITIONAL_ONLY}
     places = sum(p.kind is not Parameter.KEYWORD_ONLY for p in parameters)
     needed = sum(p.default is Parameter.empty and p.kind is Parameter.POSITIONAL_ONLY for p in parameters)
 
     def function(*args: Any, **options: Any) -> Any:
         if plain is not None and not any(holds_variable(x) for x in (*args, *options.values())):
             return plain(*args, **options)
-        if not every and (len(args) > places or options.keys() - known):
+        if not every and (len(args) > places or len(args) < needed or options.keys() - known):
             return OLDER[0](xp, name, args[:needed], args[needed:], options)
         y = f(xp, *args, **options)
         if Seen.any and isinstance(y, Wrapper) and y.operation is not None:

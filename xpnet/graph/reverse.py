@@ -18,15 +18,18 @@ OnArrow = Callable[[Wrapper, int, Array], None]
 
 
 class Ancestry:
-    """What y was computed from, by differentiable steps, back to the variables from serial number ``since`` on.
+    """What y, or several of them, was computed from, by differentiable steps, back to the variables from serial number ``since`` on.
 
     Attributes:
         order: y and these variables, last computed first.
         outer: whether y also depends on variables from before.
     """
 
-    def __init__(self, y: Wrapper, since: int = 0, *, through_all: bool = False) -> None:
-        found, waiting, self.outer = {y.serial: y}, [y], y.differentiable and y.serial < since
+    def __init__(self, y: Wrapper | list[Any], since: int = 0, *, through_all: bool = False) -> None:
+        ends: list[Wrapper] = y if isinstance(y, list) else [y]
+        self.outer = any(end.differentiable and end.serial < since for end in ends)
+        found = {end.serial: end for end in ends if end.serial >= since or len(ends) == 1}
+        waiting = list(found.values())
         while waiting:
             for x in waiting.pop().inputs:
                 if isinstance(x, Wrapper) and (x.differentiable or through_all) and x.serial not in found:
@@ -40,18 +43,20 @@ class Ancestry:
 
 @quiet
 def sweep(
-    order: list[Wrapper], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
+    order: list[Wrapper], seeds: Gradients, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
 ) -> Gradients:
-    """The gradients of ``order[0]`` with respect to the others, by their serial numbers, where there are any.
+    """The gradients with respect to all of ``order``, by their serial numbers, where there are any.
 
     Args:
         order: what is differentiable, last computed first.
-        seed: the gradient to start with.
+        seeds: the gradients to start with, by the same.
         again: whether the gradients are to be recorded: computed from variables, and not from their values.
         keep: whose gradients are wanted; the memory of the others is given back on the way. By default all are.
         on_arrow: is called with y, i and what comes back from y to its operand i.
     """
-    gradients, first = {order[0].serial: as_variable(seed, type(order[0])) if again else seed}, order[-1].serial
+    gradients, first = dict(seeds), order[-1].serial
+    if again:
+        gradients = {v.serial: as_variable(seeds[v.serial], type(v)) for v in order if v.serial in seeds}
     for y in order:
         g = gradients.get(y.serial) if keep is None or y.serial in keep else gradients.pop(y.serial, None)
         operation = y.operation
@@ -112,7 +117,7 @@ def backward(y: Wrapper, seed: Array | float | None, again: bool) -> None:
     g = seed_for(y, seed)
     if not again and isinstance(g, Wrapper):
         g = g.value
-    gradients = sweep(order, g, again=again) if y.differentiable else {}
+    gradients = sweep(order, {y.serial: g}, again=again) if y.differentiable else {}
     for v in order:  # what has no gradient was used where the result does not change with it
         found = gradients.get(v.serial)
         found = y.library.zeros_like(v.value) if found is None else found

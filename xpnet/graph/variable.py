@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import describe, dtype_name, name_of, namespace, number_as_array
+from xpnet.backends.dispatch import current_backend, describe, dtype_name, name_of, namespace, number_as_array
 from xpnet.graph import indexing
 from xpnet.graph.operations import Operation
 from xpnet.graph.recording import Recording
@@ -224,7 +224,8 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
                 numbers.append(x)
             if isinstance(x, NUMBERS):
                 continue
-            check_operand(x)
+            if check_operand(x):
+                return record(operation, tuple(_unpacked(part, inputs) for part in inputs), options)
             found = kind_of(x)
         if found is not kind:
             if kind is not None:
@@ -260,15 +261,26 @@ def _is_other_number(x: Any) -> bool:
 _plain = set[tuple[type, Any]]()
 
 
-def check_operand(x: Any) -> None:
-    """Raise ``TypeError`` for an array that its own library records."""
+def check_operand(x: Any) -> bool:
+    """Raise ``TypeError`` for an array that its own library records; say whether it is one of objects."""
     kind = (type(x), getattr(x, "dtype", None))
     if kind in _plain:
-        return
+        return False
     if getattr(x, "requires_grad", False):
         raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
+    if kind[1] is not None and dtype_name(kind[1]) == "object":
+        return True
     if kind[1] is not None and not hasattr(x, "requires_grad"):
         _plain.add(kind)
+    return False
+
+
+def _unpacked(x: Any, inputs: tuple[Any, ...]) -> Any:
+    """Variables that NumPy put into an array of objects, as one variable; others as they are."""
+    if isinstance(x, Variable) or not hasattr(x, "tolist") or dtype_name(x.dtype) != "object":
+        return x
+    home = next(v for v in inputs if isinstance(v, Variable))
+    return home.xp.asarray(x.tolist())
 
 
 def _number_for(x: Any, inputs: tuple[Any, ...]) -> Any:
@@ -338,6 +350,8 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
 
 def _array(value: Any) -> Array:
     check_operand(value)
+    if isinstance(value, complex) and name_of(value) is None:
+        return current_backend().asarray(value, "complex128")
     array = number_as_array(float(value) if isinstance(value, bool) else value)
     namespace(array)
     return array

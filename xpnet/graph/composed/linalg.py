@@ -51,7 +51,8 @@ def eigh(xp: Recording, x: Array, /, UPLO: str = "L") -> Eigh:  # noqa: N803  (N
 
     Where eigenvalues are equal, derivatives of their eigenvectors do not exist, and are finite here.
     """
-    return Eigh(*_parts(xp, "linalg.eigh", rules.EIGH, x))
+    options = {} if UPLO == "L" else {"UPLO": UPLO}
+    return Eigh(*_parts(xp, "linalg.eigh", rules.EIGH, x, **options))
 
 
 @composed("linalg.svd", standard=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import Parameter
 from math import inf
 from typing import Any
 
@@ -34,6 +35,7 @@ RENAMED = {
     "a_max": "max",
     "newshape": "shape",
     "rcond": "rtol",
+    "reps": "repetitions",
 }
 #: The order of what follows the arrays, where NumPy has another one than the standard.
 ORDER = {
@@ -75,6 +77,10 @@ def older(xp: Recording, name: str, inputs: Any, rest: tuple[Any, ...], options:
     if len(rest) > len(order):
         raise TypeError(_refusal(name, known, f"{len(rest)} of them"))
     options = dict(zip(order, rest, strict=False)) | {RENAMED.get(key, key): value for key, value in options.items()}
+    for key in _by_place(xp, name)[len(inputs) :]:
+        if key not in options:
+            break
+        inputs = (*inputs, options.pop(key))
     if options.get("out") is not None:
         raise TypeError(f"{name} would write into an array, which cannot be recorded; its result is a new one")
     extra = {key: value for key, value in options.items() if key not in known}
@@ -95,6 +101,12 @@ def older(xp: Recording, name: str, inputs: Any, rest: tuple[Any, ...], options:
 
 
 OLDER.append(older)
+
+
+def _by_place(xp: Recording, name: str) -> list[str]:
+    """The parameters that the standard has by their place alone."""
+    parameters = xp.named(name).__signature__.parameters.values()  # type: ignore[attr-defined]
+    return [p.name for p in parameters if p.kind is Parameter.POSITIONAL_ONLY]
 
 
 def _takes_list(name: str) -> bool:

@@ -16,7 +16,14 @@ from xpnet.graph.wrapper import Wrapper
 
 def _arrays(xp: Recording, parts: Any) -> list[Array]:
     like = next((p for p in parts if isinstance(p, Wrapper)), None)
-    return [p if hasattr(p, "shape") else xp.library.asarray(p, dtype=None if like is None else like.dtype) for p in parts]
+    return [_array(xp, p, like) for p in parts]
+
+
+def _array(xp: Recording, part: Any, like: Any) -> Array:
+    if hasattr(part, "shape"):
+        return part
+    made = xp.asarray(part)
+    return made if like is None or isinstance(made, Wrapper) else xp.library.astype(made, like.dtype)
 
 
 def _at_least(xp: Recording, x: Any, n: int) -> Array:
@@ -39,7 +46,7 @@ for _n in (1, 2, 3):
 
 
 @composed("vstack", "row_stack")
-def vstack(xp: Recording, tup: Any) -> Array:
+def vstack(xp: Recording, tup: Any, dtype: Any = None, casting: str = "same_kind") -> Array:
     """One below the other; vectors are rows."""
     return xp.concat([_at_least(xp, x, 2) for x in _arrays(xp, tup)], axis=0)
 

@@ -6,7 +6,9 @@ from math import prod
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
+from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import device as device_of
+from xpnet.backends.dispatch import name_of
 from xpnet.graph.operations import add, axes_of, is_complex, unbroadcast, widened
 from xpnet.graph.recording import Recording, composed, holds_variable
 from xpnet.graph.rules.shapes import REPEAT
@@ -319,6 +321,28 @@ def _stacked(xp: Recording, parts: Any) -> Array:
 def copied(xp: Recording, x: Array) -> Array:
     """The same values in memory of their own."""
     return xp.record(COPY, (x,)) if isinstance(x, Wrapper) else xp.library.asarray(x, copy=True)
+
+
+def _moved(x: Any, device: Any) -> Array:
+    name = name_of(x)
+    assert name is not None
+    return backend_class(name)(device).asarray(x)
+
+
+MOVED = add(
+    "moved",
+    lambda xp, g, y, x, device: xp.moved(g, device_of(x)),
+    options=("device",),
+    symbol="to device",
+    compute=_moved,
+    own=True,
+)
+
+
+@composed("moved")
+def moved(xp: Recording, x: Array, device: Any) -> Array:
+    """The same values on another device of the library."""
+    return xp.record(MOVED, (x,), {"device": device}) if isinstance(x, Wrapper) else _moved(x, device)
 
 
 @composed("from_dlpack", standard=True)

@@ -177,7 +177,7 @@ def gradient(xp: Recording, f: Array, *varargs: Any, axis: Any = None, edge_orde
     axes = axes_of(f, axis)
     steps = [*varargs] * (len(axes) if len(varargs) == 1 else 1) if varargs else [1.0] * len(axes)
     found = [_slope(xp, f, along, h) for along, h in zip(axes, steps, strict=True)]
-    return found[0] if axis is None and f.ndim == 1 or isinstance(axis, int) else found
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 def _slope(xp: Recording, f: Array, axis: int, h: Any) -> Array:

@@ -55,8 +55,9 @@ class _Stage:
             )
         if backward and y.differentiable:
             order = [v for v in reversed(self.variables) if v.differentiable]
-            self.seed = seed_for(y, seed)
-            self.totals = sweep(order, self.seed, again=False, on_arrow=self._came_back)
+            start = seed_for(y, seed)
+            self.seed = start.value if isinstance(start, Wrapper) else start
+            self.totals = sweep(order, {y.serial: self.seed}, again=False, on_arrow=self._came_back)
 
     def _check_names(self, names: Collection[str]) -> None:
         """Raise unless there is something to unfold for each name."""

@@ -152,7 +152,7 @@ add("acosh", lambda xp, g, y, x: g / (xp.sqrt(x - 1) * xp.sqrt(x + 1)))
 add("atanh", lambda xp, g, y, x: g / (1 - x * x))
 add("conj", lambda xp, g, y, x: conjugate(xp, g))
 add("real", lambda xp, g, y, x: xp.astype(g, x.dtype))
-add("imag", lambda xp, g, y, x: -1j * xp.astype(g, x.dtype))
+add("imag", lambda xp, g, y, x: -1j * xp.astype(g, x.dtype) if is_complex(xp, x.dtype) else xp.zeros_like(x))
 ASTYPE = add(
     "astype",
     lambda xp, g, y, x, dtype, copy=True: cast(xp, g, x.dtype),
