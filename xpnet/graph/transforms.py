@@ -44,11 +44,12 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
         gradient are variables computed from these: inside of a function that is differentiated itself, for example, so
         that ``grad(grad(f))`` is the second derivative.
 
-    Where there is no derivative the gradient is: of ``abs`` at 0, 0; of ``maximum`` and ``clip`` at a tie, half of it
-    to either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
-    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))`` and
-    ``hypot`` where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one
-    at a point where it has, by a ``where`` inside:
+    Where there is no derivative the gradient is: of ``abs`` at 0, 0, and so it is of ``hypot``, ``std`` and norms where
+    all is 0 or equal (PyTorch has 0 or NaN there, JAX NaN or 0.5); of ``maximum`` and ``clip`` at a tie, half of it to
+    either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
+    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))``
+    where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one at a point
+    where it has, by a ``where`` inside:
 
     >>> x = np.asarray([-1.0, 0.0, 4.0])
     >>> with np.errstate(all="ignore"):

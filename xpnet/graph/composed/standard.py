@@ -61,8 +61,11 @@ def var(xp: Recording, x: Array, /, *, axis: Any = None, correction: float = 0.0
 
 @composed("std", standard=True)
 def std(xp: Recording, x: Array, /, *, axis: Any = None, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """The square root of the variance; NaN is its derivative where all entries are equal, as of any root of 0 times 0."""
-    return xp.sqrt(xp.var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """The square root of the variance; its derivative is 0 where all entries are equal, as that of any norm at 0."""
+    spread = xp.var(x, axis=axis, correction=correction, keepdims=keepdims)
+    nowhere = spread == 0
+    root = xp.sqrt(xp.where(nowhere, xp.ones_like(spread), spread))
+    return xp.where(nowhere, xp.zeros_like(spread), root)
 
 
 # --- shapes --------------------------------------------------------------------------------------------------------

@@ -72,13 +72,22 @@ FLOOR_DIVIDE = _binary("floor_divide", "//", operator.floordiv)
 _binary("maximum", "", None, _first, _second)
 _binary("minimum", "", None, _first, _second)
 _binary("logaddexp", "", None, _weight, lambda xp, g, y, a, b: _weight(xp, g, y, b, a))
-_binary("hypot", "", None, lambda xp, g, y, a, b: g * (a / y), lambda xp, g, y, a, b: g * (b / y))
+
+
+def _side(xp: Any, g: Array, y: Array, side: Any) -> Array:
+    """g side / y; 0 where both are 0, as of any norm."""
+    nowhere = y == 0
+    return g * xp.where(nowhere, xp.zeros_like(y), side / xp.where(nowhere, xp.ones_like(y), y))
+
+
+_binary("hypot", "", None, lambda xp, g, y, a, b: _side(xp, g, y, a), lambda xp, g, y, a, b: _side(xp, g, y, b))
 _binary("atan2", "", None, lambda xp, g, y, a, b: _turned(xp, g, b, a), lambda xp, g, y, a, b: _turned(xp, -g, a, b))
 
 
 def _copied_sign(xp: Any, g: Array, y: Array, a: Array, b: Any) -> Array:
-    """g where the sign stayed as it was, -g where it was turned; as at ``abs``, nothing at 0."""
-    return g * (xp.sign(a) * xp.sign(y))
+    """g where the sign stayed as it was, -g where it was turned."""
+    one = xp.ones_like(y)
+    return g * (xp.copysign(one, a) * xp.copysign(one, y))
 
 
 _binary("copysign", "", None, _copied_sign)

@@ -15,7 +15,9 @@ from math import inf
 from typing import Any
 
 from xpnet._typing import Array
+from xpnet.backends.dispatch import device, traced
 from xpnet.graph.operations import Operation, add, axes_of, cast, conjugate, stretched, unbroadcast
+from xpnet.graph.rules.reductions import before
 from xpnet.graph.wrapper import Wrapper
 
 
@@ -32,7 +34,7 @@ def hermitian(xp: Any, x: Array) -> Array:
 def _diagonal(xp: Any, x: Array) -> Array:
     """Matrices with these diagonals."""
     n = x.shape[-1]
-    return x[..., None] * xp.library.eye(n, dtype=x.dtype, device=x.device if isinstance(x, Wrapper) else None)
+    return x[..., None] * xp.library.eye(n, dtype=x.dtype, device=device(x))
 
 
 def _apart(xp: Any, w: Array) -> Array:
@@ -68,7 +70,18 @@ def _inverse(xp: Any, g: Array, y: Array, x: Array) -> Array:
 
 
 def _determinant(xp: Any, g: Array, y: Array, x: Array) -> Array:
+    value = y.value if isinstance(y, Wrapper) else y
+    if x.shape[-1] and not traced(value) and bool(xp.library.any(value == 0)):
+        return g[..., None, None] * _cofactors(xp, x)
     return (g * y)[..., None, None] * xp.matrix_transpose(xp.linalg.inv(x))
+
+
+def _cofactors(xp: Any, x: Array) -> Array:
+    """The derivatives of the determinant, of matrices without an inverse too."""
+    u, s, vh = xp.linalg.svd(x, full_matrices=False)
+    others = before(xp, s) * xp.flip(before(xp, xp.flip(s, axis=-1)), axis=-1)
+    turned = (xp.linalg.det(u) * xp.linalg.det(vh))[..., None, None]
+    return turned * conjugate(xp, xp.matmul(u * others[..., None, :], vh))
 
 
 def _log_determinant(xp: Any, g: Array, y: Array, x: Array, parts: Any) -> Array:

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from xpnet._typing import Array
+from xpnet.backends.dispatch import device, namespace
 from xpnet.graph.operations import add, unbroadcast
 
 
@@ -46,7 +47,7 @@ def _repeated(xp: Any, g: Array, y: Array, x: Array, repeats: Any, axis: int | N
         copies = xp.reshape(g, (*shape[: axis + 1], repeats, *shape[axis + 1 :]))
         return xp.reshape(xp.sum(copies, axis=axis + 1), x.shape)
     n = prod(x.shape) if axis is None else x.shape[axis]
-    rows = xp.repeat(xp.arange(n), repeats)
+    rows = xp.library.repeat(xp.library.arange(n, device=device(g)), repeats)
     g = xp.put_rows(g, rows, n, 0 if axis is None else axis % x.ndim)
     return xp.reshape(g, x.shape)
 
@@ -65,7 +66,9 @@ PERMUTE_DIMS = add("permute_dims", _permuted, symbol="T")
 add("broadcast_to", lambda xp, g, y, x, shape: unbroadcast(xp, g, x))
 add("flip", lambda xp, g, y, x, axis=None: xp.flip(g, axis=axis))
 add("roll", _rolled)
-REPEAT = add("repeat", _repeated)
+REPEAT = add(
+    "repeat", _repeated, compute=lambda x, repeats, axis=None: namespace(x).repeat(x, repeats, axis=axis)
+)
 CONCAT = add("concat", each=_concatenated)
 STACK = add("stack", each=_stacked)
 SORT = add("sort", _sorted)
