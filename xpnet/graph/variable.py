@@ -241,6 +241,8 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
         else:
             function = xp.computes.get(operation.name) or xp.computing(operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
+    if type(value) is complex:  # Python's, of 1j times a number of NumPy, which is a float to it
+        value = kind.library.asarray(value)
     made = node(kind, value, differentiable, None, operation, inputs, options)
     for x in numbers:
         note_number(made, x)

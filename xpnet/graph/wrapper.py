@@ -187,7 +187,7 @@ class Wrapper:
 
     def __dlpack__(self, **options: Any) -> Any:
         if self.differentiable:
-            raise BufferError("a variable is not exported, since the graph would end there; v.value.__dlpack__() is")
+            raise BufferError("a variable is not exported, since the graph would end there; v.value is its array")
         return self.value.__dlpack__(**options)
 
     def __dlpack_device__(self) -> Any:

@@ -9,7 +9,7 @@ from xpnet._typing import Array
 from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import device as device_of
 from xpnet.backends.dispatch import name_of
-from xpnet.graph.operations import add, axes_of, is_complex, unbroadcast, widened
+from xpnet.graph.operations import add, axes_of, is_complex, is_real, unbroadcast, widened
 from xpnet.graph.recording import Recording, composed, holds_variable
 from xpnet.graph.rules.shapes import REPEAT
 from xpnet.graph.wrapper import NUMBERS, Wrapper, node
@@ -56,7 +56,7 @@ def var(xp: Recording, x: Array, /, *, axis: Any = None, correction: float = 0.0
     squares = xp.real(apart * xp.conj(apart)) if is_complex(xp, x.dtype) else xp.square(apart)
     count = prod(x.shape[i] for i in axes_of(x, axis)) - correction
     found = xp.sum(squares, axis=axis, keepdims=keepdims) / (count if count > 0 else 0.0)
-    return found if is_complex(xp, x.dtype) else xp.astype(found, x.dtype)
+    return xp.astype(found, x.dtype) if is_real(xp, x.dtype) else found
 
 
 @composed("std", standard=True)
