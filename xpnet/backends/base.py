@@ -77,6 +77,8 @@ class Backend(ABC):
     name: ClassVar[str]
     namespace_module: ClassVar[str]
     install: ClassVar[str]
+    #: Whether rows that are not there are refused where rows are taken, and negative ones added to from behind.
+    checks_rows: ClassVar[bool] = False
     #: Where the library has its special functions, such as ``erf``.
     special_module: ClassVar[str] = "scipy.special"
     #: Whether whole training steps run on it, or forward passes only.

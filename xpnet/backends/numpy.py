@@ -19,6 +19,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     namespace_module = "array_api_compat.numpy"
     install = "pip install numpy"
+    checks_rows = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import describe, dtype_name, name_of, namespace
+from xpnet.graph.operations import kind_of_dtype
 from xpnet.graph.rules.shapes import GET
 from xpnet.graph.wrapper import Wrapper
 
@@ -24,14 +25,32 @@ def get(v: Wrapper, key: Any) -> Wrapper:
         IndexError: what is not there: not every library says so. Too many indices, or a mask of another shape.
         TypeError: an index that is neither.
     """
-    parts = tuple(_part(v, part) for part in (key if isinstance(key, tuple) else (key,)))
+    parts = key if isinstance(key, tuple) else (key,)
+    numbers = False
+    for part in parts:
+        if type(part) is slice:
+            if not (_plain_end(part.start) and _plain_end(part.stop) and _plain_end(part.step)):
+                break
+        elif type(part) is int:
+            numbers = True
+        elif part is not None and part is not ...:
+            break
+    else:
+        if numbers:
+            _check_bounds(v, parts)
+        return v.xp.record(GET, (v,), {"key": key})  # type: ignore[no-any-return]
+    parts = tuple(_part(v, part) for part in parts)
     if all(part is None or part is ... or isinstance(part, int | slice) for part in parts):
         if not any(part is True or part is False for part in parts):
             _check_bounds(v, parts)
             return v.xp.record(GET, (v,), {"key": parts if isinstance(key, tuple) else parts[0]})  # type: ignore[no-any-return]
-    elif len(parts) == 1 and v.ndim and "int" in dtype_name(parts[0].dtype):
+    elif len(parts) == 1 and v.ndim and _kind(parts[0]) != "bool":
         return v.xp.take(v, parts[0], axis=0)  # type: ignore[no-any-return]
     return _by_arrays(v, _filled(v, parts))
+
+
+def _plain_end(end: Any) -> bool:
+    return end is None or type(end) is int
 
 
 def _part(v: Wrapper, part: Any) -> Any:
@@ -43,8 +62,9 @@ def _part(v: Wrapper, part: Any) -> Any:
     if isinstance(part, list | tuple):
         part = v.xp.asarray(part, device=v.device) if part else v.xp.indices([], v)
     if isinstance(part, Wrapper) or name_of(part) is not None:
-        whole = namespace(part).isdtype(part.dtype, "integral")
-        if not whole and not namespace(part).isdtype(part.dtype, "bool"):
+        kind = _kind(part)
+        whole = kind.endswith("integer")
+        if not whole and kind != "bool":
             raise TypeError(_no_index(f"an array of {dtype_name(part.dtype)}, shape {tuple(part.shape)}"))
         if isinstance(part, Wrapper):
             part = part.value
@@ -54,6 +74,10 @@ def _part(v: Wrapper, part: Any) -> Any:
     if isinstance(part, Integral) and isinstance(part, Real):
         return int(part)
     raise TypeError(_no_index(f"{part!r:.80}, {describe(part)}"))
+
+
+def _kind(part: Array) -> str:
+    return kind_of_dtype(namespace(part.value if isinstance(part, Wrapper) else part), part.dtype)
 
 
 def _no_index(what: str) -> str:
@@ -86,7 +110,7 @@ def _takes(part: Any) -> int:
     """How many axes a part of a key indexes."""
     if part is None or part is True or part is False:
         return 0
-    return 1 if isinstance(part, int | slice) or "bool" not in dtype_name(part.dtype) else part.ndim
+    return 1 if isinstance(part, int | slice) or _kind(part) != "bool" else part.ndim
 
 
 def _filled(v: Wrapper, parts: tuple[Any, ...]) -> list[Any]:
@@ -118,7 +142,7 @@ def _by_arrays(v: Wrapper, parts: list[Any]) -> Wrapper:
             _check_bounds(v, (*[slice(None)] * axis, part))
             lengths = [v.shape[axis]]
             found = [xp.indices(part % lengths[0], v)]
-        elif "bool" in dtype_name(part.dtype):
+        elif _kind(part) == "bool":
             lengths = list(v.shape[axis : axis + part.ndim])
             if tuple(part.shape) != tuple(lengths):
                 raise IndexError(f"a mask of shape {tuple(part.shape)} is for axes of shape {tuple(lengths)}")

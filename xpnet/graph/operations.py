@@ -103,6 +103,13 @@ def is_real(xp: ModuleType, dtype: Any) -> bool:
     return bool(xp.isdtype(dtype, "real floating"))
 
 
+@cache
+def kind_of_dtype(xp: ModuleType, dtype: Any) -> str:
+    """``"bool"``, ``"signed integer"``, ``"unsigned integer"``, ``"real floating"``, ``"complex floating"`` or ``""``."""
+    kinds = ("bool", "signed integer", "unsigned integer", "real floating", "complex floating")
+    return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "")
+
+
 def conjugate(xp: Any, x: Array) -> Array:
     """The conjugate of complex numbers; real ones as they are."""
     return xp.conj(x) if is_complex(xp, x.dtype) else x

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.base import backend_class
-from xpnet.backends.dispatch import backend_of, device, dtype_name, name_of, namespace, traced
-from xpnet.graph.operations import OPERATIONS, Operation, widened
+from xpnet.backends.base import Backend, _name_of_type, backend_class
+from xpnet.backends.dispatch import backend_of, device, dtype_name, namespace, traced
+from xpnet.graph.operations import OPERATIONS, Operation, kind_of_dtype, widened
 from xpnet.graph.rules import elementwise, shapes
 from xpnet.graph.signatures import signature_of
 from xpnet.graph.taken import Seen, note_number
@@ -109,6 +109,7 @@ class Recording(ModuleType):
     def __init__(self, library: ModuleType, record: Callable[..., Any]) -> None:
         super().__init__("xpnet.graph.recording")
         self.library, self.record = library, record
+        self.row_dtype = library.arange(0).dtype
         self.computes: dict[str, Callable[..., Any]] = {}
         self.called: dict[Any, Callable[..., Any]] = {}
         for name, operation in OPERATIONS.items():
@@ -183,23 +184,32 @@ class Recording(ModuleType):
             return self.library.take(x, _value(indices), axis=axis)
         return self._taken(x, indices, axis)
 
-    def rows(self, indices: Array, n: int) -> Array:
+    def rows(self, indices: Array, n: int, *, trusting: bool = False) -> Array:
         """Indices of any integer dtype as rows from 0 to n - 1 in the library's own, in which none wraps around.
 
-        What is below 0, and what is not there, is not the same to all libraries: -1 is the last row, n is refused.
+        What is below 0, and what is not there, is not the same to all libraries: -1 is the last row, n is refused. A
+        library that sees to this itself is trusted with it where it is to be.
         """
         given, xp = _value(indices), self.library
         if namespace(given) is not xp:
             return indices  # what records refuses it
-        if not xp.isdtype(given.dtype, "integral"):
+        kind = kind_of_dtype(xp, given.dtype)
+        if not kind.endswith("integer"):
             raise TypeError(f"indices are integers, and these are {dtype_name(given.dtype)}")
-        least = 0 if xp.isdtype(given.dtype, "unsigned integer") else -n
-        rows = xp.astype(given, xp.arange(0).dtype, copy=False)
-        if not traced(rows) and bool(xp.any((rows < least) | (rows >= n))):
-            flat = backend_of(given).to_numpy(given).reshape(-1)
-            bad = next(i for i in flat.tolist() if not least <= i < n)
-            raise IndexError(f"index {bad} is out of bounds for an axis of length {n}")
-        rows = xp.where(rows < 0, rows + n, rows)
+        least = 0 if kind == "unsigned integer" else -n
+        rows = given if given.dtype == self.row_dtype else xp.astype(given, self.row_dtype)
+        if trusting and _backend_of(type(given)).checks_rows:
+            pass
+        elif traced(rows):
+            rows = xp.where(rows < 0, rows + n, rows)
+        elif 0 not in rows.shape:
+            lowest, highest = int(xp.min(rows)), int(xp.max(rows))
+            if lowest < least or highest >= n:
+                flat = backend_of(given).to_numpy(given).reshape(-1)
+                bad = next(i for i in flat.tolist() if not least <= i < n)
+                raise IndexError(f"index {bad} is out of bounds for an axis of length {n}")
+            if lowest < 0:
+                rows = xp.where(rows < 0, rows + n, rows)
         return node(type(indices), rows, name=indices.name) if isinstance(indices, Wrapper) else rows
 
     def sign(self, x: Array, /) -> Array:
@@ -289,12 +299,15 @@ class Recording(ModuleType):
         axis %= x.ndim
         if not hasattr(indices, "shape"):
             indices = self.indices(indices, x)
-        shape = tuple(indices.shape)
-        if len(shape) == 1:
-            return self.record(shapes.TAKE, (x, self.rows(indices, x.shape[axis])), {"axis": axis})
-        flat = self.reshape(self.rows(indices, x.shape[axis]), (-1,))
-        y = self.record(shapes.TAKE, (x, flat), {"axis": axis})
-        return self.reshape(y, (*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
+        shape, n = tuple(indices.shape), x.shape[axis]
+        rows = self.rows(indices, n, trusting=True)
+        rows = rows if len(shape) == 1 else self.reshape(rows, (-1,))
+        try:
+            y = self.record(shapes.TAKE, (x, rows), {"axis": axis})
+        except IndexError:
+            self.rows(indices, n)  # which says it in its own words
+            raise
+        return y if len(shape) == 1 else self.reshape(y, (*x.shape[:axis], *shape, *x.shape[axis + 1 :]))
 
     def indices(self, numbers: Any, beside: Wrapper) -> Array:
         """A list or number as an array of the library, on the device of a variable."""
@@ -305,13 +318,13 @@ class Recording(ModuleType):
     def put_rows(self, g: Array, rows: Array, n: int, axis: int) -> Array:
         if isinstance(g, Wrapper):
             return self.record(shapes.PUT_ROWS, (g, rows), {"n": n, "axis": axis})
-        order = (axis, *(i for i in range(g.ndim) if i != axis))
-        wide = self.library.permute_dims(widened(self, g), order)
+        wide, order = widened(self, g), (axis, *(i for i in range(g.ndim) if i != axis))
+        if axis:
+            wide = self.library.permute_dims(wide, order)
         zeros = self.library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
-        name = name_of(g)
-        assert name is not None
-        added = backend_class(name).add_at(zeros, _value(rows), wide)
-        back = self.library.permute_dims(added, tuple(sorted(range(g.ndim), key=lambda i: order[i])))
+        back = _backend_of(type(g)).add_at(zeros, _value(rows), wide)
+        if axis:
+            back = self.library.permute_dims(back, tuple(sorted(range(g.ndim), key=lambda i: order[i])))
         return back if back.dtype == g.dtype else self.library.astype(back, g.dtype)
 
     def put_slice(self, g: Array, key: Any, shape: tuple[int, ...]) -> Array:
@@ -319,9 +332,7 @@ class Recording(ModuleType):
             return self.record(shapes.PUT, (g,), {"key": key, "shape": shape})
         zeros = self.library.zeros(shape, dtype=g.dtype, device=device(g))
         plain = tuple(k for k in (key if isinstance(key, tuple) else (key,)) if k is not None)
-        name = name_of(g)
-        assert name is not None
-        return backend_class(name).put(zeros, plain, self.library.reshape(g, zeros[plain].shape))
+        return _backend_of(type(g)).put(zeros, plain, self.library.reshape(g, zeros[plain].shape))
 
 
 class _Folder(ModuleType):
@@ -345,6 +356,14 @@ class _Folder(ModuleType):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         raise TypeError(f"{self.__name__} is a folder of functions and is not called itself{_known()}")
+
+
+@functools.cache
+def _backend_of(kind: type) -> type[Backend]:
+    """The backend of arrays of this type."""
+    name = _name_of_type(kind)
+    assert name is not None
+    return backend_class(name)
 
 
 def _part(library: ModuleType, name: str) -> Any:
@@ -409,6 +428,10 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
     each, name = operation.each is not None, operation.name
 
     def function(*args: Any, **options: Any) -> Any:
+        if not options and not each and len(args) == operands:  # as most are called
+            for x in args:
+                if isinstance(x, Wrapper):
+                    return record(operation, args)
         inputs = tuple(args[0]) if each else args[:operands]
         for x in inputs:
             if isinstance(x, Wrapper):

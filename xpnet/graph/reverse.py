@@ -66,6 +66,7 @@ def sweep(
             own, inputs = y, [x if isinstance(x, NUMBERS) else as_variable(x, type(y)) for x in y.inputs]
         else:
             own, inputs = y.value, [x.value if isinstance(x, Wrapper) else x for x in y.inputs]
+        spreads = operation.spreads
         for i, x in enumerate(y.inputs):
             if not (isinstance(x, Wrapper) and x.differentiable and x.serial >= first):
                 continue
@@ -73,8 +74,10 @@ def sweep(
             if pullback is None:
                 continue
             came = pullback(y.xp, g, own, *inputs, **y.options)
-            if operation.spreads:
-                came = unbroadcast(y.xp, came, inputs[i])
+            if spreads:
+                given = inputs[i]
+                if came.shape != given.shape or came.dtype != given.dtype:
+                    came = unbroadcast(y.xp, came, given)
             gradients[x.serial] = gradients[x.serial] + came if x.serial in gradients else came
             if on_arrow is not None:
                 on_arrow(y, i, came)

@@ -208,7 +208,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         TypeError: operands of two libraries, or something that is no operand at all.
     """
-    kind, differentiable, values, numbers = None, False, [], []
+    kind, differentiable, values, numbers, seen = None, False, [], [], Seen.any
     for i, x in enumerate(inputs):
         if isinstance(x, Variable):
             found = type(x)
@@ -216,13 +216,15 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
             if x.differentiable and not differentiable:
                 differentiable = operation.pullback(i) is not None
         else:
-            if type(x) not in NUMBERS and _is_other_number(x):
+            sort = type(x)
+            if sort not in NUMBERS and _are_numbers(sort):  # type: ignore[arg-type]  # a type is hashable
                 x = _number_for(x, inputs)
                 inputs = (*inputs[:i], x, *inputs[i + 1 :])
+                sort = type(x)
             values.append(x)
-            if Seen.any and not isinstance(x, int):
+            if seen and not isinstance(x, int):
                 numbers.append(x)
-            if isinstance(x, NUMBERS):
+            if sort in NUMBERS or isinstance(x, NUMBERS):
                 continue
             if check_operand(x):
                 return record(operation, tuple(_unpacked(part, inputs) for part in inputs), options)
@@ -252,11 +254,6 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
 @cache
 def _are_numbers(kind: type) -> bool:
     return issubclass(kind, Complex)
-
-
-def _is_other_number(x: Any) -> bool:
-    """Whether x is a number that is not Python's own."""
-    return _are_numbers(type(x)) and type(x) not in NUMBERS  # type: ignore[arg-type]  # a type is hashable
 
 
 #: Types and dtypes of arrays that nothing has to be asked of.
