@@ -13,6 +13,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import describe, dtype_name
+from xpnet.graph.operations import kind_of_dtype
 from xpnet.graph.recording import holds_variable
 from xpnet.graph.reverse import Ancestry, Gradients, as_variable, seed_for, sweep
 from xpnet.graph.transforms import called, grad, pulled_back
@@ -34,9 +35,12 @@ def _output(part: Any, leaves: list[Variable]) -> Variable:
     if holds_variable(part):
         return kind.xp.asarray(part)  # type: ignore[no-any-return]
     try:
-        return as_variable(kind.library.asarray(part), kind)  # type: ignore[return-value]
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"f returned a value {describe(part)}, expected arrays") from error
+        array = kind.library.asarray(part)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or not kind_of_dtype(kind.library, array.dtype):
+        raise TypeError(f"f returned a value {describe(part)}, expected arrays")
+    return as_variable(array, kind)  # type: ignore[return-value]
 
 
 def vjp(f: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:

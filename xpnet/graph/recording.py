@@ -118,8 +118,6 @@ class Recording(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         """What was not asked for yet: composed functions, folders, dtypes and numbers of the library."""
-        if name.startswith("__"):
-            raise AttributeError(name)
         found = self._found(name)
         setattr(self, name, found)
         return found
@@ -179,7 +177,7 @@ class Recording(ModuleType):
 
     # --- functions that are more than one operation, or none ------------------------------------------------------
 
-    def take(self, x: Array, indices: Array, *, axis: int | None = None) -> Array:
+    def take(self, x: Array, indices: Array, /, axis: int | None = None) -> Array:
         if not isinstance(x, Wrapper):
             return self.library.take(x, _value(indices), axis=axis)
         return self._taken(x, indices, axis)
@@ -198,7 +196,7 @@ class Recording(ModuleType):
             raise TypeError(f"indices are integers, and these are {dtype_name(given.dtype)}")
         least = 0 if kind == "unsigned integer" else -n
         rows = given if given.dtype == self.row_dtype else xp.astype(given, self.row_dtype)
-        if trusting and _backend_of(type(given)).checks_rows:
+        if trusting and rows is given and _backend_of(type(given)).checks_rows:
             pass
         elif traced(rows):
             rows = xp.where(rows < 0, rows + n, rows)
@@ -447,6 +445,8 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
             if known is None:
                 return OLDER[0](xp, name, inputs, args[operands:], options)
             options = known
+            if options.get("dtype") is not None:
+                options["dtype"] = xp.dtype(options["dtype"])
             dtype = options.get("dtype")
             if dtype is not None and not isdtype(dtype, ("real floating", "complex floating")):
                 if any(isinstance(x, Wrapper) and x.differentiable for x in inputs):

@@ -29,7 +29,7 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
         for field in dataclasses.fields(tree):
             part = getattr(tree, field.name)
             if _has_numbers(part):
-                object.__setattr__(made, field.name, mapped(function, part))
+                object.__setattr__(made, field.name, mapped(lambda x: function(x) if _has_numbers(x) else x, part))
         return made
     return function(tree)
 

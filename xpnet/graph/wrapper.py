@@ -228,7 +228,7 @@ class Wrapper:
         hint = INSTEAD.get(name, "")
         if name in IN_PLACE:
             hint = "; a variable is not written into, and functions make a new one: namespace(v).sort(v), for example"
-        elif not name.startswith("_") and callable(getattr(self.xp, name, None)):
+        elif not hint and not name.startswith("_") and callable(getattr(self.xp, name, None)):
             hint = f"; the namespace has a function: namespace(v).{name}(v)"
         raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
 
