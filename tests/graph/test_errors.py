@@ -19,10 +19,18 @@ def total(x):
 
 
 REFUSED = {
-    "what no library has": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are: abs, .*zeros_like"),
+    "what no library has": (
+        lambda v, xp: xp.nosuch(v),
+        AttributeError,
+        "nosuch is not recorded; these are: abs, .*zeros_like",
+    ),
     "sorting in place": (lambda v, xp: v.sort(), AttributeError, r"'sort'; a variable is not written into"),
     "a function's name": (lambda v, xp: v.linspace, AttributeError, r"has a function: namespace\(v\)\.linspace"),
-    "an option that nobody knows": (lambda v, xp: xp.sum(v, weights=v), TypeError, "options axis.*keepdims; got weights"),
+    "an option that nobody knows": (
+        lambda v, xp: xp.sum(v, weights=v),
+        TypeError,
+        "options axis.*keepdims; got weights",
+    ),
     "complex result": (lambda v, xp: grad(lambda x: 1j * xp.sum(x))(v.value), TypeError, "complex number.*real"),
     "export": (lambda v, xp: v.__dlpack__(), BufferError, r"the graph would end.*v\.value is its array"),
     "a mask of another shape": (lambda v, xp: v[xp.stack([v > 0, v > 0])], IndexError, "too many indices"),

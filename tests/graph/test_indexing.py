@@ -91,7 +91,12 @@ def test_lists_and_constants(array):
 
 def test_rows_that_are_not_there(training_backend, array):
     v = variable(array(np.ones((4, 3))))
-    for key in ((array([0, 4]), array([0, 0])), (slice(None), array([0, -4])), (array([[0, 1], [0, 4]]), 1), (array([0]), 3)):
+    for key in (
+        (array([0, 4]), array([0, 0])),
+        (slice(None), array([0, -4])),
+        (array([[0, 1], [0, 4]]), 1),
+        (array([0]), 3),
+    ):
         with pytest.raises(IndexError, match="out of bounds"):
             v[key]
 

@@ -109,7 +109,7 @@ def test_trees(array):
 
     def f(t):
         model = t["model"]
-        total = t["pair"].left * 2 + t["pair"].right[0] * 3 + model.W ** model.degree + model.parts[0]
+        total = t["pair"].left * 2 + t["pair"].right[0] * 3 + model.W**model.degree + model.parts[0]
         return namespace(total).sum(total)
 
     value, g = value_and_grad(f)(tree)

@@ -14,8 +14,26 @@ strict = pytest.importorskip("array_api_strict")
 
 FOLDERS = ("", "linalg", "fft")
 #: What is no function of the standard, or NumPy's users want more of: "dtype" by its place, "UPLO".
-OTHER = ("get_array_api_strict_flags", "set_array_api_strict_flags", "reset_array_api_strict_flags", "isin", "eig", "eigvals")
-MORE = {"asarray", "eigh", "svd", "astype", "zeros_like", "ones_like", "empty_like", "full_like", "broadcast_shapes", "take"}
+OTHER = (
+    "get_array_api_strict_flags",
+    "set_array_api_strict_flags",
+    "reset_array_api_strict_flags",
+    "isin",
+    "eig",
+    "eigvals",
+)
+MORE = {
+    "asarray",
+    "eigh",
+    "svd",
+    "astype",
+    "zeros_like",
+    "ones_like",
+    "empty_like",
+    "full_like",
+    "broadcast_shapes",
+    "take",
+}
 MAKE = {"arange", "empty", "eye", "from_dlpack", "full", "linspace", "ones", "zeros", "fftfreq", "rfftfreq", "meshgrid"}
 ASK = {"isdtype", "broadcast_shapes", "can_cast", "finfo", "iinfo", "result_type", "asarray", "empty_like"}
 ARGUMENTS = {
@@ -41,7 +59,7 @@ ARGUMENTS = {
     "matrix_power": lambda xp, x: (x, 2),
     "outer": lambda xp, x: (x[0, :], x[1, :]),
 }
-DTYPES = "bool int8 uint8 int32 int64 uint64 float32 float64 complex64 complex128".split()
+DTYPES = ["bool", "int8", "uint8", "int32", "int64", "uint64", "float32", "float64", "complex64", "complex128"]
 
 
 def functions(folder):
@@ -91,7 +109,9 @@ def test_constants_of_every_dtype(dtype, library, rng):
         count = sum(p.kind is p.POSITIONAL_ONLY for p in inspect.signature(f).parameters.values())
         arguments = ARGUMENTS[name](b.xp, x) if name in ARGUMENTS else (x,) * count
         for options in ({}, {"axis": 0}, {"axis": 1, "keepdims": True}):
-            if options.keys() - set(inspect.signature(f).parameters) or (name.startswith(("tensordot", "take")) and options):
+            if options.keys() - set(inspect.signature(f).parameters) or (
+                name.startswith(("tensordot", "take")) and options
+            ):
                 continue
             try:
                 with np.errstate(all="ignore"):
@@ -99,7 +119,11 @@ def test_constants_of_every_dtype(dtype, library, rng):
             except (TypeError, ValueError, np.linalg.LinAlgError, np.exceptions.ComplexWarning):
                 continue
             given = [
-                [constant(part) for part in a] if isinstance(a, list) else constant(a) if hasattr(a, "ndim") and not isinstance(a, type) else a
+                [constant(part) for part in a]
+                if isinstance(a, list)
+                else constant(a)
+                if hasattr(a, "ndim") and not isinstance(a, type)
+                else a
                 for a in arguments
             ]
             with np.errstate(all="ignore"):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import operator
 
 import numpy as np
-
 from graph_standard import STANDARD, Case, indices, reduced
 
-from xpnet.backends.dispatch import device, namespace
+from xpnet.backends.dispatch import device
 
 
 def over(name, *axes, shape=(2, 3, 2), without=(), costly=True, **options):

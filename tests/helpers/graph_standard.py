@@ -112,8 +112,10 @@ STANDARD: dict[str, Case] = {
     # --- over axes
     **{
         f"prod over {axis}{', kept' * keepdims}": Case(
-            reduced("prod", axis=axis, keepdims=keepdims), ((2, 3, 2),), without=("torch",) * isinstance(axis, tuple),
-            costly=axis != 1
+            reduced("prod", axis=axis, keepdims=keepdims),
+            ((2, 3, 2),),
+            without=("torch",) * isinstance(axis, tuple),
+            costly=axis != 1,
         )
         for axis in (None, 0, 1, (0, 2))
         for keepdims in (False, True)
@@ -123,7 +125,9 @@ STANDARD: dict[str, Case] = {
     "cumulative_prod": Case(lambda xp, x: xp.cumulative_prod(x, axis=1), ((2, 5),)),
     "cumulative_prod, from 1": Case(lambda xp, x: xp.cumulative_prod(x, axis=0, include_initial=True), ((3, 2),)),
     "cumulative_prod, zeros": Case(lambda xp, x: xp.cumulative_prod(x * indices(x, [1.0, 0.0, 1.0, 0.0])), ((4,),)),
-    "prod, zeros": Case(lambda xp, x: xp.prod(x * indices(x, [1.0, 0.0, 1.0])) + xp.prod(x * indices(x, [1.0, 2, 3])), ((3,),)),
+    "prod, zeros": Case(
+        lambda xp, x: xp.prod(x * indices(x, [1.0, 0.0, 1.0])) + xp.prod(x * indices(x, [1.0, 2, 3])), ((3,),)
+    ),
     # --- indices
     **{
         f"getitem {label}": Case(
@@ -134,9 +138,7 @@ STANDARD: dict[str, Case] = {
     # --- algebra
     "linalg.solve": Case(lambda xp, x, y: xp.linalg.solve(regular(xp, x), y), ((3, 3), (3, 2))),
     "linalg.solve, a vector": Case(lambda xp, x, y: xp.linalg.solve(regular(xp, x), y), ((3, 3), (3,))),
-    "linalg.solve, spread": Case(
-        lambda xp, x, y: xp.linalg.solve(regular(xp, x), y), ((2, 3, 3), (3, 2)), costly=True
-    ),
+    "linalg.solve, spread": Case(lambda xp, x, y: xp.linalg.solve(regular(xp, x), y), ((2, 3, 3), (3, 2)), costly=True),
     "linalg.inv": Case(lambda xp, x: xp.linalg.inv(regular(xp, x)), ((2, 3, 3),), -1, 1),
     "linalg.det": Case(lambda xp, x: xp.linalg.det(x), ((2, 3, 3),)),
     "linalg.slogdet": Case(lambda xp, x: xp.linalg.slogdet(x)[1], ((2, 3, 3),)),
@@ -152,7 +154,10 @@ STANDARD: dict[str, Case] = {
     "linalg.eigvalsh": Case(lambda xp, x: xp.linalg.eigvalsh(regular(xp, x)), ((3, 3),), -1, 1),
     **{
         f"linalg.qr, {part} {shape}": Case(
-            lambda xp, x, k=k: xp.linalg.qr(x)[k], (shape,), costly=shape != (4, 3), without=("jax",) * (shape == (2, 3))
+            lambda xp, x, k=k: xp.linalg.qr(x)[k],
+            (shape,),
+            costly=shape != (4, 3),
+            without=("jax",) * (shape == (2, 3)),
         )
         for k, part in enumerate("QR")
         for shape in ((3, 3), (4, 3), (2, 3), (2, 3, 2))
@@ -229,7 +234,9 @@ STANDARD: dict[str, Case] = {
             costly=k > 0,
         )
         for name in ("fftn", "ifftn")
-        for k, (label, options) in enumerate({"plain": {}, "axes": {"axes": (0, 2)}, "sizes": {"s": (3, 4), "axes": (1, 2)}}.items())
+        for k, (label, options) in enumerate(
+            {"plain": {}, "axes": {"axes": (0, 2)}, "sizes": {"s": (3, 4), "axes": (1, 2)}}.items()
+        )
     },
     "fft.rfftn": Case(lambda xp, x: both(xp, xp.fft.rfftn(x)), ((2, 4, 3),)),
     "fft.rfftn, sizes": Case(lambda xp, x: both(xp, xp.fft.rfftn(x, s=(3, 2), axes=(0, 1))), ((2, 4, 3),), costly=True),

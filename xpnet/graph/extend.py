@@ -25,7 +25,7 @@ class Primitive:
     def __init__(self, f: Callable[..., Any], name: str | None = None, *, spreads: bool = False) -> None:
         functools.update_wrapper(self, f, updated=())
         self.f, self.spreads = f, spreads
-        self.name = name or getattr(f, "__name__", "function")
+        self.name = name or str(getattr(f, "__name__", "function"))
         self.makers: dict[int, Maker | None] = {}
         self.whole = Operation(self.name, _Pullbacks(self, None), compute=f, spreads=spreads)
 
@@ -48,7 +48,7 @@ class Primitive:
             return found
 
         pullbacks = _Pullbacks(self, places, filled)
-        operation = Operation(self.name, pullbacks, compute=lambda *a, **o: self.f(*filled(a), **o))  # type: ignore[arg-type]
+        operation = Operation(self.name, pullbacks, compute=lambda *a, **o: self.f(*filled(a), **o))
         return record(operation, tuple(args[i] for i in places), options)
 
     def pullback(self, i: int, filled: Any = list) -> Callable[..., Array] | None:

@@ -10,8 +10,40 @@ from xpnet.graph.operations import OPERATIONS
 
 #: Methods of NumPy's arrays that are functions of the namespace by the same name.
 SAME = frozenset(
-    """all any argmax argmin argsort astype clip compress conj conjugate copy cumprod cumsum diagonal dot max mean min
-    nonzero prod ptp ravel repeat round searchsorted squeeze std sum swapaxes take trace var""".split()
+    [
+        "all",
+        "any",
+        "argmax",
+        "argmin",
+        "argsort",
+        "astype",
+        "clip",
+        "compress",
+        "conj",
+        "conjugate",
+        "copy",
+        "cumprod",
+        "cumsum",
+        "diagonal",
+        "dot",
+        "max",
+        "mean",
+        "min",
+        "nonzero",
+        "prod",
+        "ptp",
+        "ravel",
+        "repeat",
+        "round",
+        "searchsorted",
+        "squeeze",
+        "std",
+        "sum",
+        "swapaxes",
+        "take",
+        "trace",
+        "var",
+    ]
 )
 #: Those that write into the array, and what to call.
 IN_PLACE = frozenset(("sort", "partition", "fill", "put", "resize", "itemset", "setfield"))
@@ -20,14 +52,13 @@ IN_PLACE = frozenset(("sort", "partition", "fill", "put", "resize", "itemset", "
 def _reshape(v: Any, *shape: Any, **options: Any) -> Any:
     if "order" in options and options.pop("order") not in ("C", "A"):
         raise TypeError("reshape is recorded with order='C'")
-    shape = options.pop("shape", shape[0] if len(shape) == 1 else shape)
-    return v.xp.reshape(v, (shape,) if isinstance(shape, int) else tuple(shape), **options)
+    lengths: Any = options.pop("shape", shape[0] if len(shape) == 1 else shape)
+    return v.xp.reshape(v, (lengths,) if isinstance(lengths, int) else tuple(lengths), **options)
 
 
 def _transpose(v: Any, *axes: Any) -> Any:
-    if len(axes) == 1 and not isinstance(axes[0], int):
-        axes = tuple(axes[0] or ())
-    return v.xp.transpose(v, axes or None)
+    order: Any = axes if len(axes) != 1 or isinstance(axes[0], int) else tuple(axes[0] or ())
+    return v.xp.transpose(v, order or None)
 
 
 METHODS: dict[str, Callable[..., Any]] = {

@@ -175,7 +175,7 @@ def hvp(f: Callable[..., Any], argnums: int = 0) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def product(*args: Any, **options: Any) -> Any:
-        *args_of_f, v = args  # type: ignore[assignment]
+        *args_of_f, v = args
         number = argnums % len(args_of_f)
 
         def slope(x: Any) -> Any:

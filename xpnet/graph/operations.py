@@ -105,7 +105,7 @@ def is_real(xp: ModuleType, dtype: Any) -> bool:
 
 @cache
 def kind_of_dtype(xp: ModuleType, dtype: Any) -> str:
-    """``"bool"``, ``"signed integer"``, ``"unsigned integer"``, ``"real floating"``, ``"complex floating"`` or ``""``."""
+    """Which of the standard's kinds a dtype is of: ``"bool"``, ``"signed integer"`` and so on; or none, ``""``."""
     kinds = ("bool", "signed integer", "unsigned integer", "real floating", "complex floating")
     return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "")
 

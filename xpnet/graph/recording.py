@@ -49,9 +49,7 @@ ALIASES = {
 }
 
 #: Functions that are recorded and that libraries have in a folder as well.
-SAME_IN_FOLDERS = {
-    f"linalg.{name}": name for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")
-}
+SAME_IN_FOLDERS = {f"linalg.{name}": name for name in ("matmul", "matrix_transpose", "tensordot", "vecdot")}
 
 #: The dtypes of Python's numbers.
 PYTHONS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
@@ -87,6 +85,7 @@ def composed(*names: str, standard: bool = False) -> Callable[[Callable[..., Any
         return f
 
     return put
+
 
 #: Functions of other libraries that stand for one here, and their pullbacks by name: ufuncs that meet variables.
 FOREIGN: dict[Any, Any] = {}
@@ -144,7 +143,7 @@ class Recording(ModuleType):
 
     def named(self, name: str) -> Callable[..., Any]:
         """The function of a name with its folder."""
-        return functools.reduce(getattr, name.split("."), self)  # type: ignore[return-value, arg-type]
+        return functools.reduce(getattr, name.split("."), self)  # type: ignore[return-value]
 
     def computing(self, name: str) -> Callable[..., Any]:
         """The library's function behind an operation."""
@@ -195,8 +194,8 @@ class Recording(ModuleType):
         if not kind.endswith("integer"):
             raise TypeError(f"indices are integers, and these are {dtype_name(given.dtype)}")
         least = 0 if kind == "unsigned integer" else -n
-        rows = given if given.dtype == self.row_dtype else xp.astype(given, self.row_dtype)
-        if trusting and rows is given and _backend_of(type(given)).checks_rows:
+        rows: Any = given if given.dtype == self.row_dtype else xp.astype(given, self.row_dtype)
+        if trusting and rows is given and _backend_of(type(given)).checks_rows:  # type: ignore[arg-type]
             pass
         elif traced(rows):
             rows = xp.where(rows < 0, rows + n, rows)
@@ -254,7 +253,9 @@ class Recording(ModuleType):
         if x.dtype == dtype:
             return x
         floating = self.library.isdtype(dtype, ("real floating", "complex floating"))
-        return self.record(elementwise.ASTYPE if floating else elementwise.TO_EXACT, (x,), {"dtype": dtype, "copy": copy})
+        return self.record(
+            elementwise.ASTYPE if floating else elementwise.TO_EXACT, (x,), {"dtype": dtype, "copy": copy}
+        )
 
     def dtype(self, dtype: Any) -> Any:
         """A dtype of the library, for which NumPy's users write ``float`` or ``"float32"``."""
@@ -320,7 +321,7 @@ class Recording(ModuleType):
         if axis:
             wide = self.library.permute_dims(wide, order)
         zeros = self.library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
-        back = _backend_of(type(g)).add_at(zeros, _value(rows), wide)
+        back = _backend_of(type(g)).add_at(zeros, _value(rows), wide)  # type: ignore[arg-type]
         if axis:
             back = self.library.permute_dims(back, tuple(sorted(range(g.ndim), key=lambda i: order[i])))
         return back if back.dtype == g.dtype else self.library.astype(back, g.dtype)
@@ -330,7 +331,9 @@ class Recording(ModuleType):
             return self.record(shapes.PUT, (g,), {"key": key, "shape": shape})
         zeros = self.library.zeros(shape, dtype=g.dtype, device=device(g))
         plain = tuple(k for k in (key if isinstance(key, tuple) else (key,)) if k is not None)
-        return _backend_of(type(g)).put(zeros, plain, self.library.reshape(g, zeros[plain].shape))
+        return _backend_of(type(g)).put(  # type: ignore[arg-type]
+            zeros, plain, self.library.reshape(g, zeros[plain].shape)
+        )
 
 
 class _Folder(ModuleType):
@@ -357,7 +360,7 @@ class _Folder(ModuleType):
 
 
 @functools.cache
-def _backend_of(kind: type) -> type[Backend]:
+def _backend_of(kind: Any) -> type[Backend]:
     """The backend of arrays of this type."""
     name = _name_of_type(kind)
     assert name is not None
@@ -448,16 +451,16 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
             if options.get("dtype") is not None:
                 options["dtype"] = xp.dtype(options["dtype"])
             dtype = options.get("dtype")
-            if dtype is not None and not isdtype(dtype, ("real floating", "complex floating")):
-                if any(isinstance(x, Wrapper) and x.differentiable for x in inputs):
-                    raise TypeError(f"{name} of a variable is recorded in floating-point dtypes, got {dtype_name(dtype)}")
+            exact = dtype is not None and not isdtype(dtype, ("real floating", "complex floating"))
+            if exact and any(isinstance(x, Wrapper) and x.differentiable for x in inputs):
+                raise TypeError(f"{name} of a variable is recorded in floating-point dtypes, got {dtype_name(dtype)}")
         return record(operation, inputs, options)
 
     return _named(function, name, signature_of(name, operands), None)
 
 
 def _options(operation: Operation, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any] | None:
-    """The options of a call by their names; None if the operation has no such, a ``TypeError`` if it lacks an operand."""
+    """The options of a call by their names; None if there are others; a ``TypeError`` if an operand is missing."""
     if len(args) < operation.operands:
         raise TypeError(f"{operation.name} takes {operation.operands} arrays, got {len(args)}")
     rest = args[operation.operands :]

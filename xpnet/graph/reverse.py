@@ -18,7 +18,9 @@ OnArrow = Callable[[Wrapper, int, Array], None]
 
 
 class Ancestry:
-    """What y, or several of them, was computed from, by differentiable steps, back to the variables from serial number ``since`` on.
+    """What y, or several of them, was computed from, by differentiable steps, back to variables.
+
+    These are the variables from serial number ``since`` on.
 
     Attributes:
         order: y and these variables, last computed first.
@@ -43,7 +45,12 @@ class Ancestry:
 
 @quiet
 def sweep(
-    order: list[Wrapper], seeds: Gradients, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
+    order: list[Wrapper],
+    seeds: Gradients,
+    *,
+    again: bool,
+    keep: set[int] | None = None,
+    on_arrow: OnArrow | None = None,
 ) -> Gradients:
     """The gradients with respect to all of ``order``, by their serial numbers, where there are any.
 
@@ -75,7 +82,7 @@ def sweep(
                 continue
             came = pullback(y.xp, g, own, *inputs, **y.options)
             if spreads:
-                given = inputs[i]
+                given: Any = inputs[i]
                 if came.shape != given.shape or came.dtype != given.dtype:
                     came = unbroadcast(y.xp, came, given)
             gradients[x.serial] = gradients[x.serial] + came if x.serial in gradients else came

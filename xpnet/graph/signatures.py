@@ -1,10 +1,11 @@
-"""Signatures of what is recorded, as the standard (2024.12) writes them, for help, for editors and to read options by."""
+"""Signatures of what is recorded, as the standard (2024.12) writes them: for help, and to read options by."""
 
 from __future__ import annotations
 
 import ast
 from functools import cache
 from inspect import Parameter, Signature
+from typing import Any
 
 _REDUCTION = "x, /, *, axis=None, keepdims=False"
 _SUM = "x, /, *, axis=None, dtype=None, keepdims=False"
@@ -58,7 +59,8 @@ def parameters_of(name: str) -> tuple[str, ...]:
 
 
 def _parsed(text: str) -> Signature:
-    parts, kind, found = text.split(", "), Parameter.POSITIONAL_OR_KEYWORD, list[Parameter]()
+    parts, found = text.split(", "), list[Parameter]()
+    kind: Any = Parameter.POSITIONAL_OR_KEYWORD
     for part in parts:
         if part == "/":
             found = [p.replace(kind=Parameter.POSITIONAL_ONLY) for p in found]

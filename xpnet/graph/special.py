@@ -18,6 +18,8 @@ from xpnet.graph.operations import Operation, Pullback, axes_of
 from xpnet.graph.recording import FOREIGN_NAMES
 from xpnet.graph.variable import Variable, record
 
+Function = Callable[..., Any]
+
 #: Pullbacks by name.
 TABLE: dict[str, tuple[Pullback | None, ...]] = {}
 #: The same functions by other names.
@@ -122,45 +124,46 @@ def _function(name: str) -> Callable[..., Any]:
     return function
 
 
-erf = _function("erf")
-erfc = _function("erfc")
-erfinv = _function("erfinv")
-erfcinv = _function("erfcinv")
-expit = _function("expit")
-log_expit = _function("log_expit")
-logit = _function("logit")
-ndtr = _function("ndtr")
-log_ndtr = _function("log_ndtr")
-ndtri = _function("ndtri")
-gammaln = _function("gammaln")
-gamma = _function("gamma")
-digamma = _function("digamma")
-polygamma = _function("polygamma")
-betaln = _function("betaln")
-beta = _function("beta")
-gammainc = _function("gammainc")
-gammaincc = _function("gammaincc")
-betainc = _function("betainc")
-xlogy = _function("xlogy")
-xlog1py = _function("xlog1py")
-entr = _function("entr")
-rel_entr = _function("rel_entr")
-kl_div = _function("kl_div")
-exp10 = _function("exp10")
-i0 = _function("i0")
-i1 = _function("i1")
-i0e = _function("i0e")
-i1e = _function("i1e")
-j0 = _function("j0")
-j1 = _function("j1")
-y0 = _function("y0")
-y1 = _function("y1")
-jv = _function("jv")
-yv = _function("yv")
-iv = _function("iv")
-kv = _function("kv")
-ive = _function("ive")
-psi, loggamma = digamma, gammaln
+erf: Function = _function("erf")
+erfc: Function = _function("erfc")
+erfinv: Function = _function("erfinv")
+erfcinv: Function = _function("erfcinv")
+expit: Function = _function("expit")
+log_expit: Function = _function("log_expit")
+logit: Function = _function("logit")
+ndtr: Function = _function("ndtr")
+log_ndtr: Function = _function("log_ndtr")
+ndtri: Function = _function("ndtri")
+gammaln: Function = _function("gammaln")
+gamma: Function = _function("gamma")
+digamma: Function = _function("digamma")
+polygamma: Function = _function("polygamma")
+betaln: Function = _function("betaln")
+beta: Function = _function("beta")
+gammainc: Function = _function("gammainc")
+gammaincc: Function = _function("gammaincc")
+betainc: Function = _function("betainc")
+xlogy: Function = _function("xlogy")
+xlog1py: Function = _function("xlog1py")
+entr: Function = _function("entr")
+rel_entr: Function = _function("rel_entr")
+kl_div: Function = _function("kl_div")
+exp10: Function = _function("exp10")
+i0: Function = _function("i0")
+i1: Function = _function("i1")
+i0e: Function = _function("i0e")
+i1e: Function = _function("i1e")
+j0: Function = _function("j0")
+j1: Function = _function("j1")
+y0: Function = _function("y0")
+y1: Function = _function("y1")
+jv: Function = _function("jv")
+yv: Function = _function("yv")
+iv: Function = _function("iv")
+kv: Function = _function("kv")
+ive: Function = _function("ive")
+psi: Function = digamma
+loggamma: Function = gammaln
 FOREIGN_NAMES.update({**TABLE, **{old: TABLE[name] for old, name in ALIASES.items()}})
 
 
@@ -197,6 +200,6 @@ def multigammaln(a: Array, d: int) -> Array:
 
 def __getattr__(name: str) -> Any:
     raise AttributeError(
-        f"special.{name} has no derivative here; give one with xpnet.graph.defvjp; there are: {', '.join(sorted(TABLE))}, "
-        f"logsumexp, softmax, log_softmax, multigammaln"
+        f"special.{name} has no derivative here; give one with xpnet.graph.defvjp; there are: "
+        f"{', '.join(sorted(TABLE))}, logsumexp, softmax, log_softmax, multigammaln"
     )

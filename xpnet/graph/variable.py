@@ -198,7 +198,7 @@ def kind_of(x: Any) -> type[Variable]:
     if library not in _kinds:
         body = {"__slots__": (), "__module__": __name__, "library": library, "xp": Recording(library, record)}
         kind = _kinds.setdefault(library, type("Variable", (Variable,), body))
-        _kinds[kind] = kind.xp.kind = kind
+        _kinds[kind] = kind.xp.kind = kind  # type: ignore[attr-defined]  # its namespace is a Recording
     return _kinds.setdefault(type(x), _kinds[library])
 
 

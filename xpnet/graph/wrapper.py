@@ -178,8 +178,8 @@ class Wrapper:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.value.shape or dtype is not None:
             raise TypeError(
-                "a variable is not converted to an array by itself, since the graph would end there; v.value is one, and "
-                "a list of variables is put together by namespace(v).stack([v, w])"
+                "a variable is not converted to an array by itself, since the graph would end there; v.value is one, "
+                "and a list of variables is put together by namespace(v).stack([v, w])"
             )
         box = host_number(0.0).astype(object)  # one object, so that a list of them is an array of objects
         box.reshape(1)[0] = self

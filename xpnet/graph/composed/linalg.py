@@ -46,7 +46,7 @@ def _parts(xp: Recording, name: str, operations: Any, x: Any, **options: Any) ->
 
 
 @composed("linalg.eigh", standard=True)
-def eigh(xp: Recording, x: Array, /, UPLO: str = "L") -> Eigh:  # noqa: N803  (NumPy's name)
+def eigh(xp: Recording, x: Array, /, UPLO: str = "L") -> Eigh:
     """Eigenvalues and eigenvectors of a symmetric matrix; its gradient is symmetric too.
 
     Where eigenvalues are equal, derivatives of their eigenvectors do not exist, and are finite here.
@@ -129,7 +129,10 @@ def tensordot(xp: Recording, x1: Array, x2: Array, /, *, axes: Any = 2) -> Array
     if isinstance(axes, int):
         pairs = list(range(x1.ndim - axes, x1.ndim)), list(range(axes))
     else:
-        pairs = tuple([i % x.ndim for i in (a if isinstance(a, tuple | list) else (a,))] for x, a in zip((x1, x2), axes, strict=True))  # type: ignore[assignment]  # noqa: E501
+        pairs = tuple(
+            [i % x.ndim for i in (a if isinstance(a, tuple | list) else (a,))]
+            for x, a in zip((x1, x2), axes, strict=True)
+        )  # type: ignore[assignment]
     if len(pairs[0]) != len(pairs[1]) or any(x1.shape[i] != x2.shape[j] for i, j in zip(*pairs, strict=True)):
         raise ValueError(f"axes {axes} of shapes {tuple(x1.shape)} and {tuple(x2.shape)} do not go together")
     free = [[i for i in range(x.ndim) if i not in summed] for x, summed in zip((x1, x2), pairs, strict=True)]

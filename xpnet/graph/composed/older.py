@@ -12,7 +12,7 @@ from xpnet.graph.composed.standard import value, values
 from xpnet.graph.operations import is_complex
 from xpnet.graph.recording import Recording, composed
 
-# --- entries -----------------------------------------------------------------------------------------------------------
+# --- entries ---------------------------------------------------------------------------------------------------------
 
 
 @composed("sinc")
@@ -103,7 +103,8 @@ def _like(xp: Recording, x: Any, other: Array) -> Array:
 @composed("heaviside")
 def heaviside(xp: Recording, x1: Array, x2: Any, /) -> Array:
     """0 below 0, 1 above, and x2 there."""
-    side = xp.astype(xp.constant(x1) > 0, value(x1).dtype)
+    positive: Any = xp.constant(x1)
+    side = xp.astype(positive > 0, value(x1).dtype)
     return xp.where(x1 == 0, _like(xp, x2, x1), side)
 
 
@@ -279,7 +280,7 @@ def polyval(xp: Recording, p: Any, x: Any) -> Array:
 
 
 @composed("vander")
-def vander(xp: Recording, x: Array, N: int | None = None, increasing: bool = False) -> Array:  # noqa: N803
+def vander(xp: Recording, x: Array, N: int | None = None, increasing: bool = False) -> Array:
     """Powers of a vector's entries, in columns."""
     n = x.shape[0] if N is None else N
     columns = [xp.ones_like(x)]

@@ -162,4 +162,3 @@ MASKED = {
     **dict.fromkeys(("sum", "prod", "max", "min", "any", "all"), _summed),
     **dict.fromkeys(("mean", "var", "std"), _averaged),
 }
-

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.composed.linalg import ordered
 from xpnet.graph.composed.standard import value
 from xpnet.graph.recording import Recording, composed
 from xpnet.graph.rules.shapes import SQUEEZE
@@ -103,7 +103,7 @@ def pad(xp: Recording, array: Array, pad_width: Any, mode: str = "constant", con
     return array
 
 
-_SOURCES = {
+_SOURCES: dict[str, Callable[[int, int], int]] = {
     "edge": lambda k, n: min(max(k, 0), n - 1),
     "wrap": lambda k, n: k % n,
     "reflect": lambda k, n: abs((k + n - 1) % (2 * n - 2) - (n - 1)) if n > 1 else 0,
@@ -197,7 +197,7 @@ def select(xp: Recording, condlist: Any, choicelist: Any, default: Any = 0) -> A
 
 
 @composed("tri")
-def tri(xp: Recording, N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Array:  # noqa: N803
+def tri(xp: Recording, N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Array:
     """Ones on and below a diagonal."""
     return xp.library.tril(xp.library.ones((N, M or N), dtype=dtype), k=k)
 

@@ -121,9 +121,7 @@ def repeat(xp: Recording, x: Array, repeats: Any, /, *, axis: int | None = None)
 
 
 @composed("diff", standard=True)
-def diff(
-    xp: Recording, x: Array, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
-) -> Array:
+def diff(xp: Recording, x: Array, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Array:
     """The difference of each entry to the next one along an axis, n times."""
     axis %= x.ndim
     ends = [x if end is x else _end(xp, x, end, axis) for end in (prepend, x, append) if end is not None]
@@ -151,7 +149,9 @@ def meshgrid(xp: Recording, *arrays: Array, indexing: str = "xy") -> list[Array]
     axes = [1 - i if indexing == "xy" and i < 2 <= n else i for i in range(n)]
     lengths = dict(zip(axes, (prod(a.shape) for a in arrays), strict=True))
     shape = tuple(lengths[axis] for axis in range(n))
-    apart = [xp.reshape(a, tuple(-1 if i == axis else 1 for i in range(n))) for axis, a in zip(axes, arrays, strict=True)]
+    apart = [
+        xp.reshape(a, tuple(-1 if i == axis else 1 for i in range(n))) for axis, a in zip(axes, arrays, strict=True)
+    ]
     return [xp.broadcast_to(a, shape) for a in apart]
 
 

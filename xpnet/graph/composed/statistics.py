@@ -48,12 +48,17 @@ def quantile(
     rest = tuple(i for i in range(a.ndim) if i not in axes)
     rows = xp.reshape(xp.permute_dims(a, (*rest, *axes)), (*(a.shape[i] for i in rest), prod(a.shape[i] for i in axes)))
     rows = xp.sort(rows, axis=-1)
-    many = hasattr(q, "__len__") and not (hasattr(q, "shape") and not q.shape)
+    many = _is_many(q)
     found = [_between(rows, float(share), method) for share in (q if many else [q])]
     if keepdims:
         kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
         found = [xp.reshape(x, kept) for x in found]
     return xp.stack(found) if many else found[0]
+
+
+def _is_many(q: Any) -> bool:
+    """Whether q is a list or an array with axes."""
+    return bool(q.shape) if hasattr(q, "shape") else hasattr(q, "__len__")
 
 
 def _between(rows: Array, share: float, method: str) -> Array:
@@ -82,7 +87,7 @@ def percentile(
     xp: Recording, a: Array, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Array:
     """A quantile of q per cent."""
-    q = [float(part) / 100 for part in q] if hasattr(q, "__len__") and getattr(q, "shape", (1,)) else float(q) / 100
+    q = [float(part) / 100 for part in q] if _is_many(q) else float(q) / 100
     return quantile(xp, a, q, axis, method=method, keepdims=keepdims)
 
 
@@ -194,7 +199,9 @@ def _slope(xp: Recording, f: Array, axis: int, h: Any) -> Array:
 def interp(xp: Recording, x: Any, xp_: Any, fp: Any, left: Any = None, right: Any = None) -> Array:
     """Straight lines between points, and level ends."""
     like = next(a for a in (fp, x, xp_) if hasattr(a, "device"))
-    x, known, heights = (a if hasattr(a, "shape") else xp.library.asarray(a, dtype=value(like).dtype) for a in (x, xp_, fp))
+    x, known, heights = (
+        a if hasattr(a, "shape") else xp.library.asarray(a, dtype=value(like).dtype) for a in (x, xp_, fp)
+    )
     n = known.shape[0]
     places = value(values(xp, "searchsorted", known, xp.reshape(x, (-1,)), side="right"))
     low = xp.library.clip(places - 1, 0, n - 2)

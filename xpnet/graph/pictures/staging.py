@@ -150,7 +150,7 @@ def symbol(v: Wrapper) -> str:
     assert operation is not None
     for i, x in enumerate(v.inputs):
         if isinstance(x, NUMBERS) and (operation, i) in IN_SYMBOL:
-            number = f"({x:g})" if x < 0 else f"{x:g}"
+            number = f"{x:g}" if isinstance(x, complex) or x >= 0 else f"({x:g})"
             return f"{operation.symbol}{number}" if i else f"{number}{operation.symbol}"
     if operation is GET:
         key = v.options["key"]

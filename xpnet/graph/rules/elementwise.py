@@ -25,7 +25,7 @@ def _power_base(xp: Any, g: Array, y: Array, a: Array, b: Any) -> Array:
 def _power_exponent(xp: Any, g: Array, y: Array, a: Any, b: Array) -> Array:
     if isinstance(a, complex):
         return g * y * cmath.log(a)
-    if isinstance(a, _NUMBERS):
+    if isinstance(a, int | float):
         return g * y * (log(a) if a > 0 else 0.0 if a == 0 else nan)
     a = as_floating(xp, a, y)
     return g * y * xp.log(xp.where(a == 0, xp.ones_like(a), a))  # 0^b stays 0 around b > 0

@@ -1,7 +1,8 @@
 """Fourier transforms, with their derivatives.
 
-A transform is a product with a symmetric matrix, so its pullback is the same transform. Real input leaves the real part
-of that; of a transform from half a spectrum, all frequencies but the first, and the last of an even number, count twice.
+A transform is a product with a symmetric matrix, so its pullback is the same transform. Real input leaves the real
+part of that; of a transform from half a spectrum, all frequencies but the first, and the last of an even number, count
+twice.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def _same(name: str) -> Any:
 
 
 def _same_of_axes(name: str) -> Any:
-    def pullback(xp: Any, g: Array, y: Array, x: Array, s: Any = None, axes: Any = None, norm: Any = "backward") -> Array:
+    def pullback(
+        xp: Any, g: Array, y: Array, x: Array, s: Any = None, axes: Any = None, norm: Any = "backward"
+    ) -> Array:
         axes = tuple(range(x.ndim - len(s), x.ndim) if axes is None and s is not None else axes or range(x.ndim))
         g = getattr(xp.fft, name)(cast(xp, g, y.dtype), axes=axes, norm=norm)
         for axis in axes:

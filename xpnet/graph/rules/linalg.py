@@ -177,8 +177,7 @@ def _qr(xp: Any, x: Array, parts: Any, of_q: Array | None, of_r: Array | None) -
     q, r = _again(xp, x, xp.linalg.qr, parts)
     m, n = x.shape[-2:]
     if m < n:  # A = [X Y] = Q [U V], so that V = Qᵀ Y
-        left, right = x[..., :, :m], x[..., :, m:]
-        beside = None
+        right = x[..., :, m:]
         if of_r is not None:
             beside = xp.matmul(q, of_r[..., :, m:])
             of_q, of_r = xp.matmul(right, adjoint(xp, of_r[..., :, m:])), of_r[..., :, :m]
@@ -236,7 +235,13 @@ SLOGDET = (
 
 
 def _norm(
-    xp: Any, g: Array, y: Array, x: Array, axis: Any = None, keepdims: bool = False, ord: Any = 2  # noqa: A002
+    xp: Any,
+    g: Array,
+    y: Array,
+    x: Array,
+    axis: Any = None,
+    keepdims: bool = False,
+    ord: Any = 2,  # noqa: A002
 ) -> Array:
     """Of Euclid's norm g x / y, and 0 where x is 0, as PyTorch has it; of others by their order."""
     g, y = (stretched(xp, part, x, axis, keepdims) for part in (g, y))
