@@ -107,7 +107,7 @@ def batched(net, x, t, rounds: int) -> dict:
     targets = one_hot(t, xp.zeros((x.shape[0], 10), dtype=x.dtype, device=net.backend.device))
 
     def loss(W):  # (50, 10), or a stack of them
-        return xp.mean(net.loss_layer.each(xp.matmul(hidden, W) + net.params["b2"], targets), axis=-1)
+        return xp.mean(net.loss_layer.per_sample(xp.matmul(hidden, W) + net.params["b2"], targets), axis=-1)
 
     contenders = {"one by one": None, "batch=50": 50}
     times: dict[str, list[float]] = {name: [] for name in contenders}

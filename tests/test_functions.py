@@ -153,7 +153,7 @@ def test_targets_that_do_not_fit(array):
     y = array(np.full((2, 3), 1 / 3))
     with pytest.raises(ValueError, match=r"\(3,\).*labels \(2,\) or one-hot \(2, 3\)"):
         F.cross_entropy_error(y, array([0, 1, 2]))
-    with pytest.raises(ValueError, match=r"\(2, 4\), expected \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 4\), expected labels \(2,\) or one-hot \(2, 3\)"):
         F.cross_entropy_error(y, array(np.eye(4)[:2]))
     with pytest.raises(ValueError, match=r"\(3,\), expected \(2, 3\)"):
         F.sum_squared_error(y, array([0.0, 1.0, 2.0]))

@@ -10,8 +10,22 @@ import numpy as np
 import pytest
 
 from xpnet import MultiLayerNet, Sequential, Trainer, TwoLayerNet
-from xpnet.initializers import fans, get_initializer, glorot, he, initializers_of, normal, xavier, zeros
-from xpnet.layers import ACTIVATIONS, GELU, Affine, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.initializers import Around, fans, get_initializer, glorot, he, normal, xavier, zeros
+from xpnet.layers import (
+    ACTIVATIONS,
+    GELU,
+    Affine,
+    Chain,
+    Dropout,
+    Identity,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    Residual,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from xpnet.losses import MeanSquaredError
 from xpnet.optimizers import Adam
 
@@ -112,10 +126,8 @@ def test_what_is_no_standard_deviation(bad):
 
 
 def test_mistakes():
-    for name in ("hee", "", "auto"):
-        with pytest.raises(
-            ValueError, match=f"unknown initializer '{name}'; known: normal, xavier, glorot, .*'auto' for"
-        ):
+    for name in ("hee", ""):
+        with pytest.raises(ValueError, match=f"unknown initializer '{name}'; known: auto, normal, xavier, glorot, "):
             get_initializer(name)
     with pytest.raises(TypeError, match=r"weight_init is the class he; expected an instance such as he\(\)"):
         get_initializer(he)
@@ -125,54 +137,82 @@ def test_mistakes():
         glorot(distribution="cauchy")
 
 
-class Scale:
+class Scale(Layer):
     """A layer of one's own with a parameter, which says no gain."""
 
-    label, shapes = "Scale", {"s": (5,)}
-
     def init(self, rng, weight_init):
-        return {"s": weight_init(rng, (5,))}
+        return {"s": weight_init(note(rng, weight_init), (5,))}
+
+    def forward(self, params, x):
+        return x * params["s"], None
+
+    def backward(self, params, residuals, dy):
+        raise NotImplementedError
 
 
-class Swish:
+class Swish(Identity):
     """One without parameters that says its gain."""
 
-    label, shapes, weight_gain = "Swish", {}, 1.3
+    weight_gain = 1.3
+
+
+class Told(Affine):
+    """An affine layer that notes what it is told about its initial weights."""
 
     def init(self, rng, weight_init):
-        return {}
+        return super().init(note(rng, weight_init), weight_init)
 
 
-A, R = Affine(5, 5), sqrt(2)
+def note(rng, weight_init):
+    """A generator: the one given, or another where a list of notes stands in its place."""
+    if not isinstance(rng, list):
+        return rng
+    rng.append(weight_init)
+    return np.random.default_rng(0)
+
+
+def a():
+    return Told(5, 5)
+
+
+R = sqrt(2)
 #: Layers, and the gain of each that has parameters, but for the last one.
 GAINS = {
-    "one layer": ([A], []),
-    "one hidden layer": ([A, ReLU(), A], [1]),
-    "deep": ([A, ReLU(), A, ReLU(), A, ReLU(), A], [1, R, R]),
-    "kin": ([A, ReLU(), A, LeakyReLU(0.5), A, GELU(), A], [1, sqrt(2 / 1.25), sqrt(2 / 1.25)]),
-    "tanh": ([A, Tanh(), A, Tanh(), A], [1, 1]),
-    "sigmoid": ([A, Sigmoid(), A, Sigmoid(), A], [1, 4]),
-    "mixed": ([A, ReLU(), A, Tanh(), A, ReLU(), A, Sigmoid(), A], [1, 1, 1, R]),
-    "identity": ([A, Identity(), A, Identity(), A], [1, 1]),
-    "no activation": ([A, A, ReLU(), A, A], [1, 1, 1]),
-    "dropout": ([Dropout(), A, ReLU(), Dropout(), A, Dropout(), ReLU(), Dropout(), A, Dropout()], [1, R]),
-    "identity on the way": ([A, ReLU(), Identity(), A, Identity(), ReLU(), A], [1, R]),
-    "activations first and last": ([ReLU(), A, ReLU(), A, Softmax()], [R]),
-    "ends in ReLU": ([A, ReLU(), A, ReLU()], [1]),
-    "one's own": ([A, Swish(), A, Swish(), A, ReLU(), A, ReLU(), Scale(), A], [1, 1.3, 1.3, R, 1]),
-    "one's own last": ([A, ReLU(), A, ReLU(), Scale(), Swish()], [1, R]),
+    "one layer": ([a()], []),
+    "one hidden layer": ([a(), ReLU(), a()], [1]),
+    "deep": ([a(), ReLU(), a(), ReLU(), a(), ReLU(), a()], [1, R, R]),
+    "kin": ([a(), ReLU(), a(), LeakyReLU(0.5), a(), GELU(), a()], [1, sqrt(2 / 1.25), sqrt(2 / 1.25)]),
+    "tanh": ([a(), Tanh(), a(), Tanh(), a()], [1, 1]),
+    "sigmoid": ([a(), Sigmoid(), a(), Sigmoid(), a()], [1, 4]),
+    "mixed": ([a(), ReLU(), a(), Tanh(), a(), ReLU(), a(), Sigmoid(), a()], [1, 1, 1, R]),
+    "identity": ([a(), Identity(), a(), Identity(), a()], [1, 1]),
+    "no activation": ([a(), a(), ReLU(), a(), a()], [1, 1, 1]),
+    "dropout": ([Dropout(), a(), ReLU(), Dropout(), a(), Dropout(), ReLU(), Dropout(), a(), Dropout()], [1, R]),
+    "identity on the way": ([a(), ReLU(), Identity(), a(), Identity(), ReLU(), a()], [1, R]),
+    "activations first and last": ([ReLU(), a(), ReLU(), a(), Softmax()], [R]),
+    "ends in ReLU": ([a(), ReLU(), a(), ReLU()], [1]),
+    "one's own": ([a(), Swish(), a(), Swish(), a(), ReLU(), a(), ReLU(), Scale(), a()], [1, 1.3, 1.3, R, 1]),
+    "one's own last": ([a(), ReLU(), a(), ReLU(), Scale(), Swish()], [1, R]),
 }
 
 
 @pytest.mark.parametrize("case", GAINS)
 def test_auto_goes_by_the_activations_around_a_layer(case):
     layers, gains = GAINS[case]
-    found = initializers_of("auto", iter(layers))
-    assert len(found) == len(layers)
-    with_parameters = [f for f, layer in zip(found, layers, strict=True) if layer.shapes]
-    assert with_parameters == [*(glorot(gain) for gain in gains), xavier()]
-    for same_for_all, initializer in (("he", he()), (0.1, normal(0.1)), (zeros, zeros)):
-        assert initializers_of(same_for_all, layers) == [initializer] * len(layers)
+    told = []
+    Chain(*layers).init(told, Around())
+    assert [each.initializer for each in told] == [*(glorot(gain) for gain in gains), xavier()]
+    for same_for_all in (he(), normal(0.1), zeros):
+        told = []
+        Chain(*layers).init(told, same_for_all)
+        assert told == [same_for_all] * len(told)
+
+
+def test_auto_looks_into_chains_and_out_of_them():
+    """What stands around a layer is the same with a chain around some of them."""
+    told = []
+    Chain(a(), Chain(ReLU(), a()), ReLU(), Residual(Chain(a(), ReLU(), a())), a()).init(told, Around())
+    assert [each.initializer for each in told] == [glorot(1.0), glorot(R), glorot(R), glorot(1.0), xavier()]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -204,14 +244,14 @@ def spreads(weight_init, activation, depth=10, width=300):
     net = MultiLayerNet(width, [width] * depth, 10, activation, weight_init, seed=0, dtype="float64", backend="numpy")
     x = np.random.default_rng(1).standard_normal((200, width))
     forward, tape = [], []
-    for layer in net.layers.values():
-        x, residuals = layer.forward(net.params, x)
-        tape.append((layer, residuals))
-        forward += [x.std()] if layer.shapes else []
+    for part in net.chain.parts:
+        x, residuals = part.layer.forward(part.view(net.params), x)
+        tape.append((part, residuals))
+        forward += [x.std()] if part.shapes else []
     dy, back = np.random.default_rng(2).standard_normal(x.shape), []
-    for layer, residuals in reversed(tape):
-        dy, _ = layer.backward(net.params, residuals, dy)
-        back += [] if layer.shapes else [dy.std()]
+    for part, residuals in reversed(tape):
+        dy, _ = part.layer.backward(part.view(net.params), residuals, dy)
+        back += [] if part.shapes else [dy.std()]
     return np.asarray(forward[:-1]), np.asarray(back)
 
 

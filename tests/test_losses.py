@@ -6,6 +6,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
+from loss_cases import OF_TORCH, SHAPES, made, of_torch, outputs_and_targets
 from oracles import assert_close, gradients
 
 from xpnet.functions import softmax
@@ -15,7 +16,7 @@ LABELS = np.asarray([2, 0, 1, 2])
 
 
 def log_softmax(y):
-    return y - np.log(np.exp(y).sum(axis=1, keepdims=True))
+    return y - np.log(np.exp(y).sum(axis=-1, keepdims=True))
 
 
 LOSSES = {
@@ -110,6 +111,79 @@ def test_scores_of_one_sample_are_no_batch(array):
         SoftmaxWithLoss().forward(array([1.0, 2.0, 3.0]), array(1))
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("case", OF_TORCH)
+def test_rows_sequences_and_images(case, shape, reduction, backend, array, rng):
+    if (case, reduction) == ("sum of squares", "mean"):
+        return
+    loss, (y, t) = made(case, reduction), outputs_and_targets(case, SHAPES[shape], rng)
+    expected, slope = of_torch(case, y, t, reduction=reduction)
+    found, residuals = loss.forward(array(y), array(t))
+    assert found.shape == ()
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+    assert_close(backend.to_numpy(loss.backward(residuals)), slope, 1e-12)
+    losses = backend.to_numpy(loss.per_sample(array(y), array(t)))
+    assert losses.shape == SHAPES[shape]
+    assert float(found) == pytest.approx(losses.mean() if reduction == "mean" else losses.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"])
+def test_labels_of_sequences_of_any_integer_dtype(dtype, array, rng):
+    y, t = outputs_and_targets("labels", (2, 3), rng)
+    t = t % 2
+    expected = -np.take_along_axis(log_softmax(y), t[..., None], -1).mean()
+    assert float(SoftmaxWithLoss().forward(array(y), array(t, dtype))[0]) == pytest.approx(expected, rel=1e-12)
+    SoftmaxWithLoss().check((2, 3, 5), array(t, dtype))
+    assert SoftmaxWithLoss().hits(array(y), array(t, dtype)).shape == (2, 3)
+
+
+def test_hits_and_classes_of_sequences(backend, array, rng):
+    y, t = outputs_and_targets("labels", (4, 4), rng, classes=4)  # where labels have the shape of one-hot rows
+    hits = y.argmax(-1) == t
+    assert 0 < hits.sum() < 16
+    for loss in (SoftmaxWithLoss(), SumSquaredError(), MeanSquaredError()):
+        for target in (t, np.eye(4)[t]):
+            np.testing.assert_array_equal(backend.to_numpy(loss.hits(array(y), array(target))), hits)
+            assert loss.names_classes(array(y), array(target))
+        assert loss.names_classes(array(y), array(y)) == isinstance(loss, SoftmaxWithLoss)
+        with pytest.raises(ValueError, match=r"shape \(4, 1\), expected labels \(4, 4\) or one-hot \(4, 4, 4\)"):
+            loss.hits(array(y), array(t[:, :1]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "t", "message"),
+    [
+        (SoftmaxWithLoss(), np.zeros(2, int), r"shape \(2,\), expected labels \(2, 3\) or one-hot \(2, 3, 4\)"),
+        (SoftmaxWithLoss(), np.zeros((2, 3, 1), int), r"shape \(2, 3, 1\), expected labels \(2, 3\) or one-hot"),
+        (SoftmaxWithLoss(), np.full((2, 3), 4), "label 4; there are 4 classes"),
+        (SoftmaxWithLoss(), np.ones((2, 3, 4)), "not one-hot"),
+        (
+            SigmoidWithLoss(),
+            np.zeros((2, 3)),
+            r"shape \(2, 3\), expected \(2, 3, 4\), the shape of the network's outputs",
+        ),
+        (MeanSquaredError(), np.zeros((2, 4)), r"shape \(2, 4\), expected \(2, 3, 4\)"),
+    ],
+)
+def test_targets_of_sequences_that_do_not_fit(loss, t, message, array, rng):
+    with pytest.raises(ValueError, match=message):
+        loss.check((2, 3, 4), array(t))
+    if "label 4" not in message and "not one-hot" not in message:
+        with pytest.raises(ValueError, match=r"t has shape .*, expected .*2, 3, 4"):
+            loss.forward(array(rng.normal(size=(2, 3, 4))), array(t))
+
+
+def test_reductions(array):
+    assert [repr(kind()) for kind in (SoftmaxWithLoss, SumSquaredError)] == ["SoftmaxWithLoss()", "SumSquaredError()"]
+    assert repr(MeanSquaredError(reduction="sum")) == "MeanSquaredError(reduction='sum')"
+    assert SoftmaxWithLoss(reduction="mean") == SoftmaxWithLoss() != SoftmaxWithLoss(reduction="sum")
+    for kind in (SoftmaxWithLoss, SigmoidWithLoss, MeanSquaredError):
+        for reduction in ("none", None, 1, ["sum"], True):
+            with pytest.raises(ValueError, match=r"reduction is .*, expected one of: mean, sum"):
+                kind(reduction=reduction)
+
+
 def test_losses_of_torch(backend, array, rng):
     """What torch.nn computes."""
     if backend.name != "torch":
@@ -147,7 +221,7 @@ def test_sigmoid_with_loss_has_its_digits_everywhere(dtype, most, backend, array
         found = backend.to_numpy(SigmoidWithLoss().backward(residuals))[:, 0]
         np.testing.assert_allclose(found, exact, rtol=8 * eps)
         for v, one in zip(y, losses, strict=True):
-            each = SigmoidWithLoss().each(array(v[None, :]), array(np.full((1, 1), target, dtype)))
+            each = SigmoidWithLoss().per_sample(array(v[None, :]), array(np.full((1, 1), target, dtype)))
             assert float(each[0, ...]) == pytest.approx(float(one), rel=8 * eps)
 
 
@@ -176,7 +250,7 @@ def test_softmax_with_masked_and_far_scores(case, form, backend, array):
     found = backend.to_numpy(SoftmaxWithLoss().backward(residuals))
     np.testing.assert_allclose(found, (p - np.eye(3)[label])[None, :].astype("float64"), rtol=1e-6, atol=1e-30)
     if form == "one-hot":
-        each = SoftmaxWithLoss().each(y, array(t, "float32"))
+        each = SoftmaxWithLoss().per_sample(y, array(t, "float32"))
         assert float(each[0, ...]) == pytest.approx(expected, rel=1e-6)
 
 
@@ -263,3 +337,15 @@ def test_softmax_of_many_classes_in_float16(backend, array):
     assert slope.dtype == np.float16
     np.testing.assert_allclose(slope[0, :3], [1e-5, -1, 1e-5], rtol=1e-2)
     np.testing.assert_allclose(backend.to_numpy(softmax(y))[0, :3], 1e-5, rtol=1e-2)
+    alone = backend.to_numpy(SoftmaxWithLoss().per_sample(y, array([1])))
+    assert (alone.shape, alone.dtype) == ((1,), np.float16)
+    np.testing.assert_allclose(alone, np.log(100_000), rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxWithLoss(), SigmoidWithLoss(), SumSquaredError(), MeanSquaredError()], ids=str)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float64"])
+def test_targets_of_another_dtype_sample_by_sample(loss, dtype, backend, array, rng):
+    y, t = array(rng.normal(size=(2, 3, 4)), "float32"), np.eye(4)[rng.integers(0, 4, (2, 3))]
+    found = loss.per_sample(y, array(t, dtype))
+    assert found.dtype == y.dtype
+    np.testing.assert_array_equal(backend.to_numpy(found), backend.to_numpy(loss.per_sample(y, array(t, "float32"))))

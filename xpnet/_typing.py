@@ -1,8 +1,7 @@
-"""What the rest is written in: an array, parameters, and what a layer, a loss and an optimizer are."""
+"""What the rest is written in: an array, parameters, and what a loss and an optimizer are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 #: An array of any library that follows the Python Array API standard.
@@ -15,54 +14,21 @@ Params = dict[str, Array]
 State = dict[str, Any]
 
 
-class Layer(Protocol):
-    """A frozen description with a pure forward and backward; it reads its parameters by name and holds none.
-
-    Three attributes more a layer may leave out. Two make its numerical gradient cheap and its gradient check exact:
-    ``reach``, how far an entry of the input reaches in the output: ``"element"`` (only the entry in its place),
-    ``"sample"`` (its sample), or ``"batch"``, which is assumed of a layer that does not say; and ``kink``, the input at
-    which the derivative of an elementwise layer jumps (0.0 for ReLU), or None. ``weight_gain`` is what an activation
-    asks of initial weights around it, 1 if it does not say; see :func:`xpnet.initializers.initializers_of`.
-
-    A layer that is random while training has ``masks(rng, shape)``, which draws arrays by name on the host for an input
-    of that shape; ``forward`` finds them among its parameters in a training step, and nowhere else.
-    """
-
-    @property
-    def label(self) -> str:
-        """What the layer is called in a network, before its number: ``Affine``."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shape of each parameter that the layer reads, by name; empty if it has none."""
-
-    def tagged(self, tag: str) -> Layer:
-        """The same layer with its parameters named for its place in a network: ``W`` becomes ``W1``."""
-
-    def init(self, rng: Any, weight_init: Any) -> Params:
-        """Initial values of the parameters, drawn on the host."""
-
-    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        """Return the output and the residuals that ``backward`` needs."""
-
-    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
-        """Return the gradient with respect to the input, and those with respect to the parameters by name."""
-
-    def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
-        """Return only the gradients by name: what the first layer of a network is asked for."""
-
-
 class Loss(Protocol):
-    """A pure pair from scores and targets to one number.
+    """A pure pair from scores y (..., C) and targets, labels (...) or (..., C), to one number.
 
-    Where targets may be numbers to come near to as well as classes, ``names_classes(t)`` says which they are.
+    Where targets may be numbers to come near to as well as classes, ``names_classes(y, t)`` says which they are.
 
-    A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``averages``
-    (True for the mean), and ``each(y, t)``, the loss (...) of each sample (..., C) by itself.
+    A loss that is the mean or the sum of its samples' may say so, which makes numerical gradients cheap: ``reduction``,
+    ``"mean"`` or ``"sum"``, and ``per_sample(y, t)``, the loss (...) of each sample (..., C) by itself. One that also
+    has ``per_sample_difference(y, d, t)``, what small moves d add to it, is evaluated with fewer roundings.
     """
 
-    def forward(self, y: Array, t: Array) -> tuple[Array, Any]:
-        """Return the loss as a 0-d array and the residuals that ``backward`` needs."""
+    def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, Any]:
+        """Return the loss as a 0-d array and the residuals that ``backward`` needs.
+
+        ``weight``, of the shape of one or more leading axes of y, says how much each sample counts.
+        """
 
     def backward(self, residuals: Any) -> Array:
         """Return the gradient of the loss with respect to ``y``."""
@@ -85,3 +51,30 @@ class Optimizer(Protocol):
 
     def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
+
+
+class Transform(Protocol):
+    """A pure piece between the gradients and the optimizer: what clips, scales, decays, adds up over machines or steps.
+
+    Written once, as an optimizer is; unlike one it consumes nothing, and returns new arrays. One that says whether the
+    optimizer takes a step has a third method, ``ready(state)``, a boolean array without axes, asked after ``update``;
+    where it is False, parameters and the optimizer's state stay as they were.
+
+    The mean over machines, where ``total(g)`` is the sum of their g, an all-reduce:
+
+    >>> total, machines = lambda g: g + g, 2
+    >>> class MeanOverMachines:
+    ...     def init(self, params):
+    ...         return {}
+    ...
+    ...     def update(self, grads, state, params):
+    ...         return {name: total(g) / machines for name, g in grads.items()}, state
+    >>> MeanOverMachines().update({"W1": 0.5}, {}, {"W1": 2.0})
+    ({'W1': 0.5}, {})
+    """
+
+    def init(self, params: Params) -> State:
+        """Return the state before the first step, a dict of arrays; ``{}`` if nothing changes from step to step."""
+
+    def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
+        """Return other gradients and the state after them; none of the arguments is written to."""

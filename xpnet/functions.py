@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from math import log
+from math import log, prod
 from numbers import Integral
 from types import ModuleType
 from typing import Any
@@ -52,7 +52,7 @@ def sigmoid(x: Array) -> Array:
     1.9287498479639178e-22
     """
     xp = namespace(x)
-    _floating(x, "sigmoid")
+    check_floating(x, "sigmoid")
     e = xp.exp(xp.minimum(x, _saturation(xp, x.dtype)))
     return e / (1 + e)
 
@@ -65,7 +65,7 @@ def _saturation(xp: ModuleType, dtype: Any) -> float:
 
 @quiet
 def softmax(x: Array) -> Array:
-    """exp(x_k) / sum_j exp(x_j) over the last axis: x is one sample (C,) or a batch (N, C).
+    """exp(x_k) / sum_j exp(x_j) over the last axis: x (..., C), one sample (C,) or a batch (N, C) for example.
 
     The maximum is taken off first, which leaves the result as it is and keeps exp from overflowing.
 
@@ -76,7 +76,7 @@ def softmax(x: Array) -> Array:
     array([[9.999546e-01, 4.540000e-05, 0.000000e+00]])
     """
     xp = namespace(x)
-    _floating(x, "softmax")
+    check_floating(x, "softmax")
     if is_small(xp, x.dtype):  # in which many classes add up to infinity
         return xp.astype(softmax(xp.astype(x, xp.float32)), x.dtype)
     e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
@@ -92,19 +92,19 @@ def sum_squared_error(y: Array, t: Array) -> Array:
     0.0975
     """
     xp = namespace(y)
-    _floating(y, "sum_squared_error")
-    d = y - match(t, y)
+    check_floating(y, "sum_squared_error")
+    d = y - cast_targets(t, y)
     return 0.5 * xp.sum(d * d)
 
 
 def cross_entropy_error(y: Array, t: Array | int) -> Array:
-    """-sum_k t_k log(y_k + 1e-7), the mean of it over a batch, as a 0-d array.
+    """-sum_k t_k log(y_k + 1e-7), the mean of it over all samples, as a 0-d array.
 
     The 1e-7 is the book's: log never sees a zero, so the result is finite even where a probability is 0.
 
     Args:
-        y: probabilities, one sample (C,) or a batch (N, C), as ``softmax`` gives them.
-        t: labels, an int or (N,) integers; or one-hot, in the shape of y.
+        y: probabilities (..., C), as ``softmax`` gives them: of one sample (C,), a batch (N, C), sequences (N, T, C).
+        t: labels, an int or integers (...); or one-hot, in the shape of y.
 
     Raises:
         TypeError: y is not floating-point, or t is no array, or of another library.
@@ -116,15 +116,14 @@ def cross_entropy_error(y: Array, t: Array | int) -> Array:
     (0.510825457099, 2.302584092995)
     """
     xp = namespace(y)
-    _floating(y, "cross_entropy_error")
+    check_floating(y, "cross_entropy_error")
     if isinstance(t, int | Integral):
         check_labels(t, y.shape[-1])
     else:
-        _same_library(t, y)
+        check_same_library(t, y)
         if t.ndim < y.ndim and not traced(t):
             check_labels(t, y.shape[-1])
-    samples = y.shape[0] if y.ndim > 1 else 1
-    return mean_of(-xp.log(y + 1e-7) * one_hot(t, y), samples)
+    return mean_of(-xp.log(y + 1e-7) * one_hot(t, y), prod(y.shape[:-1]))
 
 
 def mean_of(x: Array, n: int) -> Array:
@@ -136,7 +135,14 @@ def mean_of(x: Array, n: int) -> Array:
 def over(x: Array, n: int, dtype: Any) -> Array:
     """x / n in this dtype; if it has less than 32 bits, n may be more than its largest number, so in float32."""
     xp = namespace(x)
+    if n == 1:
+        return cast(x, dtype)
     return xp.astype(xp.astype(x, xp.float32) / n, dtype) if is_small(xp, dtype) else x / n
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """x in this dtype; the same array if it has it already."""
+    return x if x.dtype == dtype else namespace(x).astype(x, dtype)
 
 
 @cache
@@ -149,8 +155,8 @@ def one_hot(t: Array | int, y: Array) -> Array:
     """Targets as one-hot rows in the shape and dtype of y, whether they came as labels or one-hot already.
 
     Args:
-        t: labels with one axis less than y (an int for one sample), or one-hot in the shape of y.
-        y: the array (C,) or (N, C) that t is the target of.
+        t: labels (...) with one axis less than y (an int for one sample), or one-hot in the shape of y.
+        y: the array (..., C) that t is the target of.
 
     Raises:
         TypeError: t is no array, or of another library, or complex; y is not floating-point.
@@ -163,28 +169,42 @@ def one_hot(t: Array | int, y: Array) -> Array:
            [1., 0., 0.]])
     """
     xp = namespace(y)
-    _floating(y, "one_hot")
-    classes = xp.arange(y.shape[-1], device=device(y))
+    check_floating(y, "one_hot")
     if isinstance(t, int | Integral):
-        return xp.astype(classes == int(t), y.dtype)
-    _same_library(t, y)
-    if t.ndim == y.ndim:
-        return match(t, y)
-    if t.shape != y.shape[:-1]:
-        raise ValueError(
-            f"t has shape {tuple(t.shape)}, expected labels {tuple(y.shape[:-1])} or one-hot {tuple(y.shape)}"
-        )
-    check_label_dtype(t, y.shape[-1])
-    # by comparison: no indexing with arrays, so every namespace can; in the classes' dtype, so that none wraps
-    return xp.astype(xp.astype(t, classes.dtype)[..., None] == classes, y.dtype)
+        return xp.astype(xp.arange(y.shape[-1], device=device(y)) == int(t), y.dtype)
+    check_same_library(t, y)
+    return xp.astype(label_mask(t, y), y.dtype) if are_labels(t, y.shape) else cast_targets(t, y)
 
 
-def match(t: Array, y: Array) -> Array:
+def label_mask(t: Array, y: Array) -> Array:
+    """Where the class of a label is: booleans (..., C) for labels t (...) of y (..., C).
+
+    It is a comparison, and no indexing with arrays, so that every namespace can.
+    """
+    xp, count = namespace(y), y.shape[-1]
+    check_label_dtype(t, count)
+    same = t.dtype in (xp.uint8, xp.int32, xp.int64) and count - 1 <= int(xp.iinfo(t.dtype).max)
+    classes = xp.arange(count, dtype=t.dtype if same else None, device=device(y))
+    return (t if same else xp.astype(t, classes.dtype))[..., None] == classes
+
+
+def are_labels(t: Array, y_shape: tuple[int, ...], name: str = "t") -> bool:
+    """Whether t are labels (...) of outputs (..., C), or one-hot (..., C); a ``ValueError`` if it has neither shape."""
+    if t.shape == y_shape[:-1]:
+        return True
+    if t.shape == y_shape:
+        return False
+    raise ValueError(
+        f"{name} has shape {tuple(t.shape)}, expected labels {tuple(y_shape[:-1])} or one-hot {tuple(y_shape)}"
+    )
+
+
+def cast_targets(t: Array, y: Array) -> Array:
     """Give t the dtype of y; a ``ValueError`` if it has another shape than y, a ``TypeError`` if another library."""
-    _same_library(t, y)
+    check_same_library(t, y)
     if t.shape != y.shape:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected {tuple(y.shape)}, the shape of y")
-    _floating(y, "a loss")
+    check_floating(y, "a loss")
     if t.dtype == y.dtype:
         return t
     check_real(t)
@@ -225,15 +245,16 @@ def _fraction(t: Array) -> str:
     return ", some of them fractional" if fractional else ""
 
 
-def _same_library(t: Array, y: Array) -> None:
+def check_same_library(t: Array, y: Array, name: str = "t", what: str = "labels, or one-hot") -> None:
+    """Raise ``TypeError`` unless t is an array, and of the library of y."""
     if not hasattr(t, "shape"):
-        raise TypeError(f"t is {describe(t)}, expected an array like y, which is {describe(y)}: labels, or one-hot")
+        raise TypeError(f"{name} is {describe(t)}, expected an array like y, which is {describe(y)}: {what}")
     if type(t) is not type(y):
         theirs, ours = name_of(t), name_of(y)
         if theirs != ours and ours is not None:
-            raise TypeError(f"t is {describe(t)} and y is {describe(y)}; both have to be of one library")
+            raise TypeError(f"{name} is {describe(t)} and y is {describe(y)}; both have to be of one library")
 
 
-def _floating(x: Array, function: str) -> None:
+def check_floating(x: Array, function: str) -> None:
     if not namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"{function} is for floating-point arrays, got {x.dtype}; xp.astype(x, xp.float64) makes one")

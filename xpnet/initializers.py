@@ -9,16 +9,18 @@ and width count for both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod, sqrt
 
 import numpy as np
 
 from xpnet._checks import check_number
-from xpnet._typing import Layer
 
 Shape = tuple[int, ...]
+#: What draws, and an array that has not been moved to a backend.
+Generator = np.random.Generator
+HostArray = np.ndarray
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]
 
 
@@ -35,9 +37,14 @@ def fans(shape: Shape) -> tuple[int, int]:
     return prod(shape[1:]), prod((shape[0], *shape[2:]))
 
 
-def zeros(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """All zero, as biases start; draws nothing."""
-    return np.zeros(shape)
+def zeros(rng: np.random.Generator | None, shape: Shape) -> np.ndarray:
+    """All zero, as biases start; draws nothing, and takes no memory: locked, one number in all places."""
+    return np.broadcast_to(np.float64(0), shape)
+
+
+def ones(rng: np.random.Generator | None, shape: Shape) -> np.ndarray:
+    """All one, as factors start; as :func:`zeros`."""
+    return np.broadcast_to(np.float64(1), shape)
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,46 @@ class he:
         return rng.normal(0.0, sqrt(2 / fans(shape)[0]), shape)
 
 
+@dataclass(frozen=True)
+class Around:
+    """Weights by what stands around a layer, which ``weight_init="auto"`` means.
+
+    It is Glorot's, times a gain where an activation stands before the layer and another one behind it, and Xavier's 1/I
+    for the last layer with parameters. The gain is the smaller of the two activations': √2 for ReLU and its kin, which
+    between layers of one width is He's variance 2/I, 4 for sigmoid, 1 for tanh; so a deep network keeps the variance of
+    what goes through it. The first layer gets data, which no activation has made smaller (He et al., below their
+    equation 10): He's variance there fits small networks to noise.
+
+    An activation says its gain as ``layer.weight_gain``; a layer that does not say has 1; and one that says None
+    (``Dropout``, ``Identity``) hands on what it gets, so the next one is looked at.
+
+    Args:
+        before, behind: the gains of the activations before and behind; a ``behind`` of None is the end of the network.
+
+    >>> from xpnet.layers import Affine, Chain, ReLU
+    >>> chain = Chain(Affine(784, 50), ReLU(), Affine(50, 50), ReLU(), Affine(50, 10))
+    >>> weights = chain.init(np.random.default_rng(0), Around())
+    >>> [round(float(weights[name].std()), 2) for name in ("W1", "W2", "W3")]  # √(2/834), √(2/50), √(1/50)
+    [0.05, 0.2, 0.14]
+    """
+
+    before: float | None = 1.0
+    behind: float | None = None
+
+    @property
+    def initializer(self) -> Initializer:
+        """The one that it comes to."""
+        if self.behind is None:
+            return xavier()
+        return glorot(min(1.0 if self.before is None else self.before, self.behind))
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> np.ndarray:
+        return self.initializer(rng, shape)
+
+
 #: The initializers that have a name.
 INITIALIZERS: dict[str, Initializer] = {
+    "auto": Around(),
     "normal": normal(),
     "xavier": xavier(),
     "glorot": glorot(),
@@ -137,8 +182,7 @@ def get_initializer(weight_init: str | float | Initializer) -> Initializer:
         if weight_init in INITIALIZERS:
             return INITIALIZERS[weight_init]
         raise ValueError(
-            f"unknown initializer {weight_init!r}; known: {', '.join(INITIALIZERS)}, a standard deviation, and "
-            "'auto' for a network"
+            f"unknown initializer {weight_init!r}; known: {', '.join(INITIALIZERS)}, and a standard deviation"
         )
     if isinstance(weight_init, type):
         raise TypeError(f"weight_init is the class {weight_init.__name__}; expected an instance such as he()")
@@ -146,40 +190,6 @@ def get_initializer(weight_init: str | float | Initializer) -> Initializer:
         return weight_init
     others = "the name of an initializer, or an initializer such as he()"
     return normal(check_number(weight_init, "weight_init", least=0, example=others))
-
-
-def initializers_of(weight_init: str | float | Initializer, layers: Iterable[Layer]) -> list[Initializer]:
-    """An initializer for each layer of a network: the same for all, or with ``"auto"`` by the activations around it.
-
-    ``"auto"`` is Glorot's, times a gain where an activation stands before the layer and another one behind it, and
-    Xavier's 1/I for the last layer with parameters. The gain is the smaller of the two activations': √2 for ReLU and
-    its kin, which between layers of one width is He's variance 2/I, 4 for sigmoid, 1 for tanh; so a deep network keeps
-    the variance of what goes through it. The first layer gets data, which no activation has made smaller (He et al.,
-    below their equation 10): He's variance there fits small networks to noise.
-
-    An activation says its gain as ``layer.weight_gain``; a layer that does not say has 1; and one that says None
-    (``Dropout``, ``Identity``) hands on what it gets, so the next one is looked at.
-
-    >>> from xpnet.layers import Affine, ReLU
-    >>> layers = [Affine(784, 50), ReLU(), Affine(50, 50), ReLU(), Affine(50, 10)]
-    >>> initializers_of("auto", layers)[0], initializers_of("auto", layers)[-1]
-    (glorot(gain=1.0, distribution='normal'), xavier(mode='fan_in'))
-    >>> round(initializers_of("auto", layers)[2].gain, 3)
-    1.414
-    """
-    layers = list(layers)
-    if not isinstance(weight_init, str) or weight_init != "auto":
-        return [get_initializer(weight_init)] * len(layers)
-    last = max((i for i, layer in enumerate(layers) if layer.shapes), default=0)
-    return [
-        xavier() if i == last else glorot(min(_gain(reversed(layers[:i])), _gain(layers[i + 1 :])))
-        for i in range(len(layers))
-    ]
-
-
-def _gain(layers: Iterable[Layer]) -> float:
-    """The gain of the first of these layers that changes what goes through it; 1 for data and for scores."""
-    return next((gain for layer in layers if (gain := getattr(layer, "weight_gain", 1.0)) is not None), 1.0)
 
 
 def generator(seed: int | np.random.Generator | None) -> np.random.Generator:

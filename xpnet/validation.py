@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -65,12 +66,12 @@ def check_detached(x: Array, name: str) -> None:
         )
 
 
-def as_input(x: Any, backend: Backend, dtype: Any, name: str = "x", *, integers: bool = False) -> Array:
+def as_input(x: Any, backend: Backend, dtype: Any, name: str = "x", *, takes: str = "floating") -> Array:
     """x as a network takes it: a non-empty array of this backend and device, in this dtype; reads no values.
 
     Floating-point numbers of another dtype are converted, lists and tables of numbers too (:func:`as_array`); nothing
-    is moved from one library or device to another. With ``integers``, integers stay as they are, to be converted a
-    batch at a time.
+    is moved from one library or device to another. ``takes`` is that of the first layer: of ``"any"``, integers stay
+    as they are, to be converted a batch at a time, and of ``"integers"`` nothing else is taken.
 
     Raises:
         TypeError: another backend, no array at all, integers, complex numbers, or an array whose library records.
@@ -79,30 +80,35 @@ def as_input(x: Any, backend: Backend, dtype: Any, name: str = "x", *, integers:
     x = as_array(x, backend, name)
     check_same_backend(x, name, backend, "the network")
     check_detached(x, name)
-    if x.dtype != dtype:
-        x = _converted(x, backend, dtype, name, integers)
+    if x.dtype != dtype or takes == "integers":
+        x = _converted(x, backend, dtype, name, takes)
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: there are no samples in it")
     return x
 
 
-def _converted(x: Array, backend: Backend, dtype: Any, name: str, integers: bool) -> Array:
+def _converted(x: Array, backend: Backend, dtype: Any, name: str, takes: str) -> Array:
     wanted = dtype_name(dtype)
     if name_of(x) is None:
         raise TypeError(
             f"{name} is {describe(x)} in {x.dtype}, expected an array of backend {backend.name!r} in {wanted}"
         )
     xp = namespace(x)
+    if takes != "floating" and xp.isdtype(x.dtype, "integral"):
+        return backend.computable(x)
+    if takes == "integers":
+        raise TypeError(
+            f"{name} is {dtype_name(x.dtype)}, and the first layer takes integers; make them with "
+            f"net.backend.asarray({name}, dtype='int64')"
+        )
     if xp.isdtype(x.dtype, "real floating"):
         with np.errstate(over="ignore"):  # what becomes infinite is looked for afterwards
             return xp.astype(x, dtype)
-    if integers and xp.isdtype(x.dtype, "integral"):
-        return backend.computable(x)
     if xp.isdtype(x.dtype, ("integral", "bool")):
         raise TypeError(
             f"{name} is {dtype_name(x.dtype)}, the network computes in {wanted}; of numbers make "
             f"net.backend.asarray({name}, dtype={wanted!r}); scale images to 0..1 as well, by / 255, as "
-            "xpnet.datasets.mnist(normalize=True) does, or train with Trainer(..., divide_x_by=255)"
+            "xpnet.datasets.mnist(normalize=True) does, or make the first layer Rescale(1 / 255)"
         )
     raise TypeError(f"{name} is {dtype_name(x.dtype)}, expected real numbers; the network computes in {wanted}")
 
@@ -113,21 +119,31 @@ def as_samples(
     *,
     backend: Backend,
     dtype: Any,
-    outputs: int,
+    takes: str,
+    scores_shape: Callable[[Array], tuple[int, ...]],
+    check_input: Callable[[Array], None],
     loss: Loss,
     names: tuple[str, str] = ("x", "t"),
-    integers: bool = False,
 ) -> tuple[Array, Array]:
     """``x`` and ``t`` as they can be trained on: :func:`as_input`, finite, and targets that fit.
 
     It reads the values, so it waits for the device. Labels are looked at here and nowhere else: some libraries wrap
     an index that is out of range instead of refusing it.
 
+    Args:
+        x, t: samples (N, ...) and targets (N, ...).
+        backend, dtype: the network's.
+        takes: that of its first layer; see :func:`as_input`.
+        scores_shape: what gives the shape of the scores of samples.
+        check_input: raises for integers that the first layer does not take.
+        loss: its loss.
+        names: what the two are called in messages.
+
     Raises:
         TypeError, ValueError: what :func:`as_input` raises, NaN or infinity in x, and targets that the loss refuses.
     """
     x_name, t_name = names
-    x = as_input(x, backend, dtype, x_name, integers=integers)
+    x = as_input(x, backend, dtype, x_name, takes=takes)
     t = as_array(t, backend, t_name)
     check_same_backend(t, t_name, backend, "the network")
     check_detached(t, t_name)
@@ -138,8 +154,10 @@ def as_samples(
         xp = namespace(t)
         t = xp.astype(t, xp.uint8) if xp.isdtype(t.dtype, "bool") else backend.computable(t)
     if not traced(x):
-        check_finite(x, x_name)
-        loss.check((x.shape[0], outputs), t, t_name)
+        if namespace(x).isdtype(x.dtype, "real floating"):
+            check_finite(x, x_name)
+        check_input(x)
+        loss.check(scores_shape(x), t, t_name)
     return x, t
 
 

@@ -9,7 +9,18 @@ import pytest
 from oracles import ROUNDINGS, STEP
 
 from xpnet import SGD, MultiLayerNet, Sequential, Trainer, TwoLayerNet, check_gradient, namespace
-from xpnet.layers import ACTIVATIONS, GELU, Affine, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import (
+    ACTIVATIONS,
+    GELU,
+    Affine,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from xpnet.layers.base import shapes_of
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
 MODES = ("full", "directional")
@@ -39,26 +50,26 @@ class ReluSpoilt(ReLU):
 class AffineWithScaledBias(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: 1.01 * grads["b" + self.tag]}
+        return grads | {"b": 1.01 * grads["b"]}
 
 
 class AffineWrongInOnePlace(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        W = grads["W" + self.tag]
+        W = grads["W"]
         xp = namespace(W)
         wrong = xp.reshape(xp.arange(self.n_in * self.n_out, device=W.device), W.shape) == 2 * self.n_out + 1
-        return grads | {"W" + self.tag: xp.where(wrong, W + 0.01, W)}
+        return grads | {"W": xp.where(wrong, W + 0.01, W)}
 
 
 class AffineOfAnotherShape(Affine):
     def parameter_gradients(self, params, x, dy):
         grads = super().parameter_gradients(params, x, dy)
-        return grads | {"b" + self.tag: grads["b" + self.tag][None, :]}
+        return grads | {"b": grads["b"][None, :]}
 
 
 class Mixing(Identity):
-    reach = "batch"
+    acts_on = "batch"
 
 
 class LossUphill(SoftmaxWithLoss):
@@ -89,7 +100,7 @@ def test_right_layers(layer, mode, training_backend, array, rng):
     assert report.passed, str(report)
     assert (report.mode, report.dtype, report.h, report.kinks) == (mode, "float64", None, 0)
     if mode == "full":
-        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *layer.shapes.items()]
+        assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *shapes_of(layer).items()]
         assert [row.compared for row in report.rows] == [30, 24, 4][: len(report.rows)]
         assert all(row.largest > 0.01 for row in report.rows)
         assert_as_exact_as_can_be(report, check_gradient(layer, x, h=2 * STEP * float(namespace(x).max(abs(x)))))
@@ -332,26 +343,9 @@ def test_subjects(training_backend, array, rng):
         check_gradient(Affine(6, 4), x, params={"W": W})
     with pytest.raises(TypeError, match=r"x is int64"):
         check_gradient(ReLU(), array([[1, 2]], "int64"))
+    with pytest.raises(TypeError, match="weight is for a loss or a network; a layer is checked without"):
+        check_gradient(ReLU(), x, weight=t)
+    with pytest.raises(TypeError, match="training is for a layer or a network"):
+        check_gradient(SoftmaxWithLoss(), x[:, :4], t, training=True)
     with pytest.raises(ValueError, match="y has shape"):
         check_gradient(SoftmaxWithLoss(), array([0.1, 0.2]), array(1))
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_losses_sample_by_sample(loss, backend, array, rng):
-    """``forward`` is the mean or the sum of ``each``."""
-    y, t = rng.normal(size=(5, 4)), rng.dirichlet(np.ones(4), 5)
-    each = backend.to_numpy(loss.each(array(y), array(t)))
-    assert each.shape == (5,)
-    alone = [float(loss.forward(array(y[i : i + 1]), array(t[i : i + 1]))[0]) for i in range(5)]
-    np.testing.assert_allclose(each, alone, rtol=1e-12)
-    assert float(loss.forward(array(y), array(t))[0]) == pytest.approx(
-        each.mean() if loss.averages else each.sum(), rel=1e-12
-    )
-
-
-@pytest.mark.parametrize("target", [[0, 0, 1, 0], [0.1, 0.2, 0.3, 0.4], [0.3, 0, 0.2, 0]])
-def test_change_of_softmax_with_loss(target, backend, array, rng):
-    y, d, t = rng.normal(size=(5, 1, 4)), rng.uniform(-9, 9, (5, 3, 4)), np.asarray([[target]] * 5, "float64")
-    found = backend.to_numpy(SoftmaxWithLoss().change(array(y), array(d), array(t)))
-    moved, fixed = (backend.to_numpy(SoftmaxWithLoss().each(array(a), array(t))) for a in (y + d, y))
-    np.testing.assert_allclose(found, moved - fixed, rtol=1e-10, atol=1e-10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,23 +13,15 @@ from oracles import STEP, assert_close, gradients, noise
 from xpnet import MultiLayerNet, Sequential, TwoLayerNet, namespace, numerical_gradient
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.gradient import columns
-from xpnet.layers import ACTIVATIONS, Affine, Identity, Sigmoid, Softmax, Tanh
+from xpnet.layers import ACTIVATIONS, Affine, Identity, Layer, Sigmoid, Softmax, Tanh
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss, SumSquaredError
 
 
-class Plain:
-    """What a layer without parameters that says nothing of its reach has to have."""
+class Plain(Layer):
+    """A layer that says nothing of how far its inputs reach, nor of its shapes."""
 
-    label: ClassVar[str] = "Plain"
-    shapes: ClassVar[dict] = {}
-
-    def init(self, rng, weight_init):
-        return {name: rng.uniform(0.5, 2, shape) for name, shape in self.shapes.items()}
-
-    def parameter_gradients(self, params, residuals, dy):
+    def backward(self, params, residuals, dy):
         raise NotImplementedError("a numerical gradient goes forward")
-
-    backward = parameter_gradients
 
 
 class Centred(Plain):
@@ -45,27 +36,22 @@ class Scale(Plain):
     """y = x g, a factor for each unit."""
 
     n: int
-    tag: str = ""
 
-    @property
-    def shapes(self):
-        return {"g" + self.tag: (self.n,)}
-
-    def tagged(self, tag):
-        return type(self)(self.n, tag)
+    def init(self, rng, weight_init):
+        return {"g": rng.uniform(0.5, 2, self.n)}
 
     def forward(self, params, x):
-        return x * params["g" + self.tag], None
+        return x * params["g"], None
 
 
 class ScaleOfElements(Scale):
-    reach = "element"  # which is right
+    acts_on = "element"  # which is right
 
 
 class Folded(Plain):
     """(N, 2 k) in the shape (N, 2, k), so that a softmax behind it is over k."""
 
-    reach = "sample"
+    acts_on = "sample"
 
     def forward(self, params, x):
         return namespace(x).reshape(x, (x.shape[0], 2, -1)), None
@@ -80,7 +66,7 @@ class Doubled(Affine):
 
 
 class Tripled(SoftmaxWithLoss):
-    """Another ``forward``, with the ``each`` and ``change`` of the loss that it is made from."""
+    """Another ``forward``, with the ``per_sample`` and ``per_sample_difference`` of the loss that it is made from."""
 
     def forward(self, y, t):
         value, residuals = super().forward(y, t)
@@ -100,13 +86,13 @@ class Whole:
         pass
 
 
-class OnlyEach(Whole):
-    """Sums its samples' losses, and does not say whether it ``averages``."""
+class OnlyPerSample(Whole):
+    """Sums its samples' losses, and does not say which ``reduction`` it is."""
 
     def forward(self, y, t):
-        return namespace(y).sum(self.each(y, t)), None
+        return namespace(y).sum(self.per_sample(y, t)), None
 
-    def each(self, y, t):
+    def per_sample(self, y, t):
         return namespace(y).sum((y - t) ** 4, axis=-1)
 
 
@@ -153,8 +139,8 @@ NETWORKS = {
     "another affine first": (layered(Doubled(6, 5), Tanh(), Affine(5, 4)), (7, 6), "labels"),
     "another affine last": (layered(Affine(6, 5), Tanh(), Doubled(5, 4)), (7, 6), "labels"),
     "another forward of a loss": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Tripled()), (7, 6), "labels"),
-    "loss without each": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Whole()), (7, 6), "free"),
-    "loss without averages": (layered(Affine(6, 4), loss=OnlyEach()), (7, 6), "free"),
+    "loss without per_sample": (layered(Affine(6, 5), Tanh(), Affine(5, 4), loss=Whole()), (7, 6), "free"),
+    "loss without reduction": (layered(Affine(6, 4), loss=OnlyPerSample()), (7, 6), "free"),
 }
 
 
@@ -163,11 +149,12 @@ def made(case, rng, **common):
     build, shape, kind = NETWORKS[case]
     net = build(**({"seed": 3, "dtype": "float64"} | common))
     n = () if len(shape) == 1 else shape[:1]
+    outputs = net.forward(net.params, net.backend.asarray(np.zeros((1, *shape[len(n) :])))).shape[-1]
     t = {
-        "labels": rng.integers(0, net.outputs, n),
-        "one-hot": np.eye(net.outputs)[rng.integers(0, net.outputs, n)],
-        "soft": rng.dirichlet(np.ones(net.outputs), n) if net.outputs > 1 else rng.uniform(size=(*n, 1)),
-        "free": rng.normal(size=(*n, net.outputs)),
+        "labels": rng.integers(0, outputs, n),
+        "one-hot": np.eye(outputs)[rng.integers(0, outputs, n)],
+        "soft": rng.dirichlet(np.ones(outputs), n) if outputs > 1 else rng.uniform(size=(*n, 1)),
+        "free": rng.normal(size=(*n, outputs)),
     }[kind]
     return net, rng.normal(size=shape), t
 

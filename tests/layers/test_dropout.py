@@ -11,7 +11,7 @@ import xpnet.training.minibatches
 from xpnet import SGD, Sequential, Trainer, check_gradient, load_network
 from xpnet.backends.dispatch import namespace
 from xpnet.graph import draw, grad
-from xpnet.layers import Affine, Dropout, Tanh
+from xpnet.layers import Affine, Dropout, Rescale, Tanh
 
 
 def network(backend=None, rates=(0.2, 0.5)):
@@ -39,8 +39,8 @@ def train(backend=None, rates=(0.2, 0.5), *, iterations=12, sampling="epochs", b
 def test_the_formula(dtype, backend, array, rng):
     """y = x m / (1 - rate) and dx = dy m / (1 - rate), in the dtype of x, and nothing given is written to."""
     x, dy, mask = rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), rng.random((4, 5)) > 0.3
-    layer, given = Dropout(0.3).tagged("2"), array(x, dtype)
-    params = {"mask2": array(mask), "mask1": array(~mask)}
+    layer, given = Dropout(0.3), array(x, dtype)
+    params = {"mask": array(mask)}
     y, residuals = layer.forward(params, given)
     dx, grads = layer.backward(params, residuals, array(dy, dtype))
     tolerance = 1e-15 if dtype == "float64" else 1e-6
@@ -68,7 +68,7 @@ def test_torch_computes_the_same_with_its_own_masks(backend, array, rng):
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
 def test_masks_leave_out_the_share_and_keep_the_mean(rate):
-    mask = Dropout(rate).tagged("7").masks(np.random.default_rng(0), (400, 500))["mask7"]
+    mask = Dropout(rate).draws(np.random.default_rng(0), (400, 500))["mask"]
     assert (mask.dtype, mask.shape) == (bool, (400, 500))
     share = 1 - mask.mean()
     assert abs(share - rate) <= 5 * np.sqrt(rate * (1 - rate) / mask.size)  # five standard deviations
@@ -111,7 +111,7 @@ def test_the_gradient_with_masks_of_ones_own(training_backend, array):
     b, net = training_backend, network(training_backend)
     x, t = data(6)
     rng = np.random.default_rng(5)
-    masks = {"mask1": rng.random((6, 6)) > 0.2, "mask2": rng.random((6, 5)) > 0.5}
+    masks = {"Dropout1.mask": rng.random((6, 6)) > 0.2, "Dropout2.mask": rng.random((6, 5)) > 0.5}
     moved = {name: array(mask) for name, mask in masks.items()}
     loss, grads = net.value_and_grad(net.params | moved, array(x), array(t))
     host, values = network("numpy"), {name: b.to_numpy(p).copy() for name, p in net.params.items()}
@@ -196,7 +196,7 @@ def test_blocks_change_nothing(longest, seconds, sampling, reference, monkeypatc
 @pytest.mark.parametrize("sampling", ["epochs", "replacement"])
 def test_little_memory_for_masks_changes_nothing(sampling, reference, monkeypatch):
     monkeypatch.setattr(xpnet.training.loop, "BLOCK_SECONDS", 60.0)
-    monkeypatch.setattr(xpnet.training.minibatches, "MASK_BYTES", 300)  # one step takes 220
+    monkeypatch.setattr(xpnet.training.minibatches, "DRAW_BYTES", 300)  # one step takes 220
     assert train(sampling=sampling).history.losses == reference[sampling].history.losses
 
 
@@ -214,7 +214,7 @@ def test_evaluations_while_training_are_without_dropout():
     x, t = data()
     last = trainer.history.evaluations[-1]
     assert last.train_loss == float(trainer.net.loss(x, t))
-    assert last.train == trainer.net.accuracy(x, t)
+    assert last.train_accuracy == trainer.net.accuracy(x, t)
 
 
 def test_it_is_saved_with_its_network_and_its_training(tmp_path):
@@ -233,11 +233,11 @@ def test_images_of_bytes_and_dropout_in_front(training_backend):
     """Masks have the shape of an image, and not of what is known of its columns."""
     b, rng = training_backend, np.random.default_rng(2)
     images, t = rng.integers(0, 256, (8, 1, 4, 5), dtype="uint8"), rng.integers(0, 4, 8)
-    net = Sequential([Dropout(0.5), Affine(20, 4)], seed=0, dtype="float64", backend=b)
-    trainer = Trainer(net, SGD(0.5), batch_size=8, seed=1, divide_x_by=255)
+    net = Sequential([Rescale(1 / 255), Dropout(0.5), Affine(20, 4)], seed=0, dtype="float64", backend=b)
+    trainer = Trainer(net, SGD(0.5), batch_size=8, seed=1)
     history = trainer.fit(b.asarray(images), b.asarray(t), iterations=1, progress=False)
     rng = np.random.default_rng(1)
     rows, mask = rng.permutation(8), rng.random((8, 1, 4, 5), dtype="float32") >= 0.5
     start = Sequential([Dropout(0.5), Affine(20, 4)], seed=0, dtype="float64")
-    scores = start.forward(start.params | {"mask1": mask}, images[rows] / 255)
+    scores = start.forward(start.params | {"Dropout1.mask": mask}, images[rows] / 255)
     assert history.losses == pytest.approx([float(start.loss_layer.forward(scores, t[rows])[0])], rel=1e-12)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from xpnet import CheckpointError, MultiLayerNet, Sequential, Trainer, TwoLayerNet, load_network, losses
+from xpnet import CheckpointError, MultiLayerNet, Sequential, Trainer, TwoLayerNet, layers, load_network, losses
 from xpnet.layers import LAYERS, Affine, Dropout, LeakyReLU, ReLU
 from xpnet.layers.activations import Activation
 from xpnet.models.load import LOSSES
@@ -30,9 +30,6 @@ class Scaled(Affine):
         y, residuals = super().forward(params, x)
         return y * self.factor, residuals
 
-    def tagged(self, tag):
-        return replace(self, tag=tag)
-
 
 @dataclass(frozen=True)
 class Doubled(losses.MeanSquaredError):
@@ -42,26 +39,45 @@ class Doubled(losses.MeanSquaredError):
 
 
 def built(kind):
-    return {"Affine": lambda: Affine(4, 4), "Dropout": lambda: Dropout(0.25)}.get(kind.__name__, kind)()
+    known = {
+        "Add": lambda: layers.Add(Affine(4, 4), ReLU()),
+        "Affine": lambda: Affine(4, 4),
+        "BatchNorm": lambda: layers.BatchNorm(4, eps=1e-3),
+        "Chain": lambda: layers.Chain(Affine(4, 5), ReLU(), Affine(5, 4)),
+        "Concat": lambda: layers.Concat(Affine(4, 1), Affine(4, 3)),
+        "Dropout": lambda: Dropout(0.25),
+        "Rescale": lambda: layers.Rescale(0.5),
+        "Residual": lambda: layers.Residual(layers.Chain(layers.Dropout(0.1), layers.BatchNorm(4))),
+    }
+    return known.get(kind.__name__, kind)()
 
 
 def assert_same(found, net):
     assert type(found) is type(net)
     assert repr(found) == repr(net)
-    assert list(found.params) == list(net.params)
-    for name, p in net.params.items():
-        assert found.params[name].dtype == p.dtype
-        np.testing.assert_array_equal(found.backend.to_numpy(found.params[name]), net.backend.to_numpy(p))
+    for ours, theirs in ((net.params, found.params), (net.buffers, found.buffers)):
+        assert list(theirs) == list(ours)
+        for name, p in ours.items():
+            assert theirs[name].dtype == p.dtype
+            np.testing.assert_array_equal(found.backend.to_numpy(theirs[name]), net.backend.to_numpy(p))
 
 
 @pytest.mark.parametrize("kind", LAYERS.values(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_layer_comes_back(kind, dtype, backend, tmp_path):
-    net = Sequential([Affine(4, 4), built(kind), Affine(4, 2)], seed=1, dtype=dtype, backend=backend)
+    x = np.linspace(-1, 1, 8).reshape(2, 4).astype(dtype)
+    if kind is layers.Embedding:
+        x, inside = np.asarray([[0, 4, 2], [1, 1, 3]]), [layers.Embedding(5, 4), Affine(12, 2)]
+    elif kind is layers.TimeDistributed:
+        x, inside = x.reshape(2, 2, 2), [layers.TimeDistributed(layers.Chain(Affine(2, 3), ReLU())), Affine(6, 2)]
+    else:
+        inside = [Affine(4, 4), built(kind), Affine(4, 2)]
+    net = Sequential(inside, seed=1, dtype=dtype, backend=backend)
+    net.buffers = {name: b + 0.5 for name, b in net.buffers.items()}
     net.save(tmp_path / "net")
     found = load_network(tmp_path / "net", backend=backend)
     assert_same(found, net)
-    x = backend.asarray(np.linspace(-1, 1, 8).reshape(2, 4).astype(dtype))
+    x = backend.asarray(x)
     np.testing.assert_array_equal(backend.to_numpy(found.predict(x)), backend.to_numpy(net.predict(x)))
 
 
@@ -105,7 +121,7 @@ def test_parts_of_ones_own_come_back_if_they_are_named(tmp_path):
     net = Sequential([ReLU(), own], Doubled(by=3), seed=1, backend="numpy")
     net.save(tmp_path / "net")
     found = load_network(tmp_path / "net", backend="numpy", kinds=[Scaled, Doubled])
-    assert found.layers["Affine1"] == replace(own, tag="1", factor=0.5)
+    assert found.layers["Scaled1"] == replace(own, factor=0.5)
     assert found.loss_layer == Doubled(by=3)
     for kinds, unknown in (((), "Scaled"), ([Scaled], "Doubled")):
         with pytest.raises(CheckpointError, match=rf"'{unknown} \(not of xpnet\)' is not one of") as raised:

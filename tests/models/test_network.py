@@ -166,7 +166,7 @@ def test_another_device():
 def test_bad_creation():
     with pytest.raises(ValueError, match="unknown activation 'rely'; known: relu, leaky_relu, sigmoid"):
         MultiLayerNet(6, [5], 4, activation="rely")
-    with pytest.raises(ValueError, match=r"unknown initializer 'hee'; known: normal, xavier, glorot, .*'auto'"):
+    with pytest.raises(ValueError, match=r"unknown initializer 'hee'; known: auto, normal, xavier, glorot, "):
         MultiLayerNet(6, [5], 4, weight_init="hee")
     with pytest.raises(ValueError, match=r"unknown dtype 'int8'; .* float32, float64"):
         TwoLayerNet(6, 5, 4, dtype="int8")
@@ -176,7 +176,7 @@ def test_bad_creation():
         Sequential([ReLU()])
     with pytest.raises(TypeError, match=r"hidden_sizes is 5, expected .*: \[5\]"):
         MultiLayerNet(6, np.int64(5), 4)
-    with pytest.raises(TypeError, match=r"ReLU.* is no layer; expected an instance such as ReLU\(\)"):
+    with pytest.raises(TypeError, match=r"ReLU.* is no layer; expected an instance of a subclass"):
         Sequential([Affine(6, 4), ReLU])
     for loss in ("mse", MeanSquaredError):
         with pytest.raises(TypeError, match=r"loss is .*, expected an instance"):

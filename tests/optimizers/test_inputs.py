@@ -110,7 +110,7 @@ def test_complex_gradients_and_unknown_names_are_refused(training_backend, array
         SGD(0.1).step(params, {"V": array([1.0, 1])}, {})
 
 
-@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if kind(lr=0.1).memory(np.ones(2))])
+@pytest.mark.parametrize("name", [name for name, kind in OPTIMIZERS.items() if kind(lr=0.1).slots(np.ones(2))])
 def test_a_state_of_another_dtype_or_shape_is_refused(name, training_backend, array):
     b, optimizer, g = training_backend, OPTIMIZERS[name](lr=0.1), array(np.ones((2, 3)))
     params = {"W": b.asarray(np.ones((2, 3)), copy=True)}
@@ -122,7 +122,7 @@ def test_a_state_of_another_dtype_or_shape_is_refused(name, training_backend, ar
         ) as caught:
             optimizer.step(params, {"W": g}, state)
         assert "(2, 3) of float64" in str(caught.value)
-    with pytest.raises(ValueError, match=r"state has no memory of 'W'"):
+    with pytest.raises(ValueError, match=r"state has no slots of 'W'"):
         optimizer.step(params, {"W": g}, optimizer.init({"V": params["W"]}))
 
 
@@ -241,7 +241,7 @@ def test_gradients_of_another_library_are_refused(training_backend):
 def test_a_state_without_the_count_of_steps():
     for optimizer in (Adam(0.1), SGD(Cosine(0.1, 5))):
         with pytest.raises(ValueError, match=r"state has no count of steps, expected what .* returned"):
-            optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)}, {"memory": {"w": {"m": np.ones(2), "v": np.ones(2)}}})
+            optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)}, {"slots": {"w": {"m": np.ones(2), "v": np.ones(2)}}})
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_the_state(training_backend, array, rng, name):
         assert ("scale" in found) == isinstance(lr, ReduceOnPlateau)
         assert ("t" in found) == (optimizer.counts or lr != 0.1)
         assert "t" not in found or int(found["t"]) == 1
-        assert set(state) <= {"t", "memory", "scale"}
+        assert set(state) <= {"t", "slots", "scale"}
     assert SGD(0.1).init(moved(b, params)) == Adam(0.1).init({}) == {}
 
 
@@ -125,10 +125,10 @@ def test_one_compilation(name, rng):
     for grads in gradients:
         params, state = step(params, {k: jax.numpy.asarray(g, dtype="float32") for k, g in grads.items()}, state)
     assert step._cache_size() == 1
-    ours, memory = moved_numpy(start), None
-    memory = optimizer.init(ours)
+    ours = moved_numpy(start)
+    other = optimizer.init(ours)
     for grads in gradients:
-        ours, memory = optimizer.step(ours, moved_numpy(grads), memory)
+        ours, other = optimizer.step(ours, moved_numpy(grads), other)
     for key, w in params.items():
         np.testing.assert_allclose(np.asarray(w), ours[key], rtol=1e-4, atol=1e-6)
     assert int(state["t"]) == 3
@@ -203,7 +203,7 @@ def test_copies_start_afresh(rng):
 
 def test_an_optimizer_of_ones_own():
     class Halving(Optimizer):
-        def rule(self, w, g, memory, lr, shared):
+        def rule(self, w, g, slots, lr, shared):
             w *= 0.5
             return w
 

@@ -134,7 +134,7 @@ def test_a_checkpoint_is_safetensors_with_parameters_by_their_names(tmp_path):
     found = load_file(tmp_path / "checkpoint")
     for name, p in trainer.net.params.items():
         np.testing.assert_array_equal(found[name], p)
-        np.testing.assert_array_equal(found[f"optimizer/memory/{name}/m"], trainer.memory["memory"][name]["m"])
+        np.testing.assert_array_equal(found[f"optimizer/slots/{name}/m"], trainer.optimizer_state["slots"][name]["m"])
     assert found["optimizer/t"] == 9
     assert found["training/losses"].tolist() == trainer.history.losses
     assert sorted(found["training/order"].tolist()) == list(range(cases.SAMPLES))
@@ -196,7 +196,7 @@ def test_a_rate_may_become_a_schedule_and_the_other_way_round(saved, given, tmp_
     again.fit(x, t, iterations=20)
     wanted = Momentum(given).learning_rates(np.arange(30.0, 50.0))
     np.testing.assert_allclose(again.history.learning_rates[30:], wanted, rtol=1e-12)
-    assert again.memory.get("t", 50) == 50
+    assert again.optimizer_state.get("t", 50) == 50
 
 
 def test_notes_are_plain_data(tmp_path):
@@ -216,7 +216,7 @@ def test_another_optimizer_is_refused_and_each_difference_listed(tmp_path):
     plain.save(tmp_path / "checkpoint")
     with pytest.raises(CheckpointError, match="checkpoint does not fit this training: ") as raised:
         Trainer.load(tmp_path / "checkpoint", optimizer=RMSprop(0.1, centered=True), backend="numpy")
-    missing = [f"optimizer/memory/{name}/mean is missing" for name in ("W1", "W2", "b1", "b2")]
+    missing = [f"optimizer/slots/{name}/mean is missing" for name in ("W1", "W2", "b1", "b2")]
     assert str(raised.value).endswith("; ".join(missing))
 
 

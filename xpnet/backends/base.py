@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.registry import ARRAY_PACKAGES
+from xpnet.backends.registry import OURS, origin, others
 
-#: ``step(state, x, t, rows, masks) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``, with masks by
-#: name for layers that draw them.
-Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
+#: Arrays of all samples by name: ``{"x": ..., "t": ...}``, and ``"weight"`` where samples have one.
+Data = dict[str, Array]
+
+#: ``step(state, data, rows, draws) -> (state, loss)``: one update on the samples ``rows`` of the data, with what its
+#: layers draw by name.
+Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
 
@@ -27,6 +31,33 @@ Result = TypeVar("Result")
 
 class BackendUnavailableError(RuntimeError):
     """A backend was asked for that cannot be used here; the message says why and what to install."""
+
+
+class Block(NamedTuple):
+    """What K steps in a row are taken on, on the host: the samples of each (K, B), and draws (K, B, ...) by name."""
+
+    rows: np.ndarray
+    draws: dict[str, np.ndarray]
+
+
+class CompiledStep(ABC):
+    """What :meth:`Backend.compile` makes of a step: it takes a block of them at once."""
+
+    @abstractmethod
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        """Take one step for each row of the block, and read the losses back together.
+
+        Args:
+            state: consumed; go on with the one that is returned.
+            data: all samples, on the backend.
+            block: K minibatches.
+
+        Returns:
+            The state after K steps, and K losses as a NumPy array.
+        """
+
+    def release(self) -> None:  # noqa: B027  (most keep none)
+        """Let go of the arrays of the last run; what was compiled stays."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +77,16 @@ def name_of(x: Any) -> str | None:
 
 @functools.cache
 def _name_of_type(kind: type) -> str | None:
-    roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__}
-    return next((name for name, packages in ARRAY_PACKAGES.items() if roots.intersection(packages)), None)
+    if stands_for := getattr(kind, "__xpnet_backend__", None):
+        return str(stands_for)
+    roots = {cls.__module__.partition(".")[0] for cls in kind.__mro__} - {"builtins", "xpnet"}
+    if not roots:
+        return None
+    ours = next((name for name in OURS if roots.intersection(backend_class(name).packages)), None)
+    if ours or not (hasattr(kind, "__array_namespace__") or (hasattr(kind, "shape") and hasattr(kind, "dtype"))):
+        return ours
+    loaded = {name: _loaded(name) for name in others()}
+    return next((name for name, b in loaded.items() if not isinstance(b, str) and roots.intersection(b.packages)), None)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -68,15 +107,22 @@ def plain_host(x: np.ndarray) -> np.ndarray:
 class Backend(ABC):
     """One array library on one device.
 
+    A library that follows the standard needs ``name``, ``packages`` and :meth:`devices`, and often :meth:`to_host`; the
+    rest is for those that differ, or can do something faster. :mod:`xpnet.backends.registry` says how xpnet finds it.
+
     Attributes:
         name: how the backend is selected, ``"numpy"`` for example.
+        packages: the packages that the types of its arrays come from, and no other backend's; the first is the library.
+        namespace_module: the module of the standard's functions; by default the library itself.
+        install: how to install the library, for messages; by default by pip.
         device: the device that new arrays are put on, as the library itself writes it.
         xp: the library's namespace of the Array API standard.
     """
 
     name: ClassVar[str]
-    namespace_module: ClassVar[str]
-    install: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]]
+    namespace_module: ClassVar[str] = ""
+    install: ClassVar[str] = ""
     #: Whether rows that are not there are refused where rows are taken, and negative ones added to from behind.
     checks_rows: ClassVar[bool] = False
     #: Where the library has its special functions, such as ``erf``.
@@ -94,26 +140,31 @@ class Backend(ABC):
     def __init__(self, device: Any = None) -> None:
         self.library()
         self.device = self.find_device(device)
-        self.xp = importlib.import_module(self.namespace_module)
+        self.xp = self.namespace()
+
+    @classmethod
+    def namespace(cls) -> ModuleType:
+        """The library's functions as the standard has them, for arrays on any of its devices."""
+        return importlib.import_module(cls.namespace_module or cls.packages[0])
 
     @classmethod
     def library(cls) -> ModuleType:
         """Import the array library, or raise :class:`BackendUnavailableError` saying what is missing."""
-        package = ARRAY_PACKAGES[cls.name][0]
+        package, advice = cls.packages[0], cls.install or f"pip install {cls.packages[0]}"
         try:
             library = importlib.import_module(package)
         except ModuleNotFoundError as error:
             raise BackendUnavailableError(
-                f"backend {cls.name!r} needs {error.name}, which is not installed; {cls.install}"
+                f"backend {cls.name!r} needs {error.name}, which is not installed; {advice}"
             ) from error
         except Exception as error:  # a broken install may raise anything: a missing shared library, a wrong version
             raise BackendUnavailableError(
-                f"backend {cls.name!r}: importing {package} failed with {type(error).__name__}: {error}; {cls.install}"
+                f"backend {cls.name!r}: importing {package} failed with {type(error).__name__}: {error}; {advice}"
             ) from error
-        if library.__file__ is None:  # any folder of that name on the path is imported as an empty package
+        if getattr(library, "__file__", "") is None:  # any folder of that name on the path is an empty package
             raise BackendUnavailableError(
                 f"backend {cls.name!r}: {package} is not installed, only a folder of that name was found: "
-                f"{', '.join(library.__path__)}; {cls.install}"
+                f"{', '.join(library.__path__)}; {advice}"
             )
         return library
 
@@ -141,10 +192,15 @@ class Backend(ABC):
         """Say whether the backend can be used here, and if not, why not."""
         version = None
         try:
-            version = cls.library().__version__
+            version = str(getattr(cls.library(), "__version__", "unknown"))
             return Status(cls.name, version, cls.devices(), None)
         except BackendUnavailableError as error:
             return Status(cls.name, version, (), str(error))
+
+    @staticmethod
+    def device_of(x: Array) -> Any:
+        """The device of an array of this library; None while the library traces."""
+        return x.device
 
     @staticmethod
     def label(device: Any) -> str:
@@ -210,7 +266,7 @@ class Backend(ABC):
         """Wait until everything asked of the device is done; at once where calls return finished work."""
 
     @property
-    def block_bytes(self) -> int:
+    def tile_bytes(self) -> int:
         """How much memory work that can be cut into blocks should take at a time: enough to keep the device busy."""
         return 2**23 if self.device_name.startswith("cpu") else 2**28
 
@@ -246,48 +302,19 @@ class Backend(ABC):
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
         return map(function, items)
 
-    def compile(self, step: Step) -> Step:
-        """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned.
+    def compile(self, step: Step) -> CompiledStep:
+        """Make ``step`` fast for many calls."""
+        return PlainStep(step, self)
 
-        It may have a method ``run(state, x, t, block, masks)``, which takes a block at once, as :meth:`run` does.
-        """
-        return step
+    def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
+        """The rows and the draws of one step after the other, moved to the device once a block."""
+        rows, moved = self.asarray(block.rows), {name: self.asarray(drawn) for name, drawn in block.draws.items()}
+        for i in range(block.rows.shape[0]):
+            yield rows[i, ...], {name: drawn[i, ...] for name, drawn in moved.items()}
 
-    def run(
-        self,
-        step: Step,
-        state: State,
-        x: Array,
-        t: Array,
-        block: np.ndarray,
-        masks: dict[str, np.ndarray] | None = None,
-    ) -> tuple[State, np.ndarray]:
-        """Take one step for each row of ``block``, and read the losses back together.
-
-        Args:
-            step: what :meth:`compile` returned.
-            state: consumed.
-            x, t: all samples and their targets, on this backend.
-            block: integers (K, B) on the host: the samples of each of K minibatches.
-            masks: on the host, (K, B, ...) by name: what layers that are random in training draw.
-
-        Returns:
-            The state after K steps, and K losses as a NumPy array.
-        """
-        masks = masks or {}
-        if hasattr(step, "run"):
-            return step.run(state, x, t, block, masks)  # type: ignore[no-any-return]
-        losses = []
-        for rows, drawn in self.portions(block, masks):
-            state, loss = step(state, x, t, rows, drawn)
-            losses.append(loss)
-        return state, self.read_together(losses)
-
-    def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """The rows and the masks of one step after the other, moved to the device once a block."""
-        rows, moved = self.asarray(block), {name: self.asarray(mask) for name, mask in masks.items()}
-        for i in range(block.shape[0]):
-            yield rows[i, ...], {name: mask[i, ...] for name, mask in moved.items()}
+    def copy(self, x: Array) -> Array:
+        """x in memory of its own, row after row where the library lets one choose."""
+        return self.xp.asarray(x, copy=True)
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         """0-d arrays as one NumPy array; the device is waited for once."""
@@ -306,6 +333,21 @@ class Backend(ABC):
         return f"<xpnet backend {self.name!r} on {self.device_name}>"
 
 
+@dataclass(frozen=True)
+class PlainStep(CompiledStep):
+    """A step that runs as it is, call by call."""
+
+    step: Step
+    backend: Backend
+
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        losses = []
+        for rows, draws in self.backend.portions(block):
+            state, loss = self.step(state, data, rows, draws)
+            losses.append(loss)
+        return state, self.backend.read_together(losses)
+
+
 def describe(x: Any) -> str:
     """How messages speak of a value: ``a torch array``, ``of type list``."""
     name = name_of(x)
@@ -313,7 +355,44 @@ def describe(x: Any) -> str:
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The class of a backend by its name, from the one file that is allowed to know its library."""
-    module = importlib.import_module(f"xpnet.backends.{name}")
-    cls: type[Backend] = module.BACKEND
-    return cls
+    """The class of a backend by its name: of ours from the one file that is allowed to know its library.
+
+    Raises:
+        BackendUnavailableError: one of others that cannot be loaded, or is no backend; the message says why.
+    """
+    if name in OURS:
+        found: type[Backend] | str = importlib.import_module(f"xpnet.backends.{name}").BACKEND
+    else:
+        found = _loaded(name)
+    if isinstance(found, str):
+        raise BackendUnavailableError(f"backend {name!r}: {found}")
+    return found
+
+
+@functools.cache
+def _loaded(name: str) -> type[Backend] | str:
+    """The class that an entry point leads to, or what is wrong with it."""
+    entry, *more = others()[name]
+    if more:
+        return f"several have this name, {', '.join(map(origin, (entry, *more)))}; uninstall all but one"
+    try:
+        found = entry.load()
+    except (Exception, SystemExit) as error:  # it is the code of others
+        return f"{origin(entry)} cannot be loaded: {type(error).__name__}: {error}"
+    problem = _misfit(found, name)
+    return f"{origin(entry)} {problem}" if problem else found
+
+
+def _misfit(found: Any, name: str) -> str | None:
+    """Why it is not the class of a backend of this name."""
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        return f"is {found!r:.80}, expected a class that derives from xpnet.backends.base.Backend"
+    if inspect.isabstract(found):
+        return f"does not define {', '.join(sorted(found.__abstractmethods__))}"
+    if getattr(found, "name", None) != name:
+        return f"has the name {getattr(found, 'name', None)!r}, expected that of its entry point"
+    packages = getattr(found, "packages", None)
+    if not packages or not isinstance(packages, tuple) or not all(isinstance(each, str) for each in packages):
+        return f"has packages {packages!r}, expected a tuple of the names that its arrays' types come from"
+    taken = next((ours for ours in OURS if set(packages).intersection(backend_class(ours).packages)), None)
+    return f"has packages {packages!r}, but arrays of these are backend {taken!r}'s" if taken else None

@@ -12,6 +12,7 @@ from xpnet.backends.base import Backend, BackendUnavailableError
 
 class CupyBackend(Backend):
     name = "cupy"
+    packages = ("cupy",)
     namespace_module = "array_api_compat.cupy"
     install = 'pip install "xpnet[cuda13]" for a CUDA 13 driver, "xpnet[cuda12]" for CUDA 12'
     special_module = "cupyx.scipy.special"

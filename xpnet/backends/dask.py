@@ -12,6 +12,7 @@ from xpnet.backends.base import Backend
 
 class DaskBackend(Backend):
     name = "dask"
+    packages = ("dask",)
     namespace_module = "array_api_compat.dask.array"
     install = 'pip install "xpnet[dask]"'
     trains = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from numbers import Integral, Real
 from types import ModuleType, TracebackType
@@ -19,7 +20,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, BackendUnavailableError, Status, backend_class, describe, dtype_name, name_of
-from xpnet.backends.registry import ARRAY_PACKAGES
+from xpnet.backends.registry import OURS, known, names
 
 __all__ = [
     "Backend",
@@ -46,6 +47,7 @@ __all__ = [
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
 
 _namespaces: dict[type, ModuleType] = {}
+_devices: dict[type, Callable[[Array], Any]] = {}
 
 #: Decorates what computes with a user's numbers: NumPy's floating-point warnings are off in it. They depend on more
 #: than the numbers: a kernel of BLAS for AVX-512 multiplies padding by infinity and warns of that, Apple's warns of
@@ -71,10 +73,16 @@ def namespace(x: Array) -> ModuleType:
         raise TypeError(_no_array(x))
     if odd := {kind.__name__ for kind in type(x).__mro__} & {"matrix", "MaskedArray"}:
         raise TypeError(f"a {odd.pop()} computes by rules of its own; make a plain array of it first: numpy.asarray(x)")
-    try:
-        xp: ModuleType = array_api_compat.array_namespace(x)
-    except TypeError:
-        raise TypeError(_no_array(x)) from None
+    name = name_of(x)
+    if name is None or hasattr(x, "__xpnet_backend__"):  # on top of others it answers for itself
+        try:
+            xp: ModuleType = array_api_compat.array_namespace(x)
+        except TypeError:
+            raise TypeError(_no_array(x)) from None
+    elif array_api_compat.is_array_api_obj(x) or (name not in OURS and hasattr(x, "shape") and hasattr(x, "dtype")):
+        xp = backend_class(name).namespace()
+    else:
+        raise TypeError(_no_array(x))
     _namespaces[type(x)] = xp
     return xp
 
@@ -85,7 +93,11 @@ def _no_array(x: Any) -> str:
 
 def device(x: Array) -> Any:
     """The device of an array; None while JAX traces, where there is none yet."""
-    return array_api_compat.device(x)
+    kind = type(x)
+    if kind not in _devices:
+        name = name_of(x)
+        _devices[kind] = array_api_compat.device if name is None or name in OURS else backend_class(name).device_of
+    return _devices[kind](x)
 
 
 def backend_of(x: Array) -> Backend:
@@ -148,15 +160,16 @@ def traced(x: Array) -> bool:
 
 def backend_names() -> tuple[str, ...]:
     """The names that :func:`get_backend` knows, whether they can be used here or not."""
-    return tuple(ARRAY_PACKAGES)
+    return names()
 
 
 def get_backend(name: str | Backend | None = None, device: Any = None) -> Backend:
     """The backend of this name on this device.
 
     Args:
-        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"strict"`` or ``"dask"``; by default the one that
-            :func:`use_backend` selected, else the one in the environment variable ``XPNET_BACKEND``, else NumPy.
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"jax"``, ``"strict"``, ``"dask"``, or one that another package
+            brings (:mod:`xpnet.backends.registry`); by default the one that :func:`use_backend` selected, else the one
+            in the environment variable ``XPNET_BACKEND``, else NumPy.
         device: as the library writes it, ``"cuda:0"`` for example; by default the library's own default.
 
     Raises:
@@ -174,8 +187,8 @@ def get_backend(name: str | Backend | None = None, device: Any = None) -> Backen
 
 
 def _known(name: Any, complaint: str) -> type[Backend]:
-    if not isinstance(name, str) or name not in ARRAY_PACKAGES:
-        raise ValueError(f"{complaint} {name!r}; known backends: {', '.join(ARRAY_PACKAGES)}")
+    if not known(name):
+        raise ValueError(f"{complaint} {name!r}; known backends: {', '.join(names())}")
     return backend_class(name)
 
 
@@ -265,7 +278,14 @@ _everywhere = _Everywhere()
 
 def backend_status(name: str) -> Status:
     """Whether a backend can be used here: its version, its devices, and what stands in the way."""
-    return _known(name, "unknown backend").status()
+    try:
+        return _known(name, "unknown backend").status()
+    except BackendUnavailableError as error:
+        return Status(name, None, (), str(error))
+    except Exception as error:
+        if not known(name) or name in OURS:
+            raise
+        return Status(name, None, (), f"backend {name!r}: {type(error).__name__}: {error}")
 
 
 def check_same_backend(x: Any, argument: str, backend: Backend, owner: str) -> None:

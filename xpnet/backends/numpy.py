@@ -11,12 +11,13 @@ from contextvars import copy_context
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.base import Backend, Item, Result, Step
+from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
 
 
 class NumpyBackend(Backend):
     name = "numpy"
+    packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
     install = "pip install numpy"
     checks_rows = True
@@ -25,8 +26,11 @@ class NumpyBackend(Backend):
     def devices(cls) -> tuple[str, ...]:
         return ("cpu",)
 
-    def compile(self, step: Step) -> Step:
-        return RecordedStep(step, self.xp)
+    def compile(self, step: Step) -> CompiledStep:
+        return RecordedStep(step, self)
+
+    def copy(self, x: Array) -> Array:
+        return np.array(x, order="C")
 
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:

@@ -12,7 +12,7 @@ from xpnet.backends.base import Backend
 
 class StrictBackend(Backend):
     name = "strict"
-    namespace_module = "array_api_strict"
+    packages = ("array_api_strict",)
     install = 'pip install "xpnet[test]"'
 
     @classmethod

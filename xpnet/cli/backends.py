@@ -9,6 +9,7 @@ import click
 from xpnet import throughput
 from xpnet.backends.base import Status
 from xpnet.backends.dispatch import BackendUnavailableError, backend_names, backend_status, get_backend
+from xpnet.backends.registry import OURS
 
 #: Before each measurement: the idle threads of some libraries keep a core busy for a while after their work.
 PAUSE = 0.1
@@ -17,6 +18,8 @@ PAUSE = 0.1
 @click.command(short_help="Show which array libraries can be used here, and how fast they are.")
 def backends() -> None:
     """Show every backend: its version, its devices, how fast they multiply matrices, and why it cannot be used here.
+
+    Those that other packages bring stand behind ours.
 
     The rate is that of float32 products, the best seen in a moment, in GFLOP/s; the backends strict (for tests) and
     dask (for forward passes) are not for speed and have none.
@@ -29,7 +32,8 @@ def backends() -> None:
     rows = []
     for s in statuses:
         shown = [f"{rates[s.name][device]:,.0f}" if device in rates[s.name] else "-" for device in s.devices]
-        version, devices = s.version or "not installed", "\n".join(s.devices) or "-"
+        version = s.version or ("not installed" if s.name in OURS else "-")
+        devices = "\n".join(s.devices) or "-"
         rows.append([s.name, version, devices, "\n".join(shown) or "-", s.problem or "yes"])
     headers = ["backend", "version", "devices", "float32 GFLOP/s", "can be used here"]
     widths = [None, None, None, None, 64]

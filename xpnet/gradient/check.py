@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from math import isfinite, nan, prod, sqrt
 from typing import Any
 
-from xpnet._checks import check_count, check_positive
-from xpnet._typing import Array, Layer, Loss, Params
+from xpnet._checks import check_count, check_positive, check_switch
+from xpnet._typing import Array, Loss, Params
 from xpnet.backends.dispatch import backend_of, dtype_name, namespace, quiet, widest_floating
-from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, ends, index_of
+from xpnet.gradient.network import crossed_kinks, parameter_gradients, widened
+from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, index_of
 from xpnet.gradient.report import GradientReport, Row
-from xpnet.gradient.tail import Found, Sides, Tail, differ, side_of
+from xpnet.gradient.tail import Found, Sides, Tail, differ, watched
 from xpnet.initializers import generator, get_initializer
+from xpnet.layers.base import Layer, shapes_of
+from xpnet.losses import check_weight
 
 MODES = ("full", "directional")
 #: How many more directions are drawn than were asked for, where directions cross kinks.
@@ -27,7 +29,9 @@ def check_gradient(
     x: Array,
     t: Array = None,
     *,
+    weight: Array | None = None,
     params: Params | None = None,
+    training: bool = False,
     mode: str = "full",
     h: float | None = None,
     tolerance: float | None = None,
@@ -46,9 +50,12 @@ def check_gradient(
     Args:
         subject: a network; a layer, of which the sum of its outputs, each with a weight drawn at random, is taken; or
             a loss.
-        x: samples for a network, the input of a layer, the outputs (N, C) that a loss compares with t.
+        x: samples for a network, the input of a layer, the outputs (..., C) that a loss compares with t.
         t: targets, for a network and a loss.
+        weight: how much each sample counts in the loss: the shape of one or more leading axes of the outputs.
         params: parameters of a layer by name; by default weights from N(0, 1), and no biases.
+        training: True for what layers compute in a training step: batch normalization with the statistics of the batch,
+            dropout with a mask that is drawn once. It takes a forward pass of the whole network for each entry.
         mode: ``"full"`` moves each entry by itself. ``"directional"`` moves all of them together, along a few random
             directions: two evaluations of the loss each, so a network of any size is checked at once. It says that
             something is wrong, and not where.
@@ -61,7 +68,8 @@ def check_gradient(
         progress: whether to show a progress bar once a full check of a network takes longer than a second.
 
     Raises:
-        TypeError: subject is none of the three, t is missing or not wanted; or as :func:`xpnet.numerical_gradient`.
+        TypeError: subject is none of the three, t is missing, or t, weight or params are not wanted; or as
+            :func:`xpnet.numerical_gradient`.
         ValueError: another mode, a step or tolerance that is not positive, a loss that is not finite, there or where
             something is moved; or as ``net.gradient``.
 
@@ -75,7 +83,7 @@ def check_gradient(
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
     h = None if h is None else check_step(h)
-    taken = _taken(subject, x, t, params, seed)
+    taken = _taken(subject, x, t, weight, params, check_switch(training, "training"), seed)
     if not isfinite(taken.loss):
         raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
     arrays = taken.arrays.values()
@@ -111,7 +119,9 @@ class _Taken:
     numerical: Callable[[float | None, bool], dict[str, Found]]
 
 
-def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -> _Taken:
+def _taken(
+    subject: Any, x: Array, t: Array, weight: Array | None, params: Params | None, training: bool, seed: int
+) -> _Taken:
     kind = "nothing" if isinstance(subject, type) else _kind(subject)
     if kind == "nothing":
         raise TypeError(
@@ -121,11 +131,16 @@ def _taken(subject: Any, x: Array, t: Array, params: Params | None, seed: int) -
         raise TypeError(f"a {kind} is checked with {'x alone' if kind == 'layer' else 'x and t'}; t is {t!r:.80}")
     if params is not None and kind != "layer":
         raise TypeError(f"params are for a layer; a {kind} is checked with its own")
+    if weight is not None and kind == "layer":
+        raise TypeError("weight is for a loss or a network; a layer is checked without")
+    if training and kind == "loss":
+        raise TypeError("training is for a layer or a network; a loss has one way to compute")
     if kind == "network":
-        return _network(subject, x, t)
-    check_point(x)
-    x = namespace(x).astype(x, widest_floating(x))
-    return _loss(subject, x, t) if kind == "loss" else _layer(subject, x, params, seed)
+        return _network(subject, x, t, weight, training, seed)
+    if kind == "loss" or subject.takes != "integers":
+        check_point(x)
+        x = namespace(x).astype(x, widest_floating(x))
+    return _loss(subject, x, t, weight) if kind == "loss" else _layer(subject, x, params, training, seed)
 
 
 def _kind(subject: Any) -> str:
@@ -133,55 +148,103 @@ def _kind(subject: Any) -> str:
     return next((kind for kind, mark in marks.items() if hasattr(subject, mark)), "nothing")
 
 
-def _network(net: Any, x: Array, t: Array) -> _Taken:
-    x, t = net.as_batch(x, t)
-    params, x = widened(net.params, x)
-    tail = Tail(list(net.layers.values()), net.loss_layer, params, x, t)
-    loss, gradients = net.value_and_grad(params, x, t)
+def _network(net: Any, x: Array, t: Array, weight: Array, training: bool, seed: int) -> _Taken:
+    x, t, *weights = net.as_batch(x, t, weight)
+    arrays, x, *weights = widened(net.own_arrays(), net.as_floating(x), *weights)
+    params, loss = {name: arrays[name] for name in net.params}, net.loss_layer
+    if training:
+        like = next(iter(params.values()))
+        arrays |= _like(net.draws(generator(seed), tuple(x.shape)), like)
+        value_of = _in_training(net.chain, arrays, x, lambda y: loss.forward(y, t, *weights)[0])
+        total, gradients, _ = net.training_value_and_grad(arrays, x, t, *weights)
+        return _Taken(params, value_of, float(total), gradients, _each_array(params, value_of))
+    tail = Tail(net.chain.parts, loss, arrays, x, t, *weights)
+    total, gradients = net.value_and_grad(arrays, x, t, *weights)
+    options: dict[str, Any] = {"weight": weights[0] if weights else None, "kinks": True}
+
+    def value(moved: Params) -> tuple[Array, Sides]:
+        return tail.value(arrays | moved)
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
-        return parameter_gradients(net, params, x, t, h=h, kinks=True, progress=progress)
+        return parameter_gradients(net.chain, loss, arrays, x, t, h=h, progress=progress, **options)
 
-    return _Taken(params, tail.value, float(loss), gradients, numerical)
+    return _Taken(params, value, float(total), gradients, numerical)
 
 
-def _loss(loss: Loss, y: Array, t: Array) -> _Taken:
-    if y.ndim != 2:
-        raise ValueError(f"y has shape {tuple(y.shape)}, expected outputs (N, C); one sample is y[None, :]")
+def _like(drawn: Params, like: Array) -> Params:
+    """Arrays of the host where another array is, in its dtype if they are floating-point."""
+    move, dtype = backend_of(like).asarray, dtype_name(like.dtype)
+    return {name: move(a, dtype if a.dtype.kind == "f" else None) for name, a in drawn.items()}
+
+
+def _in_training(
+    layer: Layer, arrays: Params, x: Array, total: Callable[[Array], Array]
+) -> Callable[[Params], tuple[Array, Sides]]:
+    """``total`` of what a layer makes of x in a training step, as a function of some of its arrays and of x."""
+    sides: Sides = []
+    seen = watched(layer, sides)
+
+    def value(moved: Params) -> tuple[Array, Sides]:
+        sides.clear()
+        y, _, _ = seen.train(arrays | moved, moved.get("x", x))
+        return total(y), list(sides)
+
+    return value
+
+
+def _loss(loss: Loss, y: Array, t: Array, weight: Array | None) -> _Taken:
+    if y.ndim < 2:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}, expected outputs (N, C), or (..., C) with more axes; one sample is "
+            "y[None, :]"
+        )
     namespace(t)  # raises where it is no array
     loss.check(tuple(y.shape), t)
+    if weight is not None:
+        check_weight(weight, tuple(y.shape))
+    counts = () if weight is None else (weight,)
 
     def value(arrays: Params) -> tuple[Array, Sides]:
-        return loss.forward(arrays["y"], t)[0], []
+        return loss.forward(arrays["y"], t, *counts)[0], []
 
-    total, residuals = loss.forward(y, t)
+    total, residuals = loss.forward(y, t, *counts)
     arrays = {"y": y}
-    return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value, {}))
+    return _Taken(arrays, value, float(total), {"y": loss.backward(residuals)}, _each_array(arrays, value))
 
 
-def _layer(layer: Layer, x: Array, params: Params | None, seed: int) -> _Taken:
-    rng, move, dtype = generator(seed), backend_of(x).asarray, dtype_name(x.dtype)
-    drawn = layer.init(rng, get_initializer(1.0)) if params is None else params
-    missing = set(layer.shapes) - set(drawn)
+def _layer(layer: Layer, x: Array, params: Params | None, training: bool, seed: int) -> _Taken:
+    rng, move, shapes = generator(seed), backend_of(x).asarray, shapes_of(layer)
+    dtype = dtype_name(widest_floating(x))
+    given = dict(layer.init(rng, get_initializer(1.0)) if params is None else params)
+    missing = set(shapes) - set(given)
     if missing:
-        raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(layer.shapes)}")
-    weights = {name: move(drawn[name], dtype) for name in layer.shapes}
-    y, residuals = layer.forward(weights, x)
+        raise ValueError(f"params lack {', '.join(sorted(missing))}; the layer reads {', '.join(shapes)}")
+    weights = {name: move(given[name], dtype) for name in shapes}
+    kept = {name: move(a, dtype) for name, a in layer.buffers().items()}
+    kept |= _like(layer.draws(rng, tuple(x.shape)), move(0.0, dtype)) if training else {}
+    kept |= {name: a for name, a in given.items() if name not in shapes}
+    y, residuals, *_ = layer.train(kept | weights, x) if training else layer.forward(kept | weights, x)
     dy = move(rng.standard_normal(tuple(y.shape)), dtype)
-    dx, grads = layer.backward(weights, residuals, dy)
+    dx, grads = layer.backward(kept | weights, residuals, dy)
 
-    def value(arrays: Params) -> tuple[Array, Sides]:
-        side = side_of(layer, arrays["x"])
-        total = namespace(dy).sum(layer.forward(arrays, arrays["x"])[0] * dy)
-        return total, [] if side is None else [side]
+    def total(y: Array) -> Array:
+        return namespace(dy).sum(y * dy)
 
-    arrays = {"x": x, **weights}
-    numerical = _each_array(arrays, value, {"x": layer})
-    return _Taken(arrays, value, float(namespace(dy).sum(y * dy)), {"x": dx, **grads}, numerical)
+    sides: Sides = []
+    seen = watched(layer, sides)
+
+    def predicted(arrays: Params) -> tuple[Array, Sides]:
+        sides.clear()
+        return total(seen.predict(kept | arrays, arrays.get("x", x))), list(sides)
+
+    value = _in_training(layer, kept, x, total) if training else predicted
+    arrays = weights if dx is None else {"x": x, **weights}
+    gradients = grads if dx is None else {"x": dx, **grads}
+    return _Taken(arrays, value, float(total(y)), gradients, _each_array(arrays, value))
 
 
-def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Layer]) -> Callable[..., Any]:
-    """Numerical gradients with respect to each array; ``kinked`` are layers that an array goes straight into."""
+def _each_array(arrays: Params, value: Callable[[Params], tuple[Array, Sides]]) -> Callable[..., Any]:
+    """Numerical gradients with respect to each array."""
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
         found = {}
@@ -190,11 +253,10 @@ def _each_array(arrays: Params, value: Callable[..., Any], kinked: dict[str, Lay
             def moved_to(moved: Array, name: str = name) -> Array:
                 return value(arrays | {name: moved})[0]
 
-            both = (
-                namespace(a).reshape(end, a.shape) for end in ends(namespace(a).reshape(a, (-1,)), h, name, a.shape)
-            )
-            sides = [side_of(kinked[name], end) if name in kinked else None for end in both]
-            crossed = None if sides[0] is None else sides[0] != sides[1]
+            def sides_at(moved: Array, name: str = name) -> Sides:
+                return value(arrays | {name: moved})[1]
+
+            crossed = crossed_kinks(a, name, sides_at, h) if value(arrays)[1] else None
             found[name] = Found(central_difference(moved_to, a, h)[0], crossed)
         return found
 

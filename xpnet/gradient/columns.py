@@ -15,14 +15,15 @@ from itertools import takewhile
 from math import prod
 from typing import Any
 
-from xpnet._typing import Array, Layer
+from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, device, namespace, traced
 from xpnet.functions import one_hot
 from xpnet.gradient.numerical import step_size
-from xpnet.gradient.tail import Found, Tail, goes_with_forward, reach, side_of
-from xpnet.layers import Affine
+from xpnet.gradient.tail import Found, Sides, Tail, acts_on, goes_with_forward, watched
+from xpnet.layers import Affine, Layer
+from xpnet.layers.chain import Part
 
-#: How many arrays of the size of a block are alive at once while its losses are computed.
+#: How many arrays of the size of a tile are alive at once while its losses are computed.
 TEMPORARIES = 4
 #: Parts of the samples that a worker is given one after the other, so that a progress bar moves.
 SHARES = 4
@@ -33,38 +34,40 @@ WORTH_A_THREAD = 100_000
 
 
 class Columns:
-    """Gradients of an Affine layer, in blocks of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
+    """Gradients of an Affine layer, in tiles of B samples, J units (columns of W) and I inputs (rows of W, and b)."""
 
     def __init__(self, tail: Tail, h: float | None, max_bytes: int | None, kinks: bool) -> None:
         x, params = tail.x, tail.params
+        self.weight = tail.weight
         self.tail, self.kinks, self.backend, xp = tail, kinks, backend_of(x), namespace(x)
         self.xp, like = xp, {"dtype": x.dtype, "device": device(x)}
-        self.W, self.b = tail.layers[0].shapes
+        first, *others = tail.parts
+        self.W, self.b = first.outside["W"], first.outside["b"]
         self.inputs = xp.concat([xp.reshape(x, (x.shape[0], -1)), xp.ones((x.shape[0], 1), **like)], axis=1)
         weights = xp.concat([params[self.W], params[self.b][None, :]], axis=0)
         self.steps = xp.zeros_like(weights) + step_size(weights, h)
         self.even = bool(xp.all(self.steps == self.steps[0, 0]))
-        self.z, _ = tail.layers[0].forward(params, x)
-        self.alone = list(takewhile(lambda layer: reach(layer) == "element" and not layer.shapes, tail.layers[1:]))
-        self.rest = tail.layers[1 + len(self.alone) :]
+        self.z = first.layer.predict(first.view(params), x)
+        self.alone = list(takewhile(_is_elementwise, others))
+        self.rest = others[len(self.alone) :]
         self.out = self.z
-        for layer in self.alone:
-            self.out, _ = layer.forward(params, self.out)
-        if self.rest and moves_columns(self.rest[0]):
+        for part in self.alone:
+            self.out = part.layer.predict(part.view(params), self.out)
+        if self.rest and moves_columns(self.rest[0].layer):
             into = self.rest.pop(0)
-            self.mix, self.y = params[next(iter(into.shapes))], into.forward(params, self.out)[0]
+            self.mix, self.y = params[into.outside["W"]], into.layer.predict(into.view(params), self.out)
         else:  # a column stays a column
             self.mix, self.y = xp.eye(self.z.shape[1], **like), self.out
         self.largest_mix = float(xp.max(xp.abs(self.mix)))
         y, width = self.y, self.y.shape[1]
-        for layer in self.rest:
-            y, _ = layer.forward(params, y)
+        for part in self.rest:
+            y = part.layer.predict(part.view(params), y)
             width = max(width, prod(y.shape[1:]))
         self.t = one_hot(tail.t, y)
-        numbers = (max_bytes or self.backend.block_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
+        numbers = (max_bytes or self.backend.tile_bytes) // (TEMPORARIES * xp.finfo(x.dtype).bits // 8)
         #: how many triples of sample, unit and input are worked on together, in front of the classes and behind
         self.in_front, self.behind = max(numbers // 2, 1), max(numbers // (2 * width), 1)
-        self.block = self.backend.jit(self._block)
+        self.tile = self.backend.jit(self._tile)
         moved = float(xp.sum(xp.astype(self.inputs != 0, x.dtype)))
         self.map = self.backend.map if moved * self.z.shape[1] * width > WORTH_A_THREAD * x.shape[0] else map
 
@@ -81,7 +84,8 @@ class Columns:
             changes.append(change)
             crossed.append(count)
         gradient = xp.concat(changes, axis=1) / (2 * self.steps)
-        gradient = gradient / samples if self.tail.loss.averages else gradient
+        if self.tail.loss.reduction == "mean":
+            gradient = gradient / (samples if self.weight is None else xp.sum(self.weight))
         marks = xp.concat(crossed, axis=1) > 0 if self.kinks else None
         return {
             self.W: Found(gradient[:-1, :], None if marks is None else marks[:-1, :]),
@@ -98,8 +102,9 @@ class Columns:
                 values, again = self.xp.unique_inverse(used[0, :])  # inputs that are equal move a loss equally
                 used, steps = values[None, :], steps[:, : values.shape[0]]
             here = self.z[samples, units], self.out[samples, units], self.y[samples, :], self.t[samples, :]
+            weight = None if self.weight is None else self.weight[samples]
             parts = [
-                self.block(*here, self.mix[units, :], used[:, some], steps[:, some])
+                self.tile(*here, weight, self.mix[units, :], used[:, some], steps[:, some])
                 for some in _slices(used.shape[1], self.behind)
             ]
             change, cross = (
@@ -110,58 +115,65 @@ class Columns:
             crossed = self._add(crossed, matter, cross) if self.kinks else crossed
         return total, crossed
 
-    def _block(
-        self, z: Array, out: Array, y: Array, t: Array, mix: Array, inputs: Array, steps: Array
+    def _tile(
+        self, z: Array, out: Array, y: Array, t: Array, weight: Array, mix: Array, inputs: Array, steps: Array
     ) -> tuple[Array, Array]:
-        """The same (J, I) for z, out (B, J), y, t (B, C), mix (J, C), inputs (B, I), steps (J, I).
+        """The same (J, I) for z, out (B, J), y, t (B, C), weight (B,) or None, mix (J, C), inputs (B, I), steps (J, I).
 
         Columns z are moved, and become ``out`` and, through ``mix``, part of y.
         """
         move = inputs[:, None, :] * steps[None, :, :]
         column = z[:, :, None] + self.xp.stack([move, -move])  # (2, B, J, I)
         change, crossed = self.xp.zeros_like(steps), self.xp.zeros_like(steps)
-        for layer in self.alone:
-            crossed = self._watch(crossed, layer, column, (0,))
-            column, _ = layer.forward(self.tail.params, column)
+        for part in self.alone:
+            crossed, column = self._through(crossed, part, column, None, (0,))
         matter, moved = self._chosen(column - out[:, :, None], axes=(0, 1, 3), axis=2)
         if prod(moved.shape) == 0:
             return change, crossed
         mix = self._take(mix, matter, 0)
         parts = [
-            self._change(y, t, mix[some, :], moved[:, :, some, :])
+            self._change(y, t, weight, mix[some, :], moved[:, :, some, :])
             for some in _slices(mix.shape[0], max(self.behind // prod(inputs.shape), 1))
         ]
         found, cross = (self.xp.concat(part, axis=0) for part in zip(*parts, strict=True))
         return self._add(change, matter, found), self._add(crossed, matter, cross) if self.kinks else crossed
 
-    def _change(self, y: Array, t: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
+    def _change(self, y: Array, t: Array, weight: Array, mix: Array, moved: Array) -> tuple[Array, Array]:
         """The same where outputs move by ``moved`` (2, B, J, I)."""
         xp, loss, (_, n, units, inputs) = self.xp, self.tail.loss, moved.shape
         y, t = (a[None, :, None, None, :] for a in (y, t))
         # classes stand before inputs in memory, so that a sum over them adds long rows
         d = xp.matrix_transpose(mix[:, :, None] * moved[:, :, :, None, :])
         crossed = xp.zeros_like(moved[0, 0, ...])
-        if not self.rest and goes_with_forward(loss, "change") and self._small(moved):
-            losses = loss.change(y, d, t)
+        if not self.rest and goes_with_forward(loss, "per_sample_difference") and self._small(moved):
+            losses = loss.per_sample_difference(y, d, t)
         else:
             d += y
             rows = xp.reshape(d, (2 * n * units * inputs, -1)) if self.rest else d  # each copy a sample
-            for layer in self.rest:
-                crossed = self._watch(crossed, layer, xp.reshape(rows, (2, n, units, inputs, -1)), (0, 3))
-                rows, _ = layer.forward(self.tail.params, rows)
-            losses = loss.each(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
-        return xp.sum(losses[0, ...] - losses[1, ...], axis=0), crossed
+            for part in self.rest:
+                crossed, rows = self._through(crossed, part, rows, (2, n, units, inputs, -1), (0, 3))
+            losses = loss.per_sample(xp.reshape(rows, (2, n, units, inputs, -1)) if self.rest else d, t)
+        change = losses[0, ...] - losses[1, ...]
+        return xp.sum(change if weight is None else change * weight[:, None, None], axis=0), crossed
 
     def _small(self, moved: Array) -> bool:
         """Whether outputs move by little; where a library traces, there are no values to tell it by."""
         return not traced(moved) and float(self.xp.max(self.xp.abs(moved))) * self.largest_mix < SMALL_MOVE
 
-    def _watch(self, crossed: Array, layer: Layer, x: Array, axes: tuple[int, ...]) -> Array:
-        """``crossed`` and how often inputs (2, B, J, I, ...) of a layer are on both sides of its kink."""
-        side = side_of(layer, x) if self.kinks else None
-        if side is None:
-            return crossed
-        return crossed + self.xp.sum(self.xp.astype(side[0, ...] != side[1, ...], crossed.dtype), axis=axes)
+    def _through(
+        self, crossed: Array, part: Part, x: Array, shape: tuple[int, ...] | None, axes: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """What a layer makes of x, and ``crossed`` with how often its units are on both sides of a kink.
+
+        The inputs of kinks are looked at in this shape (2, B, J, I, ...), and counted along these axes.
+        """
+        sides: Sides = []
+        layer = watched(part.layer, sides) if self.kinks else part.layer
+        y = layer.predict(part.view(self.tail.params), x)
+        for side in sides:
+            side = side if shape is None else self.xp.reshape(side, shape)
+            crossed += self.xp.sum(self.xp.astype(side[0, ...] != side[1, ...], crossed.dtype), axis=axes)
+        return crossed, y
 
     def _chosen(self, x: Array, axes: Any, axis: int) -> tuple[Array | None, Array]:
         """Where x is not zero throughout ``axes``: the indices along ``axis``, and x there; None, and x, for all."""
@@ -187,6 +199,10 @@ class Columns:
 def moves_columns(layer: Layer) -> bool:
     """Whether it is an Affine layer, with the forward that is described above."""
     return isinstance(layer, Affine) and type(layer).forward is Affine.forward
+
+
+def _is_elementwise(part: Part) -> bool:
+    return acts_on(part.layer) == "element" and not part.outside
 
 
 def _slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:

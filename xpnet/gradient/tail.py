@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from xpnet._typing import Array, Layer, Params
+from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
+from xpnet.layers.base import Container, Layer, Shape
+from xpnet.layers.chain import Part
 
 #: On which side of its kink each unit is, for each layer that has one.
 Sides = list[Array]
@@ -31,13 +34,15 @@ def differ(above: Sides, below: Sides) -> bool:
     return any(bool(namespace(a).any(a != b)) for a, b in zip(above, below, strict=True))
 
 
-def reach(layer: Layer) -> str:
-    """How far an entry of a layer's input reaches in its output; see :class:`xpnet._typing.Layer`.
+def acts_on(layer: Layer) -> str:
+    """How far an entry of a layer's input reaches in its output; see :class:`xpnet.layers.Layer`.
 
     A ``forward`` that somebody put in the place of one of xpnet's is believed to keep to it only if its class says so.
     """
+    if isinstance(layer, Container):
+        return max((layer.acts_on, *map(acts_on, layer.children)), key=("element", "sample", "batch").index)
     ours = type(layer).forward.__module__.startswith("xpnet.layers")
-    return getattr(layer, "reach", "batch") if ours or goes_with_forward(layer, "reach") else "batch"
+    return layer.acts_on if ours or goes_with_forward(layer, "acts_on") else "batch"
 
 
 def goes_with_forward(subject: Any, name: str) -> bool:
@@ -47,30 +52,87 @@ def goes_with_forward(subject: Any, name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Tail:
-    """A layer, what follows it, and what goes into it."""
+class Watched(Layer):
+    """A layer, and a list that gets the sides of its kink whenever something goes through it."""
 
-    layers: list[Layer]
+    layer: Layer
+    sides: Sides
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return self.layer.label
+
+    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
+        side = side_of(self.layer, x)
+        self.sides.extend([] if side is None else [side])
+        return self.layer.forward(params, x)
+
+    def train(self, params: Params, x: Array) -> tuple[Array, Any, Params]:
+        side = side_of(self.layer, x)
+        self.sides.extend([] if side is None else [side])
+        return self.layer.train(params, x)
+
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        return self.layer.backward(params, residuals, dy)
+
+    def init(self, rng: Any, weight_init: Any) -> dict[str, Any]:
+        return self.layer.init(rng, weight_init)
+
+    def buffers(self) -> dict[str, Any]:
+        return self.layer.buffers()
+
+    def draws(self, rng: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+        return self.layer.draws(rng, shape)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.layer.output_shape(shape)
+
+    @property
+    def is_random(self) -> bool:
+        return self.layer.is_random
+
+
+def watched(layer: Layer, sides: Sides) -> Layer:
+    """The same layer, with all in it that have a kink watched; itself if none has."""
+    if not isinstance(layer, Container):
+        return layer if layer.kink is None else Watched(layer, sides)
+    children = tuple(watched(child, sides) for child in layer.children)
+    same = all(a is b for a, b in zip(children, layer.children, strict=True))
+    return layer if same else layer.with_children(children)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Layers in their places from one on, the loss, and what goes into them."""
+
+    parts: tuple[Part, ...]
     loss: Any
     params: Params
     x: Array
     t: Array
+    weight: Array = None
 
     @property
     def samples_apart(self) -> bool:
         """Whether no sample has an influence on the loss of another, and the loss of each can be had."""
-        if not goes_with_forward(self.loss, "each") or any(reach(layer) == "batch" for layer in self.layers):
+        if not goes_with_forward(self.loss, "per_sample") or any(acts_on(part.layer) == "batch" for part in self.parts):
             return False
         y = self.x
-        for layer in self.layers:
-            y, _ = layer.forward(self.params, y)
-        return hasattr(self.loss, "averages") and y.ndim == 2
+        for part in self.parts:
+            y = part.layer.predict(part.view(self.params), y)
+        fits = self.weight is None or self.weight.ndim == 1
+        return hasattr(self.loss, "reduction") and y.ndim == 2 and fits
+
+    @cached_property
+    def _watched(self) -> tuple[Sides, list[tuple[Part, Layer]]]:
+        sides: Sides = []
+        return sides, [(part, watched(part.layer, sides)) for part in self.parts]
 
     def value(self, params: Params) -> tuple[Array, Sides]:
         """The loss with these parameters, and the sides of the kinks on which its units are."""
-        y, sides = self.x, []
-        for layer in self.layers:
-            side = side_of(layer, y)
-            sides += [] if side is None else [side]
-            y, _ = layer.forward(params, y)
-        return self.loss.forward(y, self.t)[0], sides
+        y, (sides, layers) = self.x, self._watched
+        sides.clear()
+        for part, layer in layers:
+            y = layer.predict(part.view(params), y)
+        counts = () if self.weight is None else (self.weight,)
+        return self.loss.forward(y, self.t, *counts)[0], list(sides)

@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import hypot, pi, sqrt
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from xpnet._checks import check_number
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.functions import relu, sigmoid, softmax
+from xpnet.layers.base import Layer, Shape
 
 
-@dataclass(frozen=True)
-class Activation(ABC):
-    """A layer that reads no parameter: ``forward`` and ``gradient`` say it all.
+@dataclass(frozen=True, repr=False)
+class Activation(Layer):
+    """A layer that reads no parameter: ``forward`` and ``gradient`` say it all."""
 
-    ``reach``, ``kink`` and ``weight_gain`` are those of :class:`xpnet._typing.Layer`; what is not elementwise says so.
-    """
-
-    reach: ClassVar[str] = "element"
-    kink: ClassVar[float | None] = None
-    weight_gain: ClassVar[float | None] = 1.0
-
-    @property
-    def label(self) -> str:
-        return {"ReLU": "Relu", "LeakyReLU": "LeakyRelu", "GELU": "Gelu"}.get(type(self).__name__, type(self).__name__)
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {}
-
-    def tagged(self, tag: str) -> Self:
-        return self
-
-    def init(self, rng: Any, weight_init: Any) -> Params:
-        return {}
-
-    @abstractmethod
-    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        """Return the output and what ``gradient`` needs of it."""
+    acts_on: ClassVar[str] = "element"
 
     @abstractmethod
     def gradient(self, residuals: Any, dy: Array) -> Array:
@@ -54,7 +31,7 @@ class Activation(ABC):
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Identity(Activation):
     """y = x."""
 
@@ -67,10 +44,11 @@ class Identity(Activation):
         return dy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ReLU(Activation):
     """y = max(x, 0); dx = dy where x > 0, else 0 (also at x = 0, as the book has it)."""
 
+    label = "Relu"
     kink = 0.0
     weight_gain = sqrt(2)
 
@@ -82,13 +60,14 @@ class ReLU(Activation):
         return dy * namespace(dy).astype(y > 0, dy.dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LeakyReLU(Activation):
     """y = x where x > 0, else slope x; dx = dy or slope dy.
 
     Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
     """
 
+    label = "LeakyRelu"
     kink = 0.0
 
     slope: float = 0.01
@@ -107,7 +86,7 @@ class LeakyReLU(Activation):
         return namespace(dy).where(x > 0, dy, self.slope * dy)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
 
@@ -121,7 +100,7 @@ class Sigmoid(Activation):
         return dy * y * (1 - y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tanh(Activation):
     """y = tanh(x); dx = dy (1 - y²)."""
 
@@ -133,7 +112,7 @@ class Tanh(Activation):
         return dy * (1 - y * y)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GELU(Activation):
     """y = x s with s = sigmoid(2 u), u = √(2/π) (x + 0.044715 x³); the standard has no erf, so this is the tanh form.
 
@@ -141,6 +120,7 @@ class GELU(Activation):
     "Gaussian error linear units" (2016).
     """
 
+    label = "Gelu"
     weight_gain = sqrt(2)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -153,14 +133,14 @@ class GELU(Activation):
         return dy * (s + 2 * x * s * (1 - s) * du)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Softmax(Activation):
     """y_k = exp(x_k) / Σ_j exp(x_j) over the last axis; dx = y (dy - Σ_j dy_j y_j).
 
     To train a classifier, end it with its scores and the loss ``SoftmaxWithLoss`` instead: exact, and cheaper.
     """
 
-    reach = "sample"
+    acts_on = "sample"
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         y = softmax(x)
@@ -168,3 +148,6 @@ class Softmax(Activation):
 
     def gradient(self, y: Array, dy: Array) -> Array:
         return y * (dy - namespace(dy).sum(dy * y, axis=-1, keepdims=True))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet._checks import check_number
@@ -11,7 +11,7 @@ from xpnet.backends.dispatch import namespace
 from xpnet.layers.activations import Activation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dropout(Activation):
     """y = x m / (1 - rate), dx = dy m / (1 - rate), m 0 with probability ``rate`` and else 1; y = x without a mask.
 
@@ -20,8 +20,8 @@ class Dropout(Activation):
     "Dropout: a simple way to prevent neural networks from overfitting" (2014).
 
     ``Trainer`` draws the masks on the host, the same ones for every library, and hands them over among the parameters,
-    as ``"mask1"`` and so on. Whoever predicts has none, and ``net.value_and_grad(net.params | masks, x, t)`` is the
-    gradient of a network with masks of one's own. x, y and a mask are (N, ...), the mask boolean.
+    as ``"Dropout1.mask"`` and so on. Whoever predicts has none. With masks of one's own the gradient is
+    ``net.training_value_and_grad(net.params | masks, x, t)``. x, y and a mask are (N, ...), the mask boolean.
 
     Args:
         rate: the share that is left out, 0 or more and less than 1; else ``ValueError``.
@@ -35,20 +35,16 @@ class Dropout(Activation):
     weight_gain = None
 
     rate: float = 0.5
-    tag: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", check_number(self.rate, "Dropout: rate", least=0, below=1))
 
-    def tagged(self, tag: str) -> Dropout:
-        return replace(self, tag=tag)
-
-    def masks(self, rng: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-        """A mask for an input of this shape, drawn on the host: False for what is left out."""
-        return {"mask" + self.tag: rng.random(shape, dtype="float32") >= self.rate}
+    def draws(self, rng: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+        """A mask for an input of this shape: False for what is left out."""
+        return {"mask": rng.random(shape, dtype="float32") >= self.rate}
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array | None]:
-        mask = params.get("mask" + self.tag)
+        mask = params.get("mask")
         if mask is None:
             return x, None
         kept = namespace(x).astype(mask, x.dtype) / (1 - self.rate)

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
 from xpnet.backends.base import DTYPES
-from xpnet.backends.dispatch import Backend
+from xpnet.backends.dispatch import Backend, get_backend
 from xpnet.errors import CheckpointError
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
-from xpnet.models.network import Sequential, named
+from xpnet.models.network import Sequential
 from xpnet.serialization import network as files
 from xpnet.serialization import tensors
 from xpnet.serialization.atomic import PathLike, path_of
-from xpnet.serialization.config import kind_of, rebuilt, shortened
+from xpnet.serialization.config import from_config, kind_of, shortened
 
 LOSSES = {
     kind.__name__: kind
@@ -52,7 +50,7 @@ def load_network(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     TwoLayerNet(4, 3, 2, seed=0).save(f"{folder}/weights.safetensors")
     ...     load_network(f"{folder}/weights.safetensors", backend="numpy")  # doctest: +ELLIPSIS
-    TwoLayerNet([Affine(n_in=4, n_out=3, tag='1'), ReLU(), ...SoftmaxWithLoss()) on numpy
+    TwoLayerNet([Affine(4, 3), ReLU(), ...SoftmaxWithLoss(...) on numpy
     """
     where = path_of(path)
     made: list[Sequential] = []
@@ -61,11 +59,9 @@ def load_network(
         weights = files.weights_in(header, metadata)
         made.append(network_from(where, files.about(where, metadata), weights, backend, device, kinds))
 
-        made[0].params = dict.fromkeys(made[0].params)  # their memory goes to those that are read
-
     arrays = tensors.read_arrays(where, check, lambda _, array: made[0].backend.asarray(array))
     (net,) = made
-    net.params = {name: arrays[name] for name in net.params}
+    net.take_arrays(arrays)
     return net
 
 
@@ -77,8 +73,8 @@ def network_from(
     device: Any,
     kinds: Sequence[type] = (),
 ) -> Sequential:
-    """The network of a description, still without its parameters, once it is seen that they are in the file."""
-    own = {kind_of(kind): kind for kind in kinds}
+    """The network of a description, still without its arrays, once it is seen that they are in the file."""
+    own, place = {kind_of(kind): kind for kind in kinds}, get_backend(backend, device)
     description = about.get("network")
     try:
         if not isinstance(description, dict) or not isinstance(description.get("layers"), list):
@@ -86,22 +82,17 @@ def network_from(
         name = description.get("kind")
         if not isinstance(name, str) or name not in NETWORKS:
             raise CheckpointError(f"it is a {shortened(name)}; make one, and call its load(), or Trainer.load(net=...)")
-        layers = [rebuilt(layer, all_layers.LAYERS | own) for layer in description["layers"]]
-        loss, dtype = rebuilt(description.get("loss"), LOSSES | own), description.get("dtype")
+        layers = [from_config(layer, all_layers.LAYERS | own) for layer in description["layers"]]
+        loss, dtype = from_config(description.get("loss"), LOSSES | own), description.get("dtype")
         if not hasattr(loss, "classifies"):
             raise CheckpointError(f"its loss is {shortened(loss)}, which is none")
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
-        placed = named(layers)
+        net = object.__new__(NETWORKS[name])
+        net.describe(layers, loss, dtype, place, None)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
         ) from None
-    files.check_header(path, weights, files.parameters_of(placed.values(), dtype), "the network that it describes")
-    net = object.__new__(NETWORKS[name])
-
-    def zeros(_: Any, shape: tuple[int, ...]) -> np.ndarray:
-        return np.zeros(shape, dtype)  # of this dtype, for another would have to be converted, which takes its memory
-
-    Sequential.__init__(net, layers, loss, weight_init=zeros, dtype=dtype, backend=backend, device=device)
+    files.check_header(path, weights, files.arrays_of(net.chain, dtype), "the network that it describes")
     return net

@@ -7,9 +7,8 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
-from xpnet._typing import Layer
 from xpnet.initializers import Initializer, normal
-from xpnet.layers import ACTIVATIONS, Affine, Dropout, ReLU
+from xpnet.layers import ACTIVATIONS, Affine, Dropout, Layer, ReLU
 from xpnet.models.network import Sequential
 
 
@@ -42,7 +41,7 @@ class MultiLayerNet(Sequential):
         input_size, output_size: how many inputs and classes.
         hidden_sizes: how many units in each hidden layer.
         activation: ``"relu"``, ``"leaky_relu"``, ``"sigmoid"``, ``"tanh"``, ``"gelu"`` or ``"identity"``.
-        weight_init: ``"auto"``, by the activation (:func:`xpnet.initializers.initializers_of`); or for all layers alike
+        weight_init: ``"auto"``, by the activation (:class:`xpnet.initializers.Around`); or for all layers alike
             ``"he"`` (for ReLU and its kin), ``"xavier"`` (the book's, for sigmoid and tanh), ``"glorot"``,
             ``"glorot_uniform"``, ``"normal"``, ``"zeros"``, a standard deviation, or an initializer.
         dropout: the share of hidden units that is left out in each training step, behind each activation.

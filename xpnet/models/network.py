@@ -1,11 +1,12 @@
-"""Networks: where parameters live. ``net.params`` owns each of them; layers read it by name."""
+"""Networks: where parameters live. ``net.params`` owns each of them; layers read it by name.
+
+It is long because it is what the tutorials call: one class, each method with its checks and what it says of them.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from math import prod
 from numbers import Integral
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from xpnet._typing import Array, Layer, Loss, Params
+from xpnet._typing import Array, Loss, Optimizer, Params
 from xpnet.backends.dispatch import (
     Backend,
     check_same_backend,
@@ -23,37 +24,40 @@ from xpnet.backends.dispatch import (
     name_of,
     namespace,
     quiet,
+    traced,
 )
 from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
-from xpnet.initializers import Initializer, initializers_of
-from xpnet.losses import SoftmaxWithLoss
+from xpnet.initializers import Initializer, get_initializer
+from xpnet.layers import Chain, Container, Layer
+from xpnet.layers.chain import Several
+from xpnet.losses import SoftmaxWithLoss, check_weight
+from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
 
-Prepare = Callable[[Array], Array]
-
 
 class Sequential:
     """Layers one after another, and a loss at the end.
 
     Args:
-        layers: at least one of them with parameters. Each is named by its kind and how many of it came before
-            (``Affine1``, ``Relu1``, ``Affine2``), and its parameters by how many layers with parameters came before
-            (``W1``, ``b1``, ``W2``, ``b2``).
+        layers: at least one of them with parameters; see :class:`xpnet.layers.Chain` for their names. Layers of layers,
+            such as :class:`xpnet.layers.Residual`, nest as deep as you like.
         loss: by default softmax with cross-entropy.
-        weight_init: ``"auto"``, by the activations around each layer (:func:`xpnet.initializers.initializers_of`); or
-            for all layers alike the name of an initializer, a standard deviation, or an initializer.
+        weight_init: ``"auto"``, by the activations around each layer (:class:`xpnet.initializers.Around`); or for all
+            layers alike the name of an initializer, a standard deviation, or an initializer.
         seed: an int, None for a fresh one each time, or a ``numpy.random.Generator`` to go on drawing from.
         dtype: ``"float32"`` or ``"float64"``.
         backend, device: see :func:`xpnet.get_backend`.
 
     Attributes:
         params: every parameter by name, arrays of ``backend``.
+        buffers: what training steps change without gradients, by name: running statistics, for example.
         layers: every layer by name, in order.
+        chain: the layers as one layer, which may stand in another network.
         loss_layer: the loss.
         backend: where the arrays are; it also moves data there: ``net.backend.asarray(x)``.
 
@@ -79,47 +83,81 @@ class Sequential:
         backend: str | Backend | None = None,
         device: Any = None,
     ) -> None:
+        self.describe(layers, loss, dtype, backend, device)
+        drawn = self.chain.init(np.random.default_rng(seed), get_initializer(weight_init))
+        self.params: Params = self.from_host(drawn)
+        self.buffers: Params = self.from_host(self.chain.buffers())
+
+    def describe(
+        self, layers: Sequence[Layer], loss: Loss | None, dtype: Any, backend: str | Backend | None, device: Any
+    ) -> None:
+        """Take everything but the arrays, for a network whose arrays come from a file."""
         if loss is not None and (isinstance(loss, type) or not hasattr(loss, "backward")):
             raise TypeError(f"loss is {loss!r}, expected an instance such as SoftmaxWithLoss()")
-        self.layers = named(layers)
-        self._first = next(i for i, layer in enumerate(self.layers.values()) if layer.shapes)
+        self.chain = Chain(*layers)
+        self.layers: dict[str, Layer] = {part.name: part.layer for part in self.chain.parts}
+        self._shapes = {name: shape for part in self.chain.parts for name, shape in part.shapes.items()}
+        self._buffer_shapes = {name: shape for part in self.chain.parts for name, shape in part.buffers.items()}
+        if not self._shapes:
+            raise ValueError("a network needs at least one layer with parameters, Affine(784, 10) for example")
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
         self.backend = get_backend(backend, device)
         self.dtype = self.backend.dtype(dtype)
-        draws, rng = initializers_of(weight_init, self.layers.values()), np.random.default_rng(seed)
-        drawn = {
-            k: v
-            for layer, draw in zip(self.layers.values(), draws, strict=True)
-            for k, v in layer.init(rng, draw).items()
-        }
-        self.params: Params = self.moved(drawn)
 
     @quiet
     def forward(self, params: Params, x: Array) -> Array:
-        """Scores of x, as a pure function of the parameters; nothing is checked."""
-        for layer in self.layers.values():
-            x, _ = layer.forward(params, x)
-        return x
+        """Scores of x, as a pure function of the parameters; nothing is checked.
+
+        ``params`` may have buffers and draws among them; buffers that it lacks are the network's.
+        """
+        return self.chain.predict(self.buffers | params if self.buffers else params, self.as_floating(x))
 
     @quiet
-    def value_and_grad(self, params: Params, x: Array, t: Array) -> tuple[Array, Params]:
+    def value_and_grad(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[Array, Params]:
         """The loss of a batch and its gradients by name, as a pure function; nothing is checked, nothing is read back.
 
-        This is what a training step calls, what ``jax.jit`` may compile and what a gradient check checks.
+        Layers compute as when they predict. It is what ``net.gradient`` gives and what a gradient check checks.
+
+        Args:
+            params: as in :meth:`forward`.
+            x, t: samples (N, ...) and targets, as :meth:`gradient` takes them.
+            weight: a weight for each sample, (N,), or None.
         """
-        tape = []
-        for layer in self.layers.values():
-            x, residuals = layer.forward(params, x)
-            tape.append((layer, residuals))
-        loss, residuals = self.loss_layer.forward(x, t)
-        dy, grads = self.loss_layer.backward(residuals), dict[str, Array]()
-        for layer, residuals in reversed(tape[self._first + 1 :]):
-            dy, found = layer.backward(params, residuals, dy)
-            grads |= found
-        # nobody asks for the gradient of the input, and where arrays are eager it would be a third of the work
-        layer, residuals = tape[self._first]
-        grads |= layer.parameter_gradients(params, residuals, dy)
-        return loss, {name: grads[name] for name in self.params}
+        y, tape = self.chain.forward(self.buffers | params if self.buffers else params, self.as_floating(x))
+        return self._back(params, tape, y, t, weight)
+
+    @quiet
+    def training_value_and_grad(
+        self, params: Params, x: Array, t: Array, weight: Array = None
+    ) -> tuple[Array, Params, Params]:
+        """The loss of a batch, its gradients, and new values of buffers by name, as a pure function.
+
+        Layers compute as in a training step, which calls this: dropout is on where ``params`` has its masks, batch
+        normalization takes the statistics of the batch. Arguments as in :meth:`value_and_grad`.
+        """
+        full = self.buffers | params if self.buffers else params
+        y, tape, updates = self.chain.train(full, self.as_floating(x))
+        return *self._back(full, tape, y, t, weight), updates
+
+    def _back(self, params: Params, tape: Any, y: Array, t: Array, weight: Array) -> tuple[Array, Params]:
+        loss, residuals = self.loss_layer.forward(y, t) if weight is None else self.loss_layer.forward(y, t, weight)
+        grads = self.chain.parameter_gradients(params, tape, self.loss_layer.backward(residuals))
+        return loss, dict(zip(self._shapes, map(grads.__getitem__, self._shapes), strict=True))
+
+    def as_floating(self, x: Array) -> Array:
+        """A minibatch as the first layer takes it: integers in the network's dtype, unless they are to stay."""
+        if x.dtype == self.dtype or self.chain.takes != "any":
+            return x
+        return namespace(x).astype(x, self.dtype)
+
+    def draws(self, rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        """What is random in one training step on an input of this shape (N, ...), by name, drawn on the host."""
+        return self.chain.draws(rng, shape) if self.chain.is_random else {}
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a training step draws something."""
+        return self.chain.is_random
 
     def predict(self, x: Array) -> Array:
         """Scores (N, outputs) of samples x (N, ...), or (outputs,) of one sample (inputs,).
@@ -135,16 +173,16 @@ class Sequential:
             TypeError: x is of another backend, or holds integers or complex numbers.
             ValueError: x is on another device, is empty or has another number of columns.
         """
-        x, params = as_input(x, self.backend, self.dtype), self.own_params()
-        if x.ndim == 1:
-            return self.forward(params, x[None, :])[0, ...]
-        return self.forward(params, x)
+        x, arrays = as_input(x, self.backend, self.dtype, takes=self.chain.takes), self.own_arrays()
+        if x.ndim == 1 and self.chain.takes != "integers":
+            return self.forward(arrays, x[None, :])[0, ...]
+        return self.forward(arrays, x)
 
     @quiet
-    def loss(self, x: Array, t: Array) -> Array:
-        """The loss of a batch as a 0-d array; x and t as :meth:`gradient` takes them."""
-        x, t = self.as_batch(x, t)
-        return self.loss_layer.forward(self.forward(self.own_params(), x), t)[0]
+    def loss(self, x: Array, t: Array, weight: Array = None) -> Array:
+        """The loss of a batch as a 0-d array; x, t and weight as :meth:`gradient` takes them."""
+        x, *targets = self.as_batch(x, t, weight)
+        return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
 
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
@@ -153,56 +191,69 @@ class Sequential:
         is no class, nor are targets that are neither labels nor one-hot, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
-        found = self.evaluate(self.own_params(), x, t)[1]
+        found = self.evaluate(self.own_arrays(), x, t)[1]
         if found is None:
-            what = "targets are numbers" if self.classifies else "the one output of this network is none"
+            numbers = self.classifies(self.scores_shape(x))
+            what = "targets are numbers" if numbers else "the one output of this network is none"
             raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
         return found
 
     @quiet
-    def evaluate(
-        self, params: Params, x: Array, t: Array, prepare: Prepare | None = None
-    ) -> tuple[float, float | None]:
+    def evaluate(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[float, float | None]:
         """The loss of samples, and :meth:`accuracy` or None where there are no classes, without the checks; in chunks.
 
         Args:
-            params: by name, in the place of ``self.params``.
+            params: parameters and buffers by name, as in :meth:`forward`.
             x, t: as in :meth:`gradient`.
-            prepare: what is done to each chunk of x before it goes in.
+            weight: a weight for each sample, (N,), or None: of the loss, and not of the accuracy.
         """
-        xp, total, right, seen, n = namespace(x), 0.0, 0, 0, x.shape[0]
-        classes, tells = self.classifies, getattr(self.loss_layer, "names_classes", None)
+        xp, total, share, right, seen, n = namespace(x), 0.0, 0.0, 0, 0, x.shape[0]
+        classes, tells = self.classifies(self.scores_shape(x)), getattr(self.loss_layer, "names_classes", None)
+        sums = getattr(self.loss_layer, "reduction", "mean") == "sum"
         for start in range(0, n, CHUNK):
             part = slice(start, min(start + CHUNK, n))
             chunk, targets = x[part, ...], t[part, ...]
-            scores = self.forward(params, chunk if prepare is None else prepare(chunk))
-            share = chunk.shape[0] / n if getattr(self.loss_layer, "averages", True) else 1
-            total += float(self.loss_layer.forward(scores, targets)[0]) * share
-            classes = classes and (tells is None or tells(targets))
+            scores = self.forward(params, chunk)
+            if weight is None:
+                loss, size = self.loss_layer.forward(scores, targets)[0], float(chunk.shape[0])
+            else:
+                loss = self.loss_layer.forward(scores, targets, weight[part, ...])[0]
+                size = float(xp.sum(weight[part, ...]))
+            total, share = total + float(loss) * (1.0 if sums else size / n), share + size / n
+            classes = classes and (tells is None or tells(scores, targets))
             if classes:
                 hits = self.loss_layer.hits(scores, targets)
                 right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
+        if not sums and weight is not None:
+            total = total / share if share else 0.0
         return total, right / seen if classes else None
 
-    def gradient(self, x: Array, t: Array) -> Params:
+    def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.
 
         Args:
             x: samples (N, ...), or one sample (inputs,), finite, as :meth:`predict` takes them.
             t: labels (N,) of any integer dtype, or one-hot (N, outputs); for losses other than softmax, targets in
                 the shape of the outputs.
+            weight: a weight for each sample, (N,), 0 or more; the loss of a batch is then the weighted mean (or sum).
 
         Raises:
             TypeError: another backend, integers as samples, or complex numbers.
             ValueError: another device, an empty batch, a wrong number of columns, NaN or infinity, labels that the
                 network has no output for, fractional labels, one-hot rows of another width.
         """
-        x, t = self.as_batch(x, t)
-        return self.value_and_grad(self.own_params(), x, t)[1]
+        return self.value_and_grad(self.own_arrays(), *self.as_batch(x, t, weight))[1]
 
     @quiet
     def numerical_gradient(
-        self, x: Array, t: Array, *, h: float | None = None, max_bytes: int | None = None, progress: bool = True
+        self,
+        x: Array,
+        t: Array,
+        weight: Array = None,
+        *,
+        h: float | None = None,
+        max_bytes: int | None = None,
+        progress: bool = True,
     ) -> Params:
         """The gradients of the loss by name, by central difference, from forward passes alone.
 
@@ -210,41 +261,53 @@ class Sequential:
         largest entry, but for kinks (:func:`xpnet.check_gradient` tells which); where it has only float32, to 1e-2.
 
         Args:
-            x, t: as in :meth:`gradient`, which also says what is raised.
+            x, t, weight: as in :meth:`gradient`, which also says what is raised.
             h: the step, by default as in :func:`xpnet.numerical_gradient`.
             max_bytes: about how much memory to take on top of the network; by default what suits the device.
             progress: whether to show a progress bar once it takes longer than a second.
         """
-        x, t = self.as_batch(x, t)
-        params, wide = widened(self.own_params(), x)
-        found = parameter_gradients(self, params, wide, t, h=h, max_bytes=max_bytes, progress=progress)
+        x, t, *weights = self.as_batch(x, t, weight)
+        params, wide, *weights = widened(self.own_arrays(), self.as_floating(x), *weights)
+        options: dict[str, Any] = {"h": h, "max_bytes": max_bytes, "progress": progress}
+        options["weight"] = weights[0] if weights else None
+        found = parameter_gradients(self.chain, self.loss_layer, params, wide, t, **options)
         return {name: namespace(f.gradient).astype(f.gradient, self.dtype) for name, f in found.items()}
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
-        """The same network on another backend or device, with parameters of its own."""
+        """The same network on another backend or device, with arrays of its own."""
         other = copy.copy(self)
-        host = {name: self.backend.to_numpy(p) for name, p in self.params.items()}
         other.backend = get_backend(backend, device)
         other.dtype = other.backend.dtype(dtype_name(self.dtype))
-        other.params = other.moved(host)
+        other.params = other.from_host({name: self.backend.to_numpy(p) for name, p in self.params.items()})
+        other.buffers = other.from_host({name: self.backend.to_numpy(p) for name, p in self.buffers.items()})
         return other
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters as safetensors, which any of its readers loads, with the architecture in the metadata.
+        """Write parameters and buffers as safetensors, with the architecture in the metadata.
 
         The file is there whole or not at all. :func:`xpnet.load_network` makes the network again from it.
         """
         files.save(self, path)
 
     def load(self, path: str | Path) -> None:
-        """Take the parameters from a file of weights or a checkpoint: all of them, or none and an error.
+        """Take parameters and buffers from a file of weights or a checkpoint: all of them, or none and an error.
 
         Raises:
             OSError: the file cannot be read.
             CheckpointError: it is no safetensors file or a damaged one, or its names, shapes or dtypes are not those of
                 this network; each difference is listed.
         """
-        self.params = files.load(self, path)
+        self.take_arrays(files.load(self, path))
+
+    def take_arrays(self, arrays: Params) -> None:
+        """Take parameters and buffers by name, arrays of this backend and dtype, as they are."""
+        self.params = {name: arrays[name] for name in self._shapes}
+        self.buffers = {name: arrays[name] for name in self._buffer_shapes}
+
+    def take_zeros(self) -> None:
+        """Have parameters and buffers of zeros, until those of a file take their place."""
+        dtype, shapes = dtype_name(self.dtype), self._shapes | self._buffer_shapes
+        self.take_arrays({name: self.backend.asarray(np.zeros(shape, dtype)) for name, shape in shapes.items()})
 
     def own_params(self) -> Params:
         """The parameters as they are computed with, also if somebody assigned others: in this network's dtype.
@@ -253,97 +316,174 @@ class Sequential:
             TypeError: one is no array of this backend, or its library records its gradients.
             ValueError: one is missing, is not floating-point, or has another shape or device.
         """
-        expected = self._shapes
-        if self.params.keys() != expected.keys():
-            raise ValueError(f"the network has parameters {list(self.params)}, expected {list(expected)}")
+        return self._checked("params", self.params, self._shapes)
+
+    def own_buffers(self) -> Params:
+        """The buffers as they are computed with, also if somebody assigned others; see :meth:`own_params`."""
+        return self._checked("buffers", self.buffers, self._buffer_shapes) if self._buffer_shapes else {}
+
+    def own_arrays(self) -> Params:
+        """Parameters and buffers together, as they are computed with."""
+        return self.own_params() | self.own_buffers() if self._buffer_shapes else self.own_params()
+
+    def _checked(self, owner: str, arrays: Params, expected: dict[str, tuple[int, ...]]) -> Params:
+        if arrays.keys() != expected.keys():
+            kind = {"params": "parameters"}.get(owner, owner)
+            raise ValueError(f"the network has {kind} {list(arrays)}, expected {list(expected)}")
         library, dtype, where = self.backend.name, self.dtype, self.backend.device
         found = {}
-        for name, p in self.params.items():  # most are as they were made, which is seen in a microsecond
+        for name, p in arrays.items():  # most are as they were made, which is seen in a microsecond
             alike = name_of(p) == library and p.dtype == dtype and p.shape == expected[name] and device(p) == where
-            found[name] = p if alike and not getattr(p, "requires_grad", False) else self._own(name, p, expected[name])
+            fits = alike and not getattr(p, "requires_grad", False)
+            found[name] = p if fits else self._own(f"net.{owner}[{name!r}]", p, expected[name])
         return found
 
-    @cached_property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(shape) for layer in self.layers.values() for name, shape in layer.shapes.items()}
-
     def _own(self, name: str, p: Array, shape: tuple[int, ...]) -> Array:
-        check_same_backend(p, f"net.params[{name!r}]", self.backend, "the network")
-        check_detached(p, f"net.params[{name!r}]")
+        check_same_backend(p, name, self.backend, "the network")
+        check_detached(p, name)
         xp = namespace(p)
         if tuple(p.shape) != shape or not xp.isdtype(p.dtype, "real floating"):
             raise ValueError(
-                f"net.params[{name!r}] is {tuple(p.shape)} of {dtype_name(p.dtype)}, expected {shape} of "
-                f"{dtype_name(self.dtype)}"
+                f"{name} is {tuple(p.shape)} of {dtype_name(p.dtype)}, expected {shape} of {dtype_name(self.dtype)}"
             )
         return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
+
+    def arrays_of(self, name: str) -> Params:
+        """The arrays of one layer by its own names: ``net.arrays_of("Affine1")["W"]`` is ``net.params["W1"]``.
+
+        Raises:
+            ValueError: there is no layer of this name.
+        """
+        part = next((part for part in self.chain.parts if part.name == name), None)
+        if part is None:
+            raise ValueError(f"there is no layer {name!r}; the layers are {', '.join(self.layers)}")
+        return part.view(self.params | self.buffers)
 
     def check_forward(self, params: Params, x: Array) -> None:
         """Raise ``TypeError`` if a layer returns another dtype than the network's, ``ValueError`` if x does not fit.
 
         Numbers of NumPy among a layer's fields make float64 of float32, for example.
         """
-        for name, layer in self.layers.items():
-            x, _ = layer.forward(params, x)
+        x = self.as_floating(x)
+        for part in self.chain.parts:
+            try:
+                x = part.layer.predict(part.view(params), x)
+            except ValueError as error:
+                part.sign(error)
+                raise
             if x.dtype != self.dtype:
                 raise TypeError(
-                    f"{name} returned {dtype_name(x.dtype)}, and the network computes in {dtype_name(self.dtype)}; "
-                    "compute with Python numbers, float(number), and arrays made like the input"
+                    f"{part.name} returned {dtype_name(x.dtype)}, and the network computes in "
+                    f"{dtype_name(self.dtype)}; compute with Python numbers, float(number), and arrays like the input"
                 )
 
-    def mask_shapes(self, x: Array) -> dict[str, tuple[int, ...]]:
-        """The shape of a sample where it goes into each layer that draws masks; x has one sample or more."""
-        shapes, params = {}, self.own_params()
-        for name, layer in self.layers.items():
-            if hasattr(layer, "masks"):
-                shapes[name] = tuple(x.shape[1:])
-            x, _ = layer.forward(params, x)
-        return shapes
+    def output_shape(self, shape: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
+        """The shape of the scores of one sample of this shape; None where layers do not say it.
+
+        Without a shape it is what follows from the layers alone: an ``Affine`` knows, a convolution does not.
+        """
+        return self.chain.output_shape(shape)
+
+    def scores_shape(self, x: Array) -> tuple[int, ...]:
+        """The shape of the scores of samples x (N, ...); one sample goes through layers that do not say it."""
+        known = self.output_shape(tuple(x.shape[1:]))
+        if known is None:
+            with np.errstate(all="ignore"):
+                known = tuple(self.forward(self.own_arrays(), x[:1, ...]).shape[1:])
+        return (x.shape[0], *known)
+
+    def summary(self, shape: tuple[int, ...] | None = None, *, optimizer: Optimizer | None = None) -> str:
+        """A table of the layers: what each makes of a sample, and how many numbers of which kind it has.
+
+        Parameters are trained; buffers are changed by training steps and never by an optimizer; draws are random in a
+        training step, for one sample; slots are what the optimizer keeps of the parameters.
+
+        Args:
+            shape: the shape of one sample; by default what the layers say.
+            optimizer: an optimizer whose slots are to be counted.
+
+        >>> from xpnet.layers import Affine, ReLU
+        >>> print(Sequential([Affine(4, 3), ReLU(), Affine(3, 2)]).summary())
+        layer    kind          output      parameters
+        -------  ------------  --------  ------------
+        Affine1  Affine(4, 3)  (3,)                15
+        Relu1    ReLU()        (3,)                 0
+        Affine2  Affine(3, 2)  (2,)                 8
+        total                  (2,)                23
+        """
+        slots = {} if optimizer is None else optimizer.init(dict(self.params)).get("slots", {})
+        return table(self.chain, shape, slots)
 
     def __repr__(self) -> str:
         inside = ", ".join(repr(layer) for layer in self.layers.values())
         return f"{type(self).__name__}([{inside}], {self.loss_layer!r}) on {self.backend.name}"
 
-    @property
-    def classifies(self) -> bool:
-        """Whether the outputs stand for classes, so that there is an accuracy."""
-        return self.loss_layer.classifies(self.outputs)
+    def classifies(self, y_shape: tuple[int, ...]) -> bool:
+        """Whether outputs of this shape (N, ..., C) stand for classes, so that there is an accuracy."""
+        return len(y_shape) > 1 and self.loss_layer.classifies(y_shape[-1])
 
-    @property
-    def outputs(self) -> int:
-        """How many scores a sample gets."""
-        return next(shape[0] for shape in reversed(self._shapes.values()) if len(shape) == 1)
-
-    def moved(self, host: dict[str, np.ndarray]) -> Params:
-        """Parameters of this network from NumPy arrays: copies, on its backend, in its dtype."""
+    def from_host(self, host: dict[str, np.ndarray]) -> Params:
+        """Arrays of this network from NumPy arrays: copies, on its backend, in its dtype."""
         # NumPy rounds to the dtype, so that every backend starts from the same bits
         dtype = dtype_name(self.dtype)
-        return {name: self.backend.asarray(np.asarray(p, dtype), copy=True) for name, p in host.items()}
+        return {name: self.backend.asarray(_in_rows(p, dtype), copy=True) for name, p in host.items()}
 
-    def as_batch(self, x: Array, t: Array) -> tuple[Array, Array]:
-        """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists."""
+    def as_batch(self, x: Array, t: Array, weight: Array = None) -> tuple[Array, ...]:
+        """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists.
+
+        With a weight there are three.
+        """
         x, t = as_array(x, self.backend), as_array(t, self.backend, "t")
-        if getattr(x, "ndim", None) == 1 and x.shape[0]:
+        if getattr(x, "ndim", None) == 1 and x.shape[0] and self.chain.takes != "integers":
             if isinstance(t, Integral):
-                check_labels(t, self.outputs)
+                check_labels(t, (self.output_shape(tuple(x.shape)) or (int(t) + 1,))[-1])
                 t = self.backend.asarray(int(t))
             x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
-        return as_samples(x, t, backend=self.backend, dtype=self.dtype, outputs=self.outputs, loss=self.loss_layer)
+        return self.as_samples(x, t, weight)
+
+    def as_samples(
+        self, x: Array, t: Array, weight: Array = None, names: tuple[str, str, str] = ("x", "t", "weight")
+    ) -> tuple[Array, ...]:
+        """Samples and targets (and weights, if there are any) as they can be trained on, or an error; reads values."""
+        x, t = as_samples(
+            x,
+            t,
+            backend=self.backend,
+            dtype=self.dtype,
+            takes=self.chain.takes,
+            scores_shape=self.scores_shape,
+            check_input=self._check_input,
+            loss=self.loss_layer,
+            names=names[:2],
+        )
+        if weight is None:
+            return x, t
+        weight = as_input(weight, self.backend, self.dtype, names[2], takes="any")
+        weight = weight if weight.dtype == self.dtype else namespace(weight).astype(weight, self.dtype)
+        if not traced(x):
+            check_weight(weight, self.scores_shape(x), names[2])
+        return x, t, weight
+
+    def _check_input(self, x: Array) -> None:
+        for path, layer in first_leaves(self.chain):
+            if hasattr(layer, "check_input"):
+                try:
+                    layer.check_input(x)
+                except ValueError as error:
+                    error.args = (path + str(error).removeprefix(layer.label),)
+                    raise
 
 
-def named(layers: Sequence[Layer]) -> dict[str, Layer]:
-    """Layers by name, their parameters tagged by their place."""
-    by_name: dict[str, Layer] = {}
-    kinds: Counter[str] = Counter()
-    tag = 0
-    for layer in layers:
-        if isinstance(layer, type) or not hasattr(layer, "parameter_gradients"):
-            raise TypeError(f"{layer!r} is no layer; expected an instance such as ReLU() or Affine(784, 10)")
-        kinds[layer.label] += 1
-        tag += bool(layer.shapes)
-        place = tag if layer.shapes else kinds[layer.label]
-        reads = layer.shapes or hasattr(layer, "masks")
-        by_name[f"{layer.label}{kinds[layer.label]}"] = layer.tagged(str(place)) if reads else layer
-    if not tag:
-        raise ValueError("a network needs at least one layer with parameters, Affine(784, 10) for example")
-    return by_name
+def first_leaves(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    """The layers that get the input of this one as it is, and their paths: ``Concat1.Embedding2``."""
+    if isinstance(layer, Several):
+        parts, start = layer.parts[:1] if isinstance(layer, Chain) else layer.parts, f"{path}." if path else ""
+        return [leaf for part in parts for leaf in first_leaves(part.layer, start + part.name)]
+    if isinstance(layer, Container):
+        return [leaf for child in layer.children for leaf in first_leaves(child, path)]
+    return [(path, layer)]
+
+
+def _in_rows(p: Any, dtype: str) -> np.ndarray:
+    """A host array in this dtype, with its elements one after the other in memory."""
+    return np.ascontiguousarray(np.asarray(p, dtype)).reshape(np.shape(p))

@@ -1,19 +1,30 @@
-"""Optimizers, in rising complexity: ``init(params) -> state``, ``step(params, grads, state) -> (params, state)``."""
+"""Optimizers, in rising complexity: ``init(params) -> state``, ``step(params, grads, state) -> (params, state)``.
 
+And what may stand between the gradients and an optimizer: ``init(params) -> state``, ``update(grads, state, params) ->
+(grads, state)``.
+"""
+
+from xpnet._typing import Transform
 from xpnet.optimizers.adam import Adam, AdaMax, AdamW, NAdam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSprop
-from xpnet.optimizers.base import Optimizer, check_learning_rate
+from xpnet.optimizers.base import Optimizer
 from xpnet.optimizers.momentum import SGD, Momentum, Nesterov
+from xpnet.optimizers.options import check_learning_rate
 from xpnet.optimizers.signs import Ftrl, Lion
+from xpnet.optimizers.transforms import Accumulate, ClipByNorm, ClipByValue, ScaleGradients, WeightDecay
 
 __all__ = [
     "OPTIMIZERS",
     "SGD",
+    "TRANSFORMS",
+    "Accumulate",
     "AdaDelta",
     "AdaGrad",
     "AdaMax",
     "Adam",
     "AdamW",
+    "ClipByNorm",
+    "ClipByValue",
     "Ftrl",
     "Lion",
     "Momentum",
@@ -22,6 +33,8 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "ScaleGradients",
+    "WeightDecay",
     "check_learning_rate",
 ]
 
@@ -40,4 +53,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "radam": RAdam,
     "lion": Lion,
     "ftrl": Ftrl,
+}
+
+#: The transforms by the name of their class.
+TRANSFORMS: dict[str, type[Transform]] = {
+    kind.__name__: kind for kind in (ClipByValue, ClipByNorm, WeightDecay, ScaleGradients, Accumulate)
 }

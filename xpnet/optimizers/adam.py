@@ -6,12 +6,19 @@ Means that start from zero are too small by 1 - beta^t after t steps; dividing b
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import log
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import namespace
-from xpnet.optimizers.base import Optimizer, bias_correction, entry
+from xpnet.optimizers.arrays import entry
+from xpnet.optimizers.base import Optimizer
 from xpnet.schedules import Schedule
+
+
+def bias_correction(beta: float, t: Array) -> Array:
+    """1 - beta^t; by expm1, as the difference would have few correct digits in float32, where beta^t is near 1."""
+    return -namespace(t).expm1(t * log(beta or 1e-300))
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,15 +32,15 @@ class _Moments(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)
         return {"m": xp.zeros_like(w), "v": xp.zeros_like(w)}
 
-    def average(self, g: Array, memory: dict[str, Array]) -> tuple[Array, Array]:
+    def average(self, g: Array, slots: dict[str, Array]) -> tuple[Array, Array]:
         """m ← β1 m + (1 - β1) g and v ← β2 v + (1 - β2) g²."""
-        memory["m"] += (1 - self.beta1) * (g - memory["m"])
-        memory["v"] += (1 - self.beta2) * (g * g - memory["v"])
-        return memory["m"], memory["v"]
+        slots["m"] += (1 - self.beta1) * (g - slots["m"])
+        slots["v"] += (1 - self.beta2) * (g * g - slots["v"])
+        return slots["m"], slots["v"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,9 +71,9 @@ class Adam(_Moments):
         first, root = bias_correction(self.beta1, t), xp.sqrt(bias_correction(self.beta2, t))
         return root / first, self.eps if self.folded else self.eps * root
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         factor, eps = shared  # both corrections are here, so that each entry of an array has fewer of them
-        m, v = self.average(g, memory)
+        m, v = self.average(g, slots)
         w -= lr * factor * m / (namespace(w).sqrt(v) + eps)
         return w
 
@@ -117,19 +124,19 @@ class AdaMax(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)
         return {"m": xp.zeros_like(w), "u": xp.zeros_like(w)}
 
     def shared(self, t: Array) -> Any:
         return bias_correction(self.beta1, t)
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         xp = namespace(w)
-        memory["m"] += (1 - self.beta1) * (g - memory["m"])
-        u = xp.maximum(self.beta2 * memory["u"], xp.abs(g) + self.eps)
-        memory["u"] = xp.asarray(u)  # not every library's function of 0-d arrays returns one
-        w -= lr / shared * memory["m"] / u
+        slots["m"] += (1 - self.beta1) * (g - slots["m"])
+        u = xp.maximum(self.beta2 * slots["u"], xp.abs(g) + self.eps)
+        slots["u"] = xp.asarray(u)  # not every library's function of 0-d arrays returns one
+        w -= lr / shared * slots["m"] / u
         return w
 
 
@@ -157,18 +164,18 @@ class NAdam(_Moments):
     lr: float | Schedule = 0.002
     momentum_decay: float = 0.004
 
-    def memory(self, w: Array) -> dict[str, Array]:
-        return {**super().memory(w), "product": namespace(w).ones_like(entry(w))}
+    def slots(self, w: Array) -> dict[str, Array]:
+        return {**super().slots(w), "product": namespace(w).ones_like(entry(w))}
 
     def shared(self, t: Array) -> Any:
         mu, after = (self.beta1 * (1 - 0.5 * 0.96 ** (step * self.momentum_decay)) for step in (t, t + 1))
         return mu, after, bias_correction(self.beta2, t)
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         mu, after, second = shared
-        m, v = self.average(g, memory)
-        memory["product"] *= mu
-        ahead = (1 - mu) / (1 - memory["product"]) * g + after / (1 - after * memory["product"]) * m
+        m, v = self.average(g, slots)
+        slots["product"] *= mu
+        ahead = (1 - mu) / (1 - slots["product"]) * g + after / (1 - after * slots["product"]) * m
         w -= lr * ahead / (namespace(w).sqrt(v / second) + self.eps)
         return w
 
@@ -205,8 +212,8 @@ class RAdam(_Moments):
         none = xp.zeros_like(length)
         return xp.where(enough, none, 1 / first), xp.where(enough, r * xp.sqrt(second) / first, none)
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         plain, rectified = shared
-        m, v = self.average(g, memory)
+        m, v = self.average(g, slots)
         w -= lr * m * (plain + rectified / (namespace(w).sqrt(v) + self.eps))
         return w

@@ -33,12 +33,12 @@ class AdaGrad(Optimizer):
     lr: float | Schedule = 0.01
     eps: float = 1e-10
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         return {"h": namespace(w).zeros_like(w)}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        memory["h"] += g * g
-        w -= lr * g / (namespace(w).sqrt(memory["h"]) + self.eps)
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
+        slots["h"] += g * g
+        w -= lr * g / (namespace(w).sqrt(slots["h"]) + self.eps)
         return w
 
 
@@ -68,17 +68,17 @@ class RMSprop(Optimizer):
     eps: float = 1e-8
     centered: bool = False
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)
         return {slot: xp.zeros_like(w) for slot in (("h", "mean") if self.centered else ("h",))}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         xp = namespace(w)
-        memory["h"] += (1 - self.decay_rate) * (g * g - memory["h"])
-        variance = memory["h"]
+        slots["h"] += (1 - self.decay_rate) * (g * g - slots["h"])
+        variance = slots["h"]
         if self.centered:
-            memory["mean"] += (1 - self.decay_rate) * (g - memory["mean"])
-            variance = variance - memory["mean"] * memory["mean"]
+            slots["mean"] += (1 - self.decay_rate) * (g - slots["mean"])
+            variance = variance - slots["mean"] * slots["mean"]
             # of gradients that are all the same rounding may leave less than zero
             variance = xp.maximum(variance, xp.zeros_like(variance))
         w -= lr * g / (xp.sqrt(variance) + self.eps)
@@ -108,14 +108,14 @@ class AdaDelta(Optimizer):
     decay_rate: float = 0.9
     eps: float = 1e-6
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)
         return {"h": xp.zeros_like(w), "u": xp.zeros_like(w)}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         xp = namespace(w)
-        memory["h"] += (1 - self.decay_rate) * (g * g - memory["h"])
-        d = g * xp.sqrt(memory["u"] + self.eps) / xp.sqrt(memory["h"] + self.eps)
-        memory["u"] += (1 - self.decay_rate) * (d * d - memory["u"])
+        slots["h"] += (1 - self.decay_rate) * (g * g - slots["h"])
+        d = g * xp.sqrt(slots["u"] + self.eps) / xp.sqrt(slots["h"] + self.eps)
+        slots["u"] += (1 - self.decay_rate) * (d * d - slots["u"])
         w -= lr * d
         return w

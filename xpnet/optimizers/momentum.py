@@ -32,7 +32,7 @@ class SGD(Optimizer):
 
     lr: float | Schedule = 0.01
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         w -= lr * g
         return w
 
@@ -59,13 +59,13 @@ class Momentum(Optimizer):
     lr: float | Schedule = 0.01
     momentum: float = 0.9
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         return {"v": namespace(w).zeros_like(w)}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        memory["v"] *= self.momentum
-        memory["v"] += g
-        w -= lr * memory["v"]
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
+        slots["v"] *= self.momentum
+        slots["v"] += g
+        w -= lr * slots["v"]
         return w
 
 
@@ -88,8 +88,8 @@ class Nesterov(Momentum):
     array([0.81])
     """
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        memory["v"] *= self.momentum
-        memory["v"] += g
-        w -= lr * (g + self.momentum * memory["v"])
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
+        slots["v"] *= self.momentum
+        slots["v"] += g
+        w -= lr * (g + self.momentum * slots["v"])
         return w

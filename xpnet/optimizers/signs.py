@@ -34,12 +34,12 @@ class Lion(Optimizer):
     beta2: float = 0.99
     decoupled: bool = field(default=True, kw_only=True)
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         return {"m": namespace(w).zeros_like(w)}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
-        w -= lr * namespace(w).sign(self.beta1 * memory["m"] + (1 - self.beta1) * g)
-        memory["m"] += (1 - self.beta2) * (g - memory["m"])
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
+        w -= lr * namespace(w).sign(self.beta1 * slots["m"] + (1 - self.beta1) * g)
+        slots["m"] += (1 - self.beta2) * (g - slots["m"])
         return w
 
 
@@ -85,17 +85,17 @@ class Ftrl(Optimizer):
                 "divides by it; give the cosine a final rate: Cosine(0.1, steps=1000, final=0.001)"
             )
 
-    def memory(self, w: Array) -> dict[str, Array]:
+    def slots(self, w: Array) -> dict[str, Array]:
         xp = namespace(w)
         return {"n": xp.full_like(w, self.initial_accumulator_value), "z": xp.zeros_like(w)}
 
-    def rule(self, w: Array, g: Array, memory: dict[str, Array], lr: Any, shared: Any) -> Array:
+    def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:
         xp, p = namespace(w), -self.learning_rate_power
-        before = memory["n"] ** p
-        memory["n"] += g * g
-        after = memory["n"] ** p
-        memory["z"] += g - (after - before) / lr * w
-        z = memory["z"]
+        before = slots["n"] ** p
+        slots["n"] += g * g
+        after = slots["n"] ** p
+        slots["z"] += g - (after - before) / lr * w
+        z = slots["z"]
         best = (xp.clip(z, -self.l1, self.l1) - z) / ((after + self.beta) / lr + 2 * self.l2)
         w += best - w  # in place, and exactly zero where best is
         return w

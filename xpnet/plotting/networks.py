@@ -113,13 +113,13 @@ def activations(net: Any, x: Array) -> dict[str, Array]:
     """
     if not (hasattr(net, "layers") and hasattr(net, "params")):
         raise TypeError(f"net is of type {type(net).__name__}, expected a network: activations(net, x)")
-    x = as_input(x, net.backend, net.dtype)
-    if x.ndim == 1:
+    x = as_input(x, net.backend, net.dtype, takes=net.chain.takes)
+    if x.ndim == 1 and net.chain.takes != "integers":
         x = x[None, :]
-    outputs = {}
-    for name, layer in net.layers.items():
-        x, _ = layer.forward(net.params, x)
-        outputs[name] = x
+    x, arrays, outputs = net.as_floating(x), net.own_arrays(), {}
+    for part in net.chain.parts:
+        x = part.layer.predict(part.view(arrays), x)
+        outputs[part.name] = x
     return outputs
 
 

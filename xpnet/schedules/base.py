@@ -88,7 +88,7 @@ def check_rate_or_schedule(lr: Any, name: str) -> float | Schedule:
     return check_positive(lr, name, "0.1 for example, or a schedule such as Cosine(0.1, steps=1000)")
 
 
-def set_checked(schedule: Schedule, **values: Any) -> None:
-    """Replace what was given by the checked values, although the dataclass is frozen."""
+def set_checked(part: Any, **values: Any) -> None:
+    """Replace what was given to a schedule or an optimizer by the checked values, although it is frozen."""
     for name, value in values.items():
-        object.__setattr__(schedule, name, value)
+        object.__setattr__(part, name, value)

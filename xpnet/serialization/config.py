@@ -18,8 +18,9 @@ import numpy as np
 
 from xpnet.errors import CheckpointError
 
-#: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three.
-DEEPEST = 10
+#: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three, and a residual
+#: block is two.
+DEEPEST = 64
 #: The same of lists and dicts in plain data.
 DEEPEST_PLAIN = 50
 #: Of an integer in plain data; Python does not read those of many thousand.
@@ -32,11 +33,11 @@ def kind_of(kind: type) -> str:
     return kind.__name__ if kind.__module__.partition(".")[0] == "xpnet" else f"{kind.__name__} (not of xpnet)"
 
 
-def described(part: Any) -> dict[str, Any]:
+def to_config(part: Any) -> dict[str, Any]:
     """The kind of a dataclass and its fields, as JSON can hold them; of anything else, the kind alone.
 
     >>> from xpnet.layers import LeakyReLU
-    >>> described(LeakyReLU(0.2))
+    >>> to_config(LeakyReLU(0.2))
     {'kind': 'LeakyReLU', 'slope': 0.2}
     """
     kind = {"kind": kind_of(type(part))}
@@ -48,7 +49,7 @@ def described(part: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """A number of any library as one of Python's, sequences as lists; what JSON cannot hold, as text."""
     if is_dataclass(value):
-        return described(value)
+        return to_config(value)
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, bool | np.bool_):
@@ -88,8 +89,8 @@ def check_plain(value: Any, where: str, depth: int = 0) -> None:
         raise ValueError(f"{where} is an integer of {value.bit_length()} bits, expected at most {MOST_BITS}")
 
 
-def rebuilt(description: Any, known: Mapping[str, type], *, depth: int = 0) -> Any:
-    """What :func:`described` described.
+def from_config(description: Any, known: Mapping[str, type], *, depth: int = 0) -> Any:
+    """What :func:`to_config` described.
 
     Args:
         description: a dict with a kind and fields.
@@ -100,7 +101,7 @@ def rebuilt(description: Any, known: Mapping[str, type], *, depth: int = 0) -> A
         CheckpointError: another kind, a field that is missing, unknown or of another type, or a value that is refused.
 
     >>> from xpnet.layers import LeakyReLU
-    >>> rebuilt({"kind": "LeakyReLU", "slope": 0.2}, {"LeakyReLU": LeakyReLU})
+    >>> from_config({"kind": "LeakyReLU", "slope": 0.2}, {"LeakyReLU": LeakyReLU})
     LeakyReLU(slope=0.2)
     """
     if not isinstance(description, dict) or not isinstance(description.get("kind"), str):
@@ -117,7 +118,7 @@ def rebuilt(description: Any, known: Mapping[str, type], *, depth: int = 0) -> A
         raise CheckpointError(f"{name} has the fields {sorted(hints)}, and not {shortened(sorted(values))}")
     given = {field: _value(value, hints[field], f"{name}.{field}", known, depth) for field, value in values.items()}
     try:
-        return kind(**given)
+        return getattr(kind, "from_fields", kind)(**given)
     except (TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(f"{name} cannot be made: {error}") from None
 
@@ -137,7 +138,7 @@ def _value(value: Any, hint: Any, where: str, known: Mapping[str, type], depth: 
     """The value of a field, if it is of the type that the field declares."""
     origin, allowed = get_origin(hint), _alternatives(hint)
     if isinstance(value, dict):
-        made = rebuilt(value, known, depth=depth + 1)
+        made = from_config(value, known, depth=depth + 1)
         if not any(_fits(made, kind) for kind in allowed):
             raise CheckpointError(f"{where} is {shortened(made)}, expected {_told(allowed)}")
         return made

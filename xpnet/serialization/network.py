@@ -1,4 +1,4 @@
-"""A network in a file: its parameters by name, and its architecture in the metadata."""
+"""A network in a file: its parameters and buffers by name, and its architecture in the metadata."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from xpnet.backends.dispatch import dtype_name
 from xpnet.errors import CheckpointError
 from xpnet.serialization import tensors
 from xpnet.serialization.atomic import PathLike, path_of
-from xpnet.serialization.config import described, kind_of, shortened
+from xpnet.serialization.config import kind_of, shortened, to_config
 
 #: The text in the metadata under which xpnet keeps what it has to know, as JSON.
 ABOUT = "xpnet"
 FORMAT = 1
 #: What stands before the names of arrays that are no parameters, in a checkpoint.
-BESIDE = ("optimizer/", "training/")
+BESIDE = ("optimizer/", "training/", "transforms/")
 #: Characters of JSON that a description may have, some hundred thousand layers; a larger one is not even parsed.
 LONGEST = 2**22
 #: How many differences are listed.
@@ -33,14 +33,14 @@ def save(net: Any, path: PathLike) -> None:
 
 
 def write(net: Any, path: PathLike, text: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write the parameters of a network, a text that :func:`text_about` made, and arrays beside them."""
-    params = {name: net.backend.to_numpy(p) for name, p in net.params.items()}
-    tensors.write_arrays(path, params | arrays, {ABOUT: text})
+    """Write the arrays of a network, a text that :func:`text_about` made, and arrays beside them."""
+    own = {name: net.backend.to_numpy(p) for name, p in (net.params | net.buffers).items()}
+    tensors.write_arrays(path, own | arrays, {ABOUT: text})
 
 
 def load(net: Any, path: PathLike) -> dict[str, Array]:
-    """The parameters of this network from a file of weights or a checkpoint, where it is; or an error and nothing."""
-    where, expected = path_of(path), parameters_of(net.layers.values(), dtype_name(net.dtype))
+    """Parameters and buffers of this network from a file of weights or a checkpoint; or an error and nothing."""
+    where, expected = path_of(path), arrays_of(net.chain, dtype_name(net.dtype))
 
     def check(header: tensors.Header, metadata: dict[str, str]) -> None:
         if ABOUT in metadata:
@@ -56,10 +56,10 @@ def load(net: Any, path: PathLike) -> dict[str, Array]:
 
 def text_about(net: Any, **about: Any) -> str:
     """What is written of a network and its training; ``ValueError`` if it could not be read again."""
-    found, expected = header_of(net), parameters_of(net.layers.values(), dtype_name(net.dtype))
+    found, expected = header_of(net), arrays_of(net.chain, dtype_name(net.dtype))
     if found != expected:
         raise ValueError(
-            f"the parameters of this network are not those of its layers, and could not be loaded: {found}, expected "
+            f"the arrays of this network are not those of its layers, and could not be loaded: {found}, expected "
             f"{expected}"
         )
     tensors.check_names(found)
@@ -73,27 +73,29 @@ def text_about(net: Any, **about: Any) -> str:
 
 
 def header_of(net: Any) -> tensors.Header:
-    """The shape and the dtype of each parameter of a network."""
-    return {name: (tuple(p.shape), dtype_name(p.dtype)) for name, p in net.params.items()}
+    """The shape and the dtype of each parameter and buffer of a network."""
+    return {name: (tuple(p.shape), dtype_name(p.dtype)) for name, p in (net.params | net.buffers).items()}
 
 
 def network_description(net: Any) -> dict[str, Any]:
     """The architecture of a network as plain data."""
     return {
         "kind": kind_of(type(net)),
-        "layers": [described(layer) for layer in net.layers.values()],
-        "loss": described(net.loss_layer),
+        "layers": [to_config(layer) for layer in net.layers.values()],
+        "loss": to_config(net.loss_layer),
         "dtype": dtype_name(net.dtype),
     }
 
 
-def parameters_of(layers: Any, dtype: str) -> tensors.Header:
-    """The shape and the dtype of each parameter of layers that know their place."""
-    return {name: (tuple(shape), dtype) for layer in layers for name, shape in layer.shapes.items()}
+def arrays_of(chain: Any, dtype: str) -> tensors.Header:
+    """The shape and the dtype of each parameter and buffer of layers in a chain."""
+    parameters = {name: shape for part in chain.parts for name, shape in part.shapes.items()}
+    buffers = {name: shape for part in chain.parts for name, shape in part.buffers.items()}
+    return {name: (tuple(shape), dtype) for name, shape in (parameters | buffers).items()}
 
 
 def weights_in(header: tensors.Header, metadata: dict[str, str]) -> tensors.Header:
-    """The parameters among what is in a file: all of it, but for what a checkpoint has beside them."""
+    """The network's arrays among what is in a file: all of it, but for what a checkpoint has beside them."""
     return {name: what for name, what in header.items() if ABOUT not in metadata or not name.startswith(BESIDE)}
 
 

@@ -24,10 +24,9 @@ class Ref:
     Attributes:
         shape, dtype: of the array.
         base, view, how: for a view, what it is a view of, what makes it, and in words that can be compared.
-        turned: whether NumPy itself would have laid out the array column by column.
+        order: its axes as they lie in memory, those first whose elements are furthest apart; by default row by row.
         constant: the array, if it is the same in every step.
         folds: whether that array was made in the step, of nothing that the step is given.
-        uniform: whether it is one number all over.
         given: the name of an argument of the step: ``("state", "params", "W1")``, for example.
     """
 
@@ -36,11 +35,20 @@ class Ref:
     base: Ref | None = None
     view: View | None = None
     how: str = ""
-    turned: bool = False
+    order: tuple[int, ...] | None = None
     constant: np.ndarray | None = None
     folds: bool = False
-    uniform: bool = False
     given: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.order is None:
+            self.order = tuple(range(len(self.shape)))
+
+    def laid_out(self, raw: np.ndarray) -> np.ndarray:
+        """The array in these bytes."""
+        assert self.order is not None
+        array = raw.view(self.dtype).reshape([self.shape[axis] for axis in self.order])
+        return array.transpose(np.argsort(self.order))
 
     @property
     def root(self) -> Ref:
@@ -72,6 +80,10 @@ TRANSPOSED = "transposed"
 Operand = Any
 
 
+def _by_name(*_: Any, **__: Any) -> Any:
+    raise UnrecordableError("it makes a call that is not known by its name")
+
+
 @dataclass(eq=False)
 class Call:
     """``name(*operands, **options)`` into ``out``, which is one of the operands if the call writes in place.
@@ -85,7 +97,7 @@ class Call:
     operands: tuple[Operand, ...]
     out: Ref
     options: dict[str, Any] = field(default_factory=dict)
-    function: Callable[..., Any] | None = None
+    function: Callable[..., Any] = _by_name
     elementwise: bool = False
 
     def read(self) -> Iterator[Ref]:
@@ -106,32 +118,22 @@ class Program:
     loss: Ref
 
     def check_closed(self) -> None:
-        """Raise unless each place that is read was given, is a constant, or was written by a call before."""
+        """Raise unless each place that is read was given, is a constant, or was written by a call before.
+
+        So does a place of which a part is written: the rest has to be there.
+        """
         known = set(self.given.values())
         for call in [*self.calls, Call("loss", (self.loss,), self.loss)]:
-            for ref in call.read():
+            for ref in (*call.read(), *([call.out] if call.out.base is not None else [])):
                 if ref.root not in known and ref.root.constant is None:
                     raise UnrecordableError("it uses an array of another step, that of another thread perhaps")
             known.add(call.out.root)
 
-    def readers(self) -> dict[Ref, list[Call]]:
-        """The calls that read memory, by its root."""
-        found = {self.loss.root: [Call("loss", (self.loss,), self.loss)]}
-        for call in self.calls:
-            for ref in call.read():
-                found.setdefault(ref.root, []).append(call)
-        return found
 
-    def writers(self) -> dict[Ref, list[Call]]:
-        """The calls that write memory, by its root; the first one makes it, where it is the step's own."""
-        found: dict[Ref, list[Call]] = {}
-        for call in self.calls:
-            found.setdefault(call.out.root, []).append(call)
-        return found
-
-
-def uniform(value: float, shape: tuple[int, ...], dtype: Any) -> Ref:
-    """A constant of one number."""
-    zero = value == 0 and not np.signbit(value)
-    array = np.zeros(shape, dtype) if zero else np.full(shape, value, dtype)  # zeros take no memory until they are read
-    return Ref(shape, array.dtype, constant=array, folds=True, uniform=True)
+def order_of(array: np.ndarray) -> tuple[int, ...] | None:
+    """The axes of an array as they lie in memory, one element after the other; None if elements lie apart."""
+    axes = range(array.ndim)
+    if array.flags.c_contiguous:
+        return tuple(axes)
+    order = tuple(sorted(axes, key=lambda axis: -array.strides[axis]))
+    return order if array.transpose(order).flags.c_contiguous else None

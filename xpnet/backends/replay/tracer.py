@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
-from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View
+from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View, order_of
 
 _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
@@ -32,7 +33,7 @@ class Recorder:
             _current.reset(token)
 
     def constant(self, array: np.ndarray, folds: bool) -> Tracer:
-        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds))
+        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds, order=order_of(array)))
 
     def operand(self, x: Any) -> Any:
         """What a call is given, as a place or a number."""
@@ -62,8 +63,6 @@ class Recorder:
         if isinstance(x, Tracer):
             if result is x.array:
                 return x
-            if name == "reshape" and x.ref.root.turned:
-                raise UnrecordableError("it reshapes an array that lies column by column")
             if np.may_share_memory(array, x.array):
                 how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
                 return x.seen(lambda a: function(a, *values[1:], **options), array, how)
@@ -79,11 +78,13 @@ class Recorder:
         self, name: str, args: tuple[Any, ...], options: dict[str, Any], array: np.ndarray, function: Callable[..., Any]
     ) -> Tracer:
         operands = tuple(self.operand(x) for x in args)
-        elementwise = name in ("astype", "asarray") or (isinstance(function, np.ufunc) and function.signature is None)
-        turned = not array.flags.c_contiguous
-        array = np.ascontiguousarray(array).reshape(array.shape)  # as it will lie
-        call = Call(name, operands, Ref(array.shape, array.dtype, turned=turned), options, function, elementwise)
-        if all(ref.folds for ref in call.read()):
+        ufunc = isinstance(function, np.ufunc) and function.signature is None and not options
+        elementwise = ufunc or name in ("astype", "asarray")
+        order = order_of(array)
+        if order is None:
+            array = array.copy()  # as it will lie
+        call = Call(name, operands, Ref(array.shape, array.dtype, order=order), options, function, elementwise)
+        if all(ref.root.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
         return Tracer(array, call.out)
@@ -97,6 +98,14 @@ class Recorder:
         self.calls.append(Call(name, operands, x.ref, {}, function, elementwise=True))
         return x
 
+    def add_at(self, x: Any, index: Any, rows: Any) -> None:
+        """``numpy.add.at``: rows into those of x, where an index may come twice."""
+        if not isinstance(x, Tracer):
+            raise UnrecordableError("it writes into an array that is not its own")
+        self.make_writable(x)
+        np.add.at(x.array, _value(index), _value(rows))
+        self.calls.append(Call("add_at", (x.ref, self.operand(index), self.operand(rows)), x.ref))
+
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
         self.make_writable(target)
@@ -109,10 +118,13 @@ class Recorder:
             raise UnrecordableError(f"it writes into {root.given[0]}")
         if root.constant is None:
             return
-        if not root.folds or root is not x.ref or x.shared:
+        if not root.folds:
             raise UnrecordableError("it writes into an array that is not its own")
-        x.array, x.ref = x.array.copy(), Ref(root.shape, root.dtype)  # made anew in each step
-        self.calls.append(Call("copy", (root,), x.ref, elementwise=True))
+        # from here on it is made anew in each step, before whatever has read it
+        source = Ref(root.shape, root.dtype, constant=root.constant.copy(order="K"), folds=True, order=root.order)
+        root.constant, root.folds = None, False
+        first = next((i for i, call in enumerate(self.calls) if root in (r.root for r in call.read())), len(self.calls))
+        self.calls.insert(first, Call("copy", (source,), root, elementwise=True))
 
 
 class Namespace(ModuleType):
@@ -134,6 +146,8 @@ class Namespace(ModuleType):
             result = found(*args, **options)
             if not isinstance(result, np.ndarray):
                 return result
+            if name == "empty":
+                result = np.zeros_like(result)  # the same in each recording
             own = name in CREATION and not any(np.may_share_memory(result, x) for x in args if hasattr(x, "shape"))
             return _recorder().constant(result, folds=own)
 
@@ -181,19 +195,28 @@ def _no_value(self: Any, *_: Any) -> Any:
 class Tracer:
     """An array of a step that is being recorded: the values of the moment, and the place they stand for.
 
-    ``shared`` says whether there are views of the same memory, ``scalar`` whether NumPy would have made one of its
-    scalars: numbers, which augmented assignment replaces, and which nothing is a view of.
+    ``scalar`` says whether NumPy would have made one of its scalars: numbers, which augmented assignment replaces, and
+    which nothing is a view of.
     """
 
-    __slots__ = ("array", "ref", "scalar", "shared")
-    __array_ufunc__ = None  # so that NumPy's own arrays leave operators to this
+    __slots__ = ("array", "ref", "scalar")
     __hash__ = object.__hash__
+    #: The backend whose array it stands for; ``name_of`` says so.
+    __xpnet_backend__ = "numpy"
 
-    def __init__(self, array: np.ndarray, ref: Ref, *, shared: bool = False) -> None:
-        self.array, self.ref, self.shared, self.scalar = array, ref, shared, False
+    def __init__(self, array: np.ndarray, ref: Ref) -> None:
+        self.array, self.ref, self.scalar = array, ref, False
 
     def __array_namespace__(self, **_: Any) -> Namespace:
         return NAMESPACE
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """What NumPy's own functions and arrays do with it."""
+        if ufunc is np.add and method == "at":
+            return _recorder().add_at(*inputs)
+        if method != "__call__" or options or getattr(np, ufunc.__name__, None) is not ufunc:
+            raise UnrecordableError(f"numpy's {ufunc.__name__} is called in a way that is not recorded")
+        return _recorder().call(ufunc.__name__, inputs, {})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -228,11 +251,7 @@ class Tracer:
         if self.scalar:
             own = _recorder().copied(self)
             return own.seen(view, view(own.array), how)
-        self.shared = True
-        if self.ref.constant is None:
-            return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
-        constant = view(self.ref.constant)
-        return Tracer(array, Ref(array.shape, array.dtype, constant=constant, folds=self.ref.folds), shared=True)
+        return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
 
     def __getitem__(self, key: Any) -> Tracer:
         parts = key if isinstance(key, tuple) else (key,)
@@ -252,13 +271,25 @@ class Tracer:
         return self.seen(lambda a: a[parts], self.array[parts], f"{parts}")
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        parts, shared = key if isinstance(key, tuple) else (key,), self.shared
+        parts = key if isinstance(key, tuple) else (key,)
         place = self._part(parts).array
         if isinstance(value, Tracer) and value.ref.root is self.ref.root and same_place(value.array, place):
             return  # x[key] += y has done it already
-        self.shared = shared  # it was a look, and no more
         _recorder().make_writable(self)
         _recorder().assign(self._part(parts), value)
+
+    def __pow__(self, other: Any) -> Any:
+        return _power(self, other) if _fits(other) else NotImplemented
+
+    def __rpow__(self, other: Any) -> Any:
+        return _power(other, self) if _fits(other) else NotImplemented
+
+    def __ipow__(self, other: Any) -> Any:
+        found = self**other
+        if found is NotImplemented or self.scalar:
+            return found
+        _recorder().assign(self, found)
+        return self
 
     def __len__(self) -> int:
         return len(self.array)
@@ -273,7 +304,6 @@ class Tracer:
     __truediv__, __rtruediv__, __itruediv__ = _operator("divide"), _reflected("divide"), _augmented("divide")
     __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
     __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
-    __pow__, __rpow__, __ipow__ = _operator("pow"), _reflected("pow"), _augmented("pow")
     __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
     __and__, __rand__ = _operator("bitwise_and"), _reflected("bitwise_and")
     __or__, __ror__ = _operator("bitwise_or"), _reflected("bitwise_or")
@@ -282,6 +312,32 @@ class Tracer:
     __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __neg__, __pos__, __abs__, __invert__ = map(_unary, ("negative", "positive", "abs", "bitwise_invert"))
     __bool__ = __int__ = __float__ = __index__ = __complex__ = __iter__ = __array__ = _no_value
+
+
+def _power(x: Any, exponent: Any) -> Any:
+    """``x ** exponent``, which NumPy computes otherwise than ``pow(x, exponent)`` where numbers are among them."""
+    if _a_number(x) and _a_number(exponent):
+        return _noted_power(x, exponent, lambda a, b: _as_number(a) ** _as_number(b))
+    if not isinstance(exponent, int | float):
+        return _recorder().call("pow", (x, exponent), {})
+    if exponent == 2 and x.dtype.kind == "f":
+        return _recorder().call("square", (x,), {})
+    return _noted_power(x, exponent, operator.pow)
+
+
+def _noted_power(x: Any, exponent: Any, power: Callable[..., Any]) -> Tracer:
+    array = power(_value(x), _value(exponent))
+    found = _recorder().noted("power", (x, exponent), {}, np.asarray(array), power)
+    found.scalar = isinstance(array, np.generic)
+    return found
+
+
+def _as_number(x: Any) -> Any:
+    return x[()] if isinstance(x, np.ndarray) else x
+
+
+def _a_number(x: Any) -> bool:
+    return x.scalar if isinstance(x, Tracer) else not isinstance(x, np.ndarray)
 
 
 def _fits(x: Any) -> bool:

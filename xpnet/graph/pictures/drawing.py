@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from xpnet._typing import Array, Layer, Params
+from xpnet._typing import Array
+from xpnet.backends.dispatch import namespace
 from xpnet.graph.pictures.dot import FORMS, DrawingUnavailableError, dot, render
 from xpnet.graph.wrapper import group
 from xpnet.graph.variable import constant, variable
@@ -165,20 +165,6 @@ def _each(names: Any) -> Any:
     return names if isinstance(names, Collection) else (names,)
 
 
-class _Grouped:
-    """A layer whose operations are recorded as a group of its name."""
-
-    def __init__(self, name: str, layer: Layer) -> None:
-        self.name, self.layer = name, layer
-
-    def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        with group(self.name):
-            return self.layer.forward(params, x)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.layer, name)
-
-
 def _loss(net: Any, *batch: Array) -> Variable:
     """The loss of a batch, recorded layer by layer."""
     if len(batch) != 2:
@@ -186,10 +172,13 @@ def _loss(net: Any, *batch: Array) -> Variable:
             f"draw(net, x, t) takes samples and their targets, got {len(batch)} arguments after the network"
         )
     x, t = net.as_batch(*batch)
-    grouped = copy.copy(net)
-    grouped.layers = {name: _Grouped(name, layer) for name, layer in net.layers.items()}
-    params = {name: variable(p, name) for name, p in net.params.items()}
-    scores = grouped.forward(params, variable(x, "x"))
+    arrays = {name: variable(p, name) for name, p in net.params.items()}
+    arrays |= {name: constant(b, name) for name, b in net.buffers.items()}
+    x = net.as_floating(x)
+    scores = variable(x, "x") if namespace(x).isdtype(x.dtype, "real floating") else x
+    for part in net.chain.parts:
+        with group(part.name):
+            scores = part.layer.predict(part.view(arrays), scores)
     with group(re.sub("(?<=[a-z])(?=[A-Z])", " ", type(net.loss_layer).__name__).capitalize()):
         loss, _ = net.loss_layer.forward(scores, constant(t, "t"))
     loss.name = "loss"
