@@ -23,7 +23,7 @@ Function = Callable[..., Any]
 #: Pullbacks by name.
 TABLE: dict[str, tuple[Pullback | None, ...]] = {}
 #: The same functions by other names.
-ALIASES = {"psi": "digamma", "loggamma": "gammaln"}
+ALIASES = {"psi": "digamma", "jn": "jv", "yn": "yv"}
 
 
 def _add(name: str, *pullbacks: Pullback | None) -> None:
@@ -49,6 +49,8 @@ _add("log_ndtr", lambda xp, g, y, x: g * xp.exp(-0.5 * x * x - y) / math.sqrt(2 
 _add("ndtri", lambda xp, g, y, x: g / _normal(xp, y))
 _add("gammaln", lambda xp, g, y, x: g * digamma(x))
 _add("gamma", lambda xp, g, y, x: g * y * digamma(x))
+_add("rgamma", lambda xp, g, y, x: -g * y * digamma(x))
+_add("gammasgn", None)
 _add("digamma", lambda xp, g, y, x: g * polygamma(1, x))
 _add("polygamma", None, lambda xp, g, y, n, x: g * polygamma(n + 1, x))
 _add(
@@ -163,7 +165,8 @@ iv: Function = _function("iv")
 kv: Function = _function("kv")
 ive: Function = _function("ive")
 psi: Function = digamma
-loggamma: Function = gammaln
+rgamma: Function = _function("rgamma")
+gammasgn: Function = _function("gammasgn")
 FOREIGN_NAMES.update({**TABLE, **{old: TABLE[name] for old, name in ALIASES.items()}})
 
 

@@ -185,7 +185,7 @@ def matrix_norm(xp: Recording, x: Array, /, *, keepdims: bool = False, ord: Any 
 def norm(xp: Recording, x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:  # noqa: A002
     """NumPy's: of vectors along an axis, of matrices along two, or of all entries."""
     if axis is None and (ord is None or x.ndim == 1):
-        found = xp.linalg.vector_norm(xp.reshape(x, (-1,)), ord=2 if ord is None else ord)
+        found = xp.linalg.vector_norm(x if x.ndim == 1 else xp.reshape(x, (-1,)), ord=2 if ord is None else ord)
         return xp.reshape(found, (1,) * x.ndim) if keepdims else found
     axes = axes_of(x, axis)
     if len(axes) == 1:

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.operations import axes_of
+from xpnet.graph.operations import axes_of, widened
 from xpnet.graph.recording import OLDER, Recording
 
 #: Options that change nothing of what is computed here, where they have these values.
@@ -148,6 +148,7 @@ def _summed(xp: Recording, name: str, x: Array, options: dict[str, Any]) -> Arra
 def _averaged(xp: Recording, name: str, x: Array, options: dict[str, Any]) -> Array:
     mask, axis, keepdims = options["where"], options.get("axis"), options.get("keepdims", False)
     correction = options.get("correction", 0)
+    dtype, x = x.dtype, widened(xp, x)
     inside = xp.broadcast_to(mask, x.shape)
     count = xp.sum(xp.astype(inside, x.dtype), axis=axis, keepdims=True)
     mean = xp.sum(xp.where(inside, x, xp.zeros_like(x)), axis=axis, keepdims=True) / count
@@ -155,6 +156,7 @@ def _averaged(xp: Recording, name: str, x: Array, options: dict[str, Any]) -> Ar
         apart = xp.where(inside, x - mean, xp.zeros_like(x))
         mean = xp.sum(apart * apart, axis=axis, keepdims=True) / (count - correction)
         mean = xp.sqrt(mean) if name == "std" else mean
+    mean = xp.astype(mean, dtype)
     return mean if keepdims else xp.squeeze(mean, axis=axes_of(x, axis))
 
 

@@ -169,6 +169,11 @@ def summary(x: Any, *, with_shape: bool = True) -> str:
     """A number as it is, a short vector by its entries, and any other array by its shape and its Euclidean norm."""
     shape = tuple(getattr(x, "shape", ()))
     kind = dtype_name(x.dtype) if hasattr(x, "dtype") else ""
+    if kind.startswith("complex") or isinstance(x, complex):
+        if not shape:
+            return f"{complex(x):.6g}"
+        x = namespace(x).abs(x)
+        return f"{shape} complex, norm {_norm(x):.3g}" if with_shape else f"complex, norm {_norm(x):.3g}"
     if not shape:
         return f"{float(x) + 0.0:.6g}" if kind != "bool" else str(bool(x))
     exact = kind == "bool" or "int" in kind

@@ -16,7 +16,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import device, traced
-from xpnet.graph.operations import Operation, add, axes_of, cast, conjugate, stretched, unbroadcast
+from xpnet.graph.operations import Operation, add, axes_of, cast, conjugate, stretched, unbroadcast, widened
 from xpnet.graph.rules.reductions import before
 from xpnet.graph.wrapper import Wrapper
 
@@ -256,8 +256,8 @@ def _norm(
         return g * direction
     if ord in (inf, -inf):
         found = xp.astype(size == y, size.dtype)
-        count = xp.sum(found, axis=tuple(axes_of(x, axis)), keepdims=True)
-        return g * direction * (found / count)
+        count = xp.sum(widened(xp, found), axis=tuple(axes_of(x, axis)), keepdims=True)
+        return g * direction * xp.astype(found / count, size.dtype)
     inside = size == 0
     power = xp.where(inside, xp.zeros_like(size), (xp.where(inside, xp.ones_like(size), size) / whole) ** (ord - 1))
     return g * direction * power
