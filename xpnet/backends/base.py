@@ -136,6 +136,10 @@ class Backend(ABC):
     packages: ClassVar[tuple[str, ...]]
     namespace_module: ClassVar[str] = ""
     install: ClassVar[str] = ""
+    #: Whether rows that are not there are refused where rows are taken, and negative ones added to from behind.
+    checks_rows: ClassVar[bool] = False
+    #: Where the library has its special functions, such as ``erf``.
+    special_module: ClassVar[str] = "scipy.special"
     #: Whether whole training steps run on it, or forward passes only.
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.

@@ -42,6 +42,7 @@ class JaxBackend(Backend):
     packages = ("jax", "jaxlib")
     namespace_module = "jax.numpy"
     install = 'pip install "xpnet[jax]"'
+    special_module = "jax.scipy.special"
     compiles_shapes = True
     image_axes = (0, 2, 3, 1)
 

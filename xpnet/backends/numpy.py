@@ -24,6 +24,7 @@ class NumpyBackend(Backend):
     namespace_module = "array_api_compat.numpy"
     in_place = True
     install = "pip install numpy"
+    checks_rows = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

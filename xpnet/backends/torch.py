@@ -38,6 +38,7 @@ class TorchBackend(Backend):
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
     image_axes = (0, 2, 3, 1)
+    special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
 
     @classmethod
