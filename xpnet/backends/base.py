@@ -1,4 +1,7 @@
-"""What a backend is: where arrays are made, moved to the host, waited for, and how a training step is run on them."""
+"""What a backend is: where arrays are made, moved to the host, waited for, and how a training step is run on them.
+
+It is long because it is the whole of what a backend may answer otherwise, in one place for whoever writes one.
+"""
 
 from __future__ import annotations
 
