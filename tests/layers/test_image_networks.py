@@ -143,3 +143,28 @@ def test_a_training_step_records_without_a_warning(samples):
     with warnings.catch_warnings():
         warnings.simplefilter("error", CompileWarning)
         compared(network("book", "float32"), Adam(), x.astype("float32"), t, steps=2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_graph_finds_the_same_gradients(name, samples):
+    """That of the forward pass alone, recorded by its operations."""
+    from xpnet.graph import variable
+
+    x, t = samples
+    net = network(name)
+    recorded = {key: variable(p) for key, p in net.params.items()}
+    net.loss_layer.forward(net.forward(recorded, variable(x)), t)[0].backward()
+    for key, g in net.value_and_grad(net.params, x, t)[1].items():
+        np.testing.assert_allclose(recorded[key].grad, g, rtol=1e-9, atol=1e-11)
+
+
+def test_relu_and_pooling_may_change_places(samples, array, backend):
+    """The largest entry of those cut off at zero is the largest entry cut off, and dy goes the same way."""
+    x = np.round(np.random.default_rng(0).normal(size=(4, 2, 6, 8)), 1)
+    dy = np.random.default_rng(1).normal(size=(4, 2, 3, 4))
+    found = []
+    for chain in (Chain(ReLU(), MaxPool2d(2)), Chain(MaxPool2d(2), ReLU())):
+        y, tape = chain.forward({}, array(x))
+        found.append([backend.to_numpy(a) for a in (y, chain.backward({}, tape, array(dy))[0])])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
