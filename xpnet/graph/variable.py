@@ -20,7 +20,6 @@ from xpnet.graph.rules.shapes import PERMUTE_DIMS
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
 from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
 
-
 #: The types of Python's own numbers.
 PLAIN = frozenset(NUMBERS)
 
