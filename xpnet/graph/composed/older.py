@@ -269,6 +269,26 @@ def convolve(xp: Recording, a: Array, v: Array, mode: str = "full") -> Array:
     return found[start : start + {"full": n + m - 1, "same": n, "valid": n - m + 1}[mode]]
 
 
+@composed("correlate")
+def correlate(xp: Recording, a: Array, v: Array, mode: str = "valid") -> Array:
+    """The sum of a[n + k] v[n], of two vectors of which a is not shorter."""
+    if a.shape[0] < v.shape[0]:
+        raise TypeError("correlate is recorded where the first vector is not shorter than the second")
+    return convolve(xp, a, conjugated(xp, xp.flip(v)), mode)
+
+
+@composed("matvec")
+def matvec(xp: Recording, x1: Array, x2: Array, /) -> Array:
+    """Stacks of matrices times stacks of vectors."""
+    return xp.matmul(x1, x2[..., None])[..., 0]
+
+
+@composed("vecmat")
+def vecmat(xp: Recording, x1: Array, x2: Array, /) -> Array:
+    """Stacks of vectors, conjugated, times stacks of matrices."""
+    return xp.matmul(conjugated(xp, x1)[..., None, :], x2)[..., 0, :]
+
+
 @composed("polyval")
 def polyval(xp: Recording, p: Any, x: Any) -> Array:
     """p[0] x^(N-1) + ... + p[N-1], by Horner's scheme."""
