@@ -15,6 +15,8 @@ from xpnet.backends.replay.kernels import kernel
 from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
 
 ALIGNMENT = 64
+#: How many times its own size the memory may be that an array takes over.
+SLACK = 2
 
 Arrays = dict[Ref, np.ndarray]
 
@@ -65,16 +67,16 @@ def _allocated(program: Program) -> Arrays:
 
     def release(i: int) -> None:
         for root in [root for root in _roots(calls[i]) if root in raw and last[root] == i]:
-            free.setdefault(root.nbytes, []).append(raw.pop(root))
+            free.setdefault(raw[root].nbytes, []).append(raw.pop(root))
 
     for i, call in enumerate(calls):
         root = call.out.root
         if root.made and root not in memory:
             if call.elementwise and not any(_apart(ref, root) for ref in call.read()):
                 release(i)  # its operand may be overwritten, if nobody needs it later
-            spare = free.get(root.nbytes)
-            raw[root] = spare.pop() if spare else _empty(root.nbytes)
-            memory[root] = root.laid_out(raw[root])
+            fitting = [size for size in free if root.nbytes <= size <= SLACK * root.nbytes and free[size]]
+            raw[root] = free[min(fitting)].pop() if fitting else _empty(root.nbytes)
+            memory[root] = root.laid_out(raw[root][: root.nbytes])
         release(i)
     return memory
 
