@@ -13,6 +13,7 @@ import numpy as np
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
+from xpnet.backends.threads import BLAS, Threads
 
 
 class NumpyBackend(Backend):
@@ -35,6 +36,10 @@ class NumpyBackend(Backend):
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         np.add.at(x, index, rows)
         return x
+
+    @property
+    def threads(self) -> Threads:
+        return BLAS
 
     @property
     def workers(self) -> int:

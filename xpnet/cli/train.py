@@ -27,7 +27,7 @@ from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
-ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "no_plot", "quiet", "resume")
+ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "no_plot", "quiet", "resume")
 
 #: More iterations than this are counted by no float.
 MOST = 2**53
@@ -63,7 +63,13 @@ NOTES: dict[str, Any] = {
 @click.option(
     "--compile/--no-compile",
     default=None,
-    help="Whether steps are compiled. [default: but for PyTorch, which takes long]",
+    help="Compile training steps: the same numbers but for rounding, and faster. [default: yes; no on PyTorch, where "
+    "compiling takes half a minute]",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Most threads to multiply on, on a CPU. [default: 1 for small products, else one a core]",
 )
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
@@ -176,8 +182,10 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     steps = options["iterations"] or options["epochs"] * -(-samples // options["batch_size"])
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
-    trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng, compile=options["compile"])
-    settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet", "resume")}
+    about = {"batch_size": options["batch_size"], "compile": options["compile"], "threads": options["threads"]}
+    trainer = Trainer(net, optimizer, seed=rng, **about)
+    elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads")
+    settings = {k: v for k, v in options.items() if k not in elsewhere}
     trainer.notes = settings | {"lr": lr, "weight_decay": optimizer.weight_decay}
     _note_place(trainer)
     return trainer
@@ -204,6 +212,7 @@ def _resumed(path: Path, options: dict[str, Any]) -> Trainer:
     if "iterations" in anew or "epochs" in anew:
         anew = {"iterations": None, "epochs": None} | anew
     trainer.notes |= anew
+    trainer.threads = options["threads"]
     _note_place(trainer)
     return trainer
 
@@ -296,6 +305,7 @@ def _title(trainer: Trainer, goal: int) -> str:
 def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
     rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
+    rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (
         f"test accuracy {last.validation_accuracy:.2%} after {last.iteration} iterations" if last else "not evaluated"

@@ -37,6 +37,7 @@ class TrainingState:
         seed: int | np.random.Generator | None = None,
         sampling: str = "epochs",
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
+        threads: int | None = None,
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -48,6 +49,7 @@ class TrainingState:
         self.net, self.optimizer, self.transforms = net, optimizer, check_transforms(transforms)
         self.sampling, self.batch_size = sampling, check_count(batch_size, "batch_size")
         self.compile = None if compile is None else check_switch(compile, "compile")
+        self.threads = None if threads is None else check_count(threads, "threads")
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History()
