@@ -56,8 +56,6 @@ class Threads:
         self._asked: list[int] = []
         self._before: list[int] = []
         self._first: int | None = None
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forget)
 
     @property
     def number(self) -> int | None:
@@ -125,8 +123,8 @@ class Threads:
     def _below(self, number: int) -> int:
         return min([number, *self._asked])
 
-    def _forget(self) -> None:
-        """In a forked process nobody is left who asked."""
+    def forget(self) -> None:
+        """Let nobody ask any more: in a forked process those who did are not there."""
         self._lock = threading.Lock()
         if self._asked:
             self._asked = []
@@ -145,3 +143,5 @@ def _blas() -> Sequence[Pool]:
 
 #: Those that NumPy multiplies on.
 BLAS = Threads(_blas)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=BLAS.forget)

@@ -66,7 +66,7 @@ class History:
     samples: int = 0
     seconds: float = 0.0
     learning_rates: list[float] = field(default_factory=list)
-    threads: int | None = None
+    threads: int | None = field(default=None, compare=False)
 
     @property
     def iterations(self) -> int:
