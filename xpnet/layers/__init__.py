@@ -1,5 +1,8 @@
 """Layers: frozen descriptions, each a pure forward and backward that fit one glance."""
 
+from typing import Any
+
+from xpnet.hints import missing
 from xpnet.layers.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.layers.affine import Affine
 from xpnet.layers.base import Container, Layer
@@ -70,3 +73,7 @@ __all__ = [
     "Tanh",
     "TimeDistributed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array, State
+from xpnet._typing import State
 from xpnet.backends.base import Block, CompiledStep, Data
 from xpnet.layers.base import shapes_of
 from xpnet.layers.branches import Wrapped

@@ -145,7 +145,7 @@ class Trainer(TrainingState):
         data, held_out = self._admitted(x, t, weight, validation)
         with np.errstate(all="ignore"):
             nothing, never = Callbacks(self, ()), lambda: False
-            Loop(self, self._step(), data, held_out, None, nothing, never, self._evaluating(data)).evaluate()
+            Loop(self, self._threaded(data), data, held_out, None, nothing, never, self._evaluating(data)).evaluate()
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
