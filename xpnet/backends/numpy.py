@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,10 @@ class NumpyBackend(Backend):
     @classmethod
     def devices(cls) -> tuple[str, ...]:
         return ("cpu",)
+
+    @classmethod
+    def no_such_device(cls, device: Any) -> str:
+        return f"{super().no_such_device(device)}; for a GPU choose backend 'cupy', 'torch' or 'jax'"
 
     def compile(self, step: Step) -> CompiledStep:
         return RecordedStep(step, self)
