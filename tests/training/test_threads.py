@@ -6,28 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from xpnet import SGD, Sequential, Trainer, TwoLayerNet
+from xpnet import SGD, Trainer, TwoLayerNet
 from xpnet.backends.numpy import NumpyBackend
 from xpnet.backends.threads import Threads
-from xpnet.layers import Affine, Chain, Embedding, Function, ReLU, Residual, TimeDistributed
-from xpnet.training.threads import largest_product
-
-
-@pytest.mark.parametrize(
-    ("net", "shape", "expected"),
-    [
-        (lambda: TwoLayerNet(784, 50, 10), (784,), 784 * 50),
-        (lambda: TwoLayerNet(784, 50, 10), (28, 28), 784 * 50),
-        (lambda: Sequential([Affine(4, 5), ReLU(), Affine(5, 60)]), (4,), 300),
-        (lambda: Sequential([TimeDistributed(Affine(4, 6))]), (7, 4), 7 * 4 * 6),
-        (lambda: Sequential([Affine(3, 4), Residual(Chain(Affine(4, 90), ReLU(), Affine(90, 4)))]), (3,), 360),
-        (lambda: Sequential([Embedding(10_000, 8), Affine(16, 3)]), (2,), 48),
-        (lambda: Sequential([Affine(3, 4), Function(lambda x, a: x * a, {"a": (4,)})]), (3,), 12),
-    ],
-    ids=["seed", "images", "wide end", "time steps", "residual", "embedding", "a factor"],
-)
-def test_the_largest_product_is_found(net, shape, expected):
-    assert largest_product(net(), shape, 100) == 100 * expected
 
 
 class Spy(Threads):
@@ -122,3 +103,21 @@ def test_the_bits_are_the_same_on_one_thread_and_by_default(training_backend):
         trainer = Trainer(net, SGD(lr=0.1), batch_size=20, seed=0, threads=threads)
         losses.append(trainer.fit(x, t, iterations=6, progress=False).losses)
     assert losses[0] == losses[1]
+
+
+def test_what_a_network_is_asked_for_is_computed_on_few_threads_too(spy):
+    threads = spy()
+    rng = np.random.default_rng(0)
+    x, t = rng.normal(size=(20, 4)), rng.integers(0, 2, 20)
+    net = TwoLayerNet(4, 5, 2, seed=0, backend="numpy")
+    calls = (
+        lambda: net.predict(x),
+        lambda: net.predict(x[0]),
+        lambda: net.loss(x, t),
+        lambda: net.gradient(x, t),
+        lambda: net.accuracy(x, t),
+        lambda: net.numerical_gradient(x, t, progress=False),
+    )
+    for call in calls:
+        call()
+    assert (threads.entered, threads.pool.number) == ([1] * len(calls), 8)

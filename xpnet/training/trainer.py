@@ -26,7 +26,7 @@ from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, make_step, only_ours
-from xpnet.training.threads import ThreadedStep, chosen_threads, on_threads
+from xpnet.training.threads import ThreadedStep
 
 
 class Trainer(TrainingState):
@@ -214,13 +214,15 @@ class Trainer(TrainingState):
 
     def _threaded(self, data: Data) -> CompiledStep:
         """The step, on as many threads as its products deserve; the history says how many."""
-        number = self.history.threads = chosen_threads(self.net, data, self.batch_size, self.threads)
+        number = self.history.threads = self._threads_for(data, self.batch_size)
         return ThreadedStep(self._step(), self.net, number)
 
     def _evaluating(self, data: Data) -> Callable[[], AbstractContextManager[Any]]:
         """What evaluations are computed in: their products are larger than those of steps."""
-        samples = min(CHUNK, data["x"].shape[0])
-        return partial(on_threads, self.net, chosen_threads(self.net, data, samples, self.threads))
+        return partial(self.net.on_threads, self._threads_for(data, min(CHUNK, data["x"].shape[0])))
+
+    def _threads_for(self, data: Data, samples: int) -> int | None:
+        return self.net.threads_for((samples, *data["x"].shape[1:]), self.threads)
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
         """The data as steps take it, made fit or refused."""
