@@ -27,6 +27,8 @@ OURS = {
     "AddLayer": "xpnet.book.AddLayer",
     "simpleNet": "xpnet.book.simpleNet",
     "BatchNormalization": "xpnet.layers.BatchNorm(n)",
+    "Convolution": "xpnet.layers.Conv2d(in_channels, out_channels, kernel_size)",
+    "Pooling": "xpnet.layers.MaxPool2d(kernel_size)",
     "Dropout": "xpnet.layers.Dropout(share)",
     "TwoLayerNet": "xpnet.TwoLayerNet",
     "MultiLayerNet": "xpnet.MultiLayerNet",
