@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import as_strided
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
-from xpnet.backends.threads import BLAS, Threads
 from xpnet.backends.replay.tracer import Tracer
+from xpnet.backends.threads import BLAS, Threads
 
 
 class NumpyBackend(Backend):
