@@ -22,3 +22,10 @@ from xpnet.models.products import largest_product
 )
 def test_the_largest_product_is_found(net, shape, expected):
     assert largest_product(net().chain, shape) == expected
+
+
+def test_a_shape_that_does_not_fit_is_for_the_layers_to_say():
+    net = TwoLayerNet(784, 50, 10)
+    assert largest_product(net.chain, (3,)) == 0
+    with pytest.raises(ValueError, match="x has 3 columns, expected 784"):
+        net.predict([[0.0, 1.0, 2.0]])

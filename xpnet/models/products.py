@@ -12,8 +12,14 @@ from xpnet.models.summary import Line, lines
 
 
 def largest_product(chain: Chain, shape: tuple[int, ...]) -> int:
-    """About how many multiplications the largest product of matrices takes, for one sample of this shape."""
-    return max(map(_multiplications, lines(chain, shape, 0, "")), default=0)
+    """About how many multiplications the largest product of matrices takes, for one sample of this shape.
+
+    It is 0 for a shape that does not fit, which is for the layers to say, as they compute.
+    """
+    try:
+        return max(map(_multiplications, lines(chain, shape, 0, "")), default=0)
+    except Exception:  # layers of others may raise anything
+        return 0
 
 
 def _multiplications(line: Line) -> int:
