@@ -5,6 +5,7 @@ python examples/graph_network.py --backend torch
 
 import argparse
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from xpnet import TwoLayerNet, backend_names
@@ -15,6 +16,8 @@ parser = argparse.ArgumentParser(description=(__doc__ or "").partition(" / ")[0]
 parser.add_argument("--backend", choices=backend_names(), default="numpy")
 parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder for the pictures")
 args = parser.parse_args()
+if find_spec("pygraphviz") is None:
+    parser.error('its pictures need another package: pip install "xpnet[graph]", in a checkout pip install ".[graph]"')
 os.environ.setdefault("JAX_ENABLE_X64", "1")  # JAX computes in float32 until it is told otherwise
 
 (x, t), _ = mnist()

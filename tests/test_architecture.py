@@ -7,6 +7,7 @@ import graphlib
 import subprocess
 import sys
 import tokenize
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: From the ground up: a module imports only from floors below its own, or from within its own folder.
 FLOORS = [
     {"_typing", "_checks"},
-    {"errors", "streams"},
+    {"errors", "streams", "hints"},
     {"backends"},
     {"serialization"},
     {"datasets"},
@@ -154,3 +155,10 @@ except AttributeError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "module 'xpnet' has no attribute 'grap'\n"), done.stderr
+
+
+def test_nothing_of_the_package_is_ignored_by_git():
+    """What a pattern without a leading slash names is left out of wheels at any depth."""
+    ignored = (CHECKOUT / ".gitignore").read_text().split()
+    names = {path.name for path in PACKAGE.rglob("*")} - {"__pycache__"}
+    assert not [p for p in ignored if not p.startswith("/") and any(fnmatch(n, p.rstrip("/")) for n in names)]

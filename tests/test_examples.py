@@ -16,6 +16,8 @@ SHORT = {
     "train_mnist": ["--iterations", "100"],
     "optimizers_mnist": ["--iterations", "100"],
     "gradient_check": ["--samples", "2"],
+    "own_layer": ["--iterations", "50"],
+    "search": ["--settings", "3", "--iterations", "50"],
 }
 NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
@@ -159,3 +161,19 @@ def test_graph_network(outputs):
     differences = re.findall(r"differ by (\S+)$", outputs("graph_network")[0], re.MULTILINE)
     assert len(differences) == 4
     assert all(float(d) < 1e-10 for d in differences)
+
+
+def test_own_layer(outputs):
+    printed, _ = outputs("own_layer")
+    assert printed.count(": nothing is wrong") == printed.count("passed: full, float64") == 3
+    by_hand, by_graph, _ = re.findall(r"test accuracy after 50 iterations: (.*)%", printed)
+    assert float(by_hand) == pytest.approx(float(by_graph), abs=0.5)  # the same layer twice
+
+
+def test_search(outputs):
+    lines = outputs("search")[0].splitlines()
+    rates = {
+        int(number): float(rate) for number, rate in re.findall(r"^ *(\d+)  validation (.*?)%", "\n".join(lines), re.M)
+    }
+    best = int(re.search(r"best: number (\d+)", lines[-2])[1])
+    assert (len(rates), rates[best]) == (3, max(rates.values()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+
+from xpnet import datasets
 
 CHECKOUT = Path(__file__).parent.parent
 ENGLISH, JAPANESE = (
@@ -19,14 +22,27 @@ def code(block):
     return [line.partition("#")[0].rstrip() for line in block.splitlines()]
 
 
+def shortened(block):
+    """The same with fewer epochs."""
+    return block.replace("epochs=5", "epochs=1").replace("epochs=4", "epochs=1")
+
+
+def test_the_command_and_the_python_of_the_readme_take_the_same_steps(monkeypatch, command, some_digits):
+    monkeypatch.setattr(datasets, "mnist", lambda: some_digits)
+    here = {}
+    exec(shortened(ENGLISH[0]), here)
+    assert command("train", "--epochs", 1, "--seed", 0, "--no-plot", "--out", "run").exit_code == 0
+    assert json.loads(Path("run/history.json").read_text())["losses"] == here["history"].losses
+
+
 def test_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     here = {}
     for block in ENGLISH:
         # there may be no GPU here, and the strict backend is as far from NumPy as a GPU is
-        exec(block.replace('backend="cupy"', 'backend="strict"').replace("epochs=5", "epochs=1"), here)
+        exec(shortened(block.replace('backend="cupy"', 'backend="strict"')), here)
     printed = capsys.readouterr().out
-    assert "test" in printed
+    assert "validation" in printed
     drawn = printed[printed.index("(apple)") :]
     assert all(
         drawn.rstrip() in (CHECKOUT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ja.md")

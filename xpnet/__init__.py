@@ -17,6 +17,7 @@ from xpnet import datasets, functions, gradient, initializers, layers, losses, o
 from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
 from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
+from xpnet.hints import missing
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.training import Evaluation, History, Trainer, make_step
@@ -73,7 +74,7 @@ _LATER = {"book", "graph", "metrics", "plotting"}
 def __getattr__(name: str) -> ModuleType:
     if name in _LATER:
         return import_module(f"xpnet.{name}")
-    raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+    raise missing(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
 from xpnet.backends.dispatch import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
 from xpnet.functions import softmax
+from xpnet.hints import missing
 from xpnet.optimizers import SGD, Momentum, Nesterov
 from xpnet.validation import as_array
 
@@ -268,3 +269,7 @@ class Adam(optimizers.Adam):
 
     eps: float = 1e-7
     folded: bool = True
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import describe, device, dtype_name, name_of, namespace, quiet, traced
+from xpnet.hints import missing
 
 
 def step(x: Array) -> Array:
@@ -258,3 +259,7 @@ def check_same_library(t: Array, y: Array, name: str = "t", what: str = "labels,
 def check_floating(x: Array, function: str) -> None:
     if not namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"{function} is for floating-point arrays, got {x.dtype}; xp.astype(x, xp.float64) makes one")
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

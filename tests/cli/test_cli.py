@@ -269,3 +269,8 @@ def test_one_generator_goes_through_weights_and_minibatches(command, tmp_path, d
     net = TwoLayerNet(784, 50, 10, seed=rng, backend="numpy")
     trainer = Trainer(net, xpnet.SGD(0.1), seed=rng)
     assert trainer.fit(x[:6000], t[:6000], iterations=5).losses == history_in(tmp_path / "out")["losses"]
+
+
+def test_a_gpu_is_asked_for_with_a_backend_that_has_one(command):
+    for name in ("train", "check"):
+        assert_refused(command(name, "--device", "cuda"), "'cuda'", "--backend cupy or --backend torch")

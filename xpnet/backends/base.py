@@ -18,6 +18,7 @@ import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.registry import OURS, origin, others
+from xpnet.backends.threads import Threads
 
 #: Arrays of all samples by name: ``{"x": ..., "t": ...}``, and ``"weight"`` where samples have one.
 Data = dict[str, Array]
@@ -294,6 +295,11 @@ class Backend(ABC):
     def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """``function`` of arrays, compiled where that makes many calls with arrays of the same shapes fast."""
         return function
+
+    @property
+    def threads(self) -> Threads | None:
+        """Those that the library multiplies on; None where their number cannot be changed while it runs."""
+        return None
 
     @property
     def workers(self) -> int:

@@ -16,6 +16,7 @@ from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
 from xpnet.backends.replay.tracer import Tracer
+from xpnet.backends.threads import BLAS, Threads
 
 
 class NumpyBackend(Backend):
@@ -29,6 +30,10 @@ class NumpyBackend(Backend):
     @classmethod
     def devices(cls) -> tuple[str, ...]:
         return ("cpu",)
+
+    @classmethod
+    def no_such_device(cls, device: Any) -> str:
+        return f"{super().no_such_device(device)}; for a GPU choose backend 'cupy', 'torch' or 'jax'"
 
     def compile(self, step: Step) -> CompiledStep:
         return RecordedStep(step, self)
@@ -49,6 +54,10 @@ class NumpyBackend(Backend):
         if seen is None:
             return None
         return x.seen(lambda a: _windows(a, length, step, count), seen, f"windows {length} {step} {count}")
+
+    @property
+    def threads(self) -> Threads:
+        return BLAS
 
     @property
     def workers(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend
+from xpnet.backends.threads import BLAS, Threads
 
 
 class StrictBackend(Backend):
@@ -24,6 +25,10 @@ class StrictBackend(Backend):
     def find_device(cls, device: Any) -> Any:
         named = device if device is None else cls.label(device)
         return cls.library().Device(super().find_device(named))
+
+    @property
+    def threads(self) -> Threads:
+        return BLAS
 
     @staticmethod
     def label(device: Any) -> str:

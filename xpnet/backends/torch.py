@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from xpnet.backends.base import (
     Step,
     dtype_name,
 )
+from xpnet.backends.threads import Threads
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -30,6 +32,20 @@ MOST_PROGRAMS = 16
 
 #: Arrays in the order of :func:`leaves`: of the state, the data, the rows, the draws -> of the state, and the loss.
 Program = Callable[..., list[Array]]
+
+
+#: It keeps a number of threads for each thread that calls it.
+_here = threading.local()
+
+
+class _Pool:
+    """PyTorch's threads."""
+
+    def get_num_threads(self) -> int:
+        return int(importlib.import_module("torch").get_num_threads())
+
+    def set_num_threads(self, num_threads: int) -> None:
+        importlib.import_module("torch").set_num_threads(num_threads)
 
 
 class TorchBackend(Backend):
@@ -91,6 +107,14 @@ class TorchBackend(Backend):
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         return x.index_add_(0, index, rows)
+
+    @property
+    def threads(self) -> Threads | None:
+        if self.device.type != "cpu":
+            return None
+        if not hasattr(_here, "threads"):
+            _here.threads = Threads(lambda: [_Pool()])
+        return _here.threads  # type: ignore[no-any-return]
 
     @staticmethod
     def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:

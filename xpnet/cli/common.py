@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from xpnet.backends.dispatch import BackendUnavailableError, backend_names, dtype_name, get_backend
+from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, dtype_name, get_backend
 from xpnet.datasets import mnist
 from xpnet.datasets.digit_images import ImagesUnavailableError
 from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
@@ -46,23 +46,47 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]
 def place_options(command: Callable[..., None]) -> Callable[..., None]:
     """Where to compute."""
     choice = click.Choice(backend_names())
-    device = click.option("--device", help="Its device, cuda for example. [default: the library's own]")
-    return click.option("--backend", type=choice, help="Array library. [default: $XPNET_BACKEND, or numpy]")(
-        device(command)
+    device = click.option(
+        "--device",
+        help="Where the library computes: cuda with --backend torch, for example. [default: the library's own choice]",
     )
+    return click.option(
+        "--backend", type=choice, help="Array library to compute with. [default: $XPNET_BACKEND, or numpy]"
+    )(device(command))
 
 
 def network_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which network, and where."""
     for option in (
-        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random."),
         click.option(
-            "--hidden", type=Sizes(), default="50", show_default=True, help="Hidden units; 100,50 for two layers."
+            "--seed",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Of initial weights, minibatches and dropout: the same seed gives the same run.",
+        ),
+        click.option(
+            "--hidden",
+            type=Sizes(),
+            default="50",
+            show_default=True,
+            help="Units of the hidden layer; 100,50 for two layers.",
         ),
         place_options,
     ):
         command = option(command)
     return command
+
+
+def place(backend: str | None, device: str | None) -> Backend:
+    """Where to compute; an error says which options a GPU needs."""
+    found = get_backend(backend)
+    if found.name == "numpy" and device not in (None, *found.devices()):
+        raise ValueError(
+            f"backend 'numpy' has no device {device!r}, it computes on the cpu; for a GPU add --backend cupy or "
+            "--backend torch"
+        )
+    return found if device is None else get_backend(backend, device)
 
 
 def mnist_digits() -> tuple[Split, Split]:
@@ -71,7 +95,7 @@ def mnist_digits() -> tuple[Split, Split]:
 
 
 def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
-    where = {"seed": rng, "dtype": options["dtype"], "backend": get_backend(options["backend"], options["device"])}
+    where = {"seed": rng, "dtype": options["dtype"], "backend": place(options["backend"], options["device"])}
     sizes, dropout = options["hidden"], options.get("dropout", 0.0)
     if len(sizes) == 1 and not dropout:
         return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
@@ -81,7 +105,7 @@ def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
 
 def digit_network(path: Path, backend: str | None, device: str | None) -> Sequential:
     """The network in a file, or an error if it is none that reads digits."""
-    net = load_network(path, backend=backend, device=device)
+    net = load_network(path, backend=place(backend, device))
     inputs = next((int(p.shape[0]) for p in net.params.values() if p.ndim == 2), None)
     (outputs,) = net.output_shape() or (None,)
     if (inputs, outputs) != (PIXELS, CLASSES):

@@ -123,12 +123,12 @@ def is_written(trainer: Trainer, folder: Path, *, plot: bool) -> bool:
     try:
         params = load_network(folder / WEIGHTS, backend="numpy").params
         history = json.loads((folder / HISTORY).read_bytes())
-        del history["settings"]
+        del history["settings"], history["threads"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
     here = {name: net.backend.to_numpy(p).tobytes() for name, p in net.params.items()}
     there = {name: p.tobytes() for name, p in params.items()}
-    same = here == there and history == trainer.history.to_dict()
+    same = here == there and history == {k: v for k, v in trainer.history.to_dict().items() if k != "threads"}
     return same and (not plot or (folder / PLOT).is_file())
 
 

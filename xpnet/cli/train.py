@@ -17,7 +17,7 @@ import xpnet
 from xpnet.backends.base import DTYPES
 from xpnet.backends.dispatch import backend_names, dtype_name
 from xpnet.cli import run
-from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options
+from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options, place
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
 from xpnet.cli.rates import FORMS, ScheduleForm, schedule
@@ -27,7 +27,7 @@ from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
-ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "no_plot", "quiet", "resume")
+ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "no_plot", "quiet", "resume")
 
 #: More iterations than this are counted by no float.
 MOST = 2**53
@@ -47,28 +47,56 @@ NOTES: dict[str, Any] = {
 
 @click.command(short_help="Train a network on MNIST, or go on with a run.")
 @network_options
-@click.option("--iterations", type=click.IntRange(1), help="Minibatches to train on, in all. [default: 10000]")
-@click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
-@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples a minibatch.")
-@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="sgd", show_default=True, help="Update rule.")
-@click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of its class]")
-@click.option("--schedule", type=ScheduleForm(), help=f"How it changes: {', '.join(FORMS.values())}.")
-@click.option("--warmup", type=click.IntRange(0), default=0, help="Steps in which it rises to its full value.")
+@click.option("--iterations", type=click.IntRange(1), help="How many minibatches to train on, in all. [default: 10000]")
+@click.option(
+    "--epochs", type=click.IntRange(1), help="How long to train, in passes through the data, instead of --iterations."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples in a minibatch.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(list(OPTIMIZERS)),
+    default="sgd",
+    show_default=True,
+    help="Rule by which gradients change the weights.",
+)
+@click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of the optimizer's class]")
+@click.option("--schedule", type=ScheduleForm(), help=f"How the learning rate changes: {', '.join(FORMS.values())}.")
+@click.option(
+    "--warmup",
+    type=click.IntRange(0),
+    default=0,
+    help="Steps in which the learning rate rises to its full value at the start.",
+)
 @click.option(
     "--weight-decay",
     type=float,
-    help="Penalty on large weights; decoupled in adamw and lion. [default: 0.01 for adamw, else 0]",
+    help="How strongly weights are pulled to 0; decoupled from the gradients in adamw and lion. [default: 0.01 for "
+    "adamw, else 0]",
 )
-@click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
+@click.option(
+    "--dropout",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of hidden units that is left out at random in each step.",
+)
 @click.option(
     "--compile/--no-compile",
     default=None,
-    help="Whether steps are compiled. [default: but for PyTorch, which takes long]",
+    help="Compile training steps: the same numbers but for rounding, and faster. [default: yes; no on PyTorch, where "
+    "compiling takes half a minute]",
 )
-@click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Most threads to multiply on, on a CPU. [default: 1 for small products, else one a core]",
+)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Precision to compute in."
+)
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
-@click.option("--checkpoint-every", type=click.IntRange(1), help="Steps after which to write a checkpoint, each time.")
+@click.option("--checkpoint-every", type=click.IntRange(1), help="Write a checkpoint each time after so many steps.")
 @click.option("--resume", type=PATH, help="Go on with a run: its folder, or its checkpoint.")
 @click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
 @click.option("--quiet", is_flag=True, help="Print only the last line.")
@@ -176,8 +204,10 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     steps = options["iterations"] or options["epochs"] * -(-samples // options["batch_size"])
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
-    trainer = Trainer(net, optimizer, batch_size=options["batch_size"], seed=rng, compile=options["compile"])
-    settings = {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet", "resume")}
+    about = {"batch_size": options["batch_size"], "compile": options["compile"], "threads": options["threads"]}
+    trainer = Trainer(net, optimizer, seed=rng, **about)
+    elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads")
+    settings = {k: v for k, v in options.items() if k not in elsewhere}
     trainer.notes = settings | {"lr": lr, "weight_decay": optimizer.weight_decay}
     _note_place(trainer)
     return trainer
@@ -197,13 +227,14 @@ def _resumed(path: Path, options: dict[str, Any]) -> Trainer:
     trainer = Trainer.load(path, backend="numpy")
     if not _are_of_train(trainer.notes, dtype_name(trainer.net.dtype)):
         raise CheckpointError(f"{path} was not written by xpnet train; go on with it in Python, by Trainer.load")
-    place = options["backend"] or trainer.notes["backend"], options["device"]
-    if place != ("numpy", None):
-        trainer = Trainer.load(path, backend=place[0], device=place[1])
+    where = options["backend"] or trainer.notes["backend"], options["device"]
+    if where != ("numpy", None):
+        trainer = Trainer.load(path, backend=place(*where))
     anew = {name: options[name] for name in ("iterations", "epochs", "checkpoint_every") if options[name] is not None}
     if "iterations" in anew or "epochs" in anew:
         anew = {"iterations": None, "epochs": None} | anew
     trainer.notes |= anew
+    trainer.threads = options["threads"]
     _note_place(trainer)
     return trainer
 
@@ -296,6 +327,7 @@ def _title(trainer: Trainer, goal: int) -> str:
 def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
     rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
+    rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (
         f"test accuracy {last.validation_accuracy:.2%} after {last.iteration} iterations" if last else "not evaluated"

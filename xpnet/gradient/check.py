@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, nan, prod, sqrt
 from typing import Any
 
@@ -152,21 +153,31 @@ def _network(net: Any, x: Array, t: Array, weight: Array, training: bool, seed: 
     x, t, *weights = net.as_batch(x, t, weight)
     arrays, x, *weights = widened(net.own_arrays(), net.as_floating(x), *weights)
     params, loss = {name: arrays[name] for name in net.params}, net.loss_layer
+    few_threads = partial(net.on_threads, net.threads_for(x.shape))
     if training:
         like = next(iter(params.values()))
         arrays |= _like(net.draws(generator(seed), tuple(x.shape)), like)
-        value_of = _in_training(net.chain, arrays, x, lambda y: loss.forward(y, t, *weights)[0])
-        total, gradients, _ = net.training_value_and_grad(arrays, x, t, *weights)
+        trained = _in_training(net.chain, arrays, x, lambda y: loss.forward(y, t, *weights)[0])
+
+        def value_of(moved: Params) -> tuple[Array, Sides]:
+            with few_threads():
+                return trained(moved)
+
+        with few_threads():
+            total, gradients, _ = net.training_value_and_grad(arrays, x, t, *weights)
         return _Taken(params, value_of, float(total), gradients, _each_array(params, value_of))
     tail = Tail(net.chain.parts, loss, arrays, x, t, *weights)
-    total, gradients = net.value_and_grad(arrays, x, t, *weights)
+    with few_threads():
+        total, gradients = net.value_and_grad(arrays, x, t, *weights)
     options: dict[str, Any] = {"weight": weights[0] if weights else None, "kinks": True}
 
     def value(moved: Params) -> tuple[Array, Sides]:
-        return tail.value(arrays | moved)
+        with few_threads():
+            return tail.value(arrays | moved)
 
     def numerical(h: float | None, progress: bool) -> dict[str, Found]:
-        return parameter_gradients(net.chain, loss, arrays, x, t, h=h, progress=progress, **options)
+        with few_threads():
+            return parameter_gradients(net.chain, loss, arrays, x, t, h=h, progress=progress, **options)
 
     return _Taken(params, value, float(total), gradients, numerical)
 

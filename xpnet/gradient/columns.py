@@ -19,7 +19,8 @@ from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, device, namespace, traced
 from xpnet.functions import one_hot
 from xpnet.gradient.numerical import step_size
-from xpnet.gradient.tail import Found, Sides, Tail, acts_on, goes_with_forward, watched
+from xpnet.gradient.reach import goes_with_forward
+from xpnet.gradient.tail import Found, Sides, Tail, watched
 from xpnet.layers import Affine, Layer
 from xpnet.layers.chain import Part
 
@@ -48,7 +49,8 @@ class Columns:
         self.steps = xp.zeros_like(weights) + step_size(weights, h)
         self.even = bool(xp.all(self.steps == self.steps[0, 0]))
         self.z = first.layer.predict(first.view(params), x)
-        self.alone = list(takewhile(_is_elementwise, others))
+        both = zip(others, tail.reaches[1:], strict=True)
+        self.alone = [part for part, _ in takewhile(lambda pair: pair[1] == "element" and not pair[0].outside, both)]
         self.rest = others[len(self.alone) :]
         self.out = self.z
         for part in self.alone:
@@ -199,10 +201,6 @@ class Columns:
 def moves_columns(layer: Layer) -> bool:
     """Whether it is an Affine layer, with the forward that is described above."""
     return isinstance(layer, Affine) and type(layer).forward is Affine.forward
-
-
-def _is_elementwise(part: Part) -> bool:
-    return acts_on(part.layer) == "element" and not part.outside
 
 
 def _slices(stop: int, step: int, start: int = 0) -> Iterator[slice]:

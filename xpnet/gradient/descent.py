@@ -12,6 +12,7 @@ from xpnet._typing import Array, Optimizer
 from xpnet.backends.dispatch import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
 from xpnet.errors import DivergedError
 from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
+from xpnet.hints import book_arguments
 from xpnet.optimizers import SGD
 from xpnet.streams import warn
 
@@ -29,6 +30,7 @@ class Descent(NamedTuple):
     values: list[float]
 
 
+@book_arguments(init_x="x0", step_num="steps")
 def gradient_descent(
     f: Callable[[Array], Any],
     x0: Array,

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
+from xpnet.gradient.reach import goes_with_forward, reach
 from xpnet.layers.base import Container, Layer, Shape
 from xpnet.layers.chain import Part
 
@@ -32,23 +33,6 @@ def side_of(layer: Layer, x: Array) -> Array | None:
 def differ(above: Sides, below: Sides) -> bool:
     """Whether a unit is on one side of its kink here, and on the other there."""
     return any(bool(namespace(a).any(a != b)) for a, b in zip(above, below, strict=True))
-
-
-def acts_on(layer: Layer) -> str:
-    """How far an entry of a layer's input reaches in its output; see :class:`xpnet.layers.Layer`.
-
-    A ``forward`` that somebody put in the place of one of xpnet's is believed to keep to it only if its class says so.
-    """
-    if isinstance(layer, Container):
-        return max((layer.acts_on, *map(acts_on, layer.children)), key=("element", "sample", "batch").index)
-    ours = type(layer).forward.__module__.startswith("xpnet.layers")
-    return layer.acts_on if ours or goes_with_forward(layer, "acts_on") else "batch"
-
-
-def goes_with_forward(subject: Any, name: str) -> bool:
-    """Whether a method is there, and speaks of the ``forward`` that runs, not of one that a subclass replaced."""
-    owners = [next((k for k in type(subject).__mro__ if n in vars(k)), None) for n in (name, "forward")]
-    return None not in owners and issubclass(*owners)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -115,13 +99,24 @@ class Tail:
     @property
     def samples_apart(self) -> bool:
         """Whether no sample has an influence on the loss of another, and the loss of each can be had."""
-        if not goes_with_forward(self.loss, "per_sample") or any(acts_on(part.layer) == "batch" for part in self.parts):
+        if not goes_with_forward(self.loss, "per_sample") or "batch" in self.reaches:
             return False
         y = self.x
         for part in self.parts:
             y = part.layer.predict(part.view(self.params), y)
         fits = self.weight is None or self.weight.ndim == 1
         return hasattr(self.loss, "reduction") and y.ndim == 2 and fits
+
+    @cached_property
+    def reaches(self) -> list[str]:
+        """How far the input of each layer reaches in its output; up to one that mixes samples, as it is enough."""
+        found, y = list[str](), self.x
+        for part in self.parts:
+            found.append(reach(part.layer, part.view(self.params), y))
+            if found[-1] == "batch":
+                break
+            y = part.layer.predict(part.view(self.params), y)
+        return found
 
     @cached_property
     def _watched(self) -> tuple[Sides, list[tuple[Part, Layer]]]:

@@ -1,5 +1,8 @@
 """Layers: frozen descriptions, each a pure forward and backward that fit one glance."""
 
+from typing import Any
+
+from xpnet.hints import missing
 from xpnet.layers.activations import (
     ELU,
     GELU,
@@ -112,3 +115,7 @@ __all__ = [
     "Tanh",
     "TimeDistributed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

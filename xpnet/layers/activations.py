@@ -66,6 +66,9 @@ class LeakyReLU(Activation):
     """y = x where x > 0, else slope x; dx = dy or slope dy.
 
     Maas, Hannun, Ng, "Rectifier nonlinearities improve neural network acoustic models" (2013).
+
+    Args:
+        slope: of the negative side, a finite number; else ``ValueError``.
     """
 
     label = "LeakyRelu"

@@ -107,6 +107,9 @@ class TimeDistributed(Wrapped):
 
     An ``Affine`` takes all elements of a sample together, and in here those of one step.
 
+    Args:
+        inner: the layer for one step.
+
     >>> from xpnet.layers import Affine
     >>> TimeDistributed(Affine(4, 3)).output_shape((7, 4))
     (7, 3)
@@ -248,6 +251,9 @@ class Parallel(Several):
 class Add(Parallel):
     """y = f_1(x) + f_2(x) + ...: branches whose outputs have one shape.
 
+    Args:
+        layers: f_1, f_2, ..., one by one: ``Add(Affine(4, 3), Affine(4, 3))``.
+
     >>> from xpnet.initializers import glorot, generator
     >>> from xpnet.layers import Affine
     >>> list(Add(Affine(4, 3), Affine(4, 3)).init(generator(0), glorot()))
@@ -274,6 +280,9 @@ class Add(Parallel):
 
 class Concat(Parallel):
     """y = (f_1(x), f_2(x), ...), one behind the other along the first axis of a sample: features, or channels.
+
+    Args:
+        layers: f_1, f_2, ..., one by one: ``Concat(Affine(4, 3), Affine(4, 5))``.
 
     >>> from xpnet.layers import Affine
     >>> Concat(Affine(4, 3), Affine(4, 5)).output_shape((4,))

@@ -7,6 +7,7 @@ from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
+from xpnet.hints import book_arguments
 from xpnet.initializers import Initializer, normal
 from xpnet.layers import ACTIVATIONS, Affine, Dropout, Layer, ReLU
 from xpnet.models.network import Sequential
@@ -51,6 +52,14 @@ class MultiLayerNet(Sequential):
     ['Affine1', 'Tanh1', 'Affine2', 'Tanh2', 'Affine3']
     """
 
+    @book_arguments(
+        hidden_size_list="hidden_sizes",
+        weight_init_std="weight_init: 'auto', 'he', 'xavier' or a standard deviation",
+        weight_decay_lambda="the optimizer's: SGD(lr=0.1, weight_decay=0.1)",
+        use_batchnorm="a layer: Sequential([Affine(784, 50), BatchNorm(50), ReLU(), Affine(50, 10)])",
+        use_dropout="dropout, the share of units that is left out: dropout=0.5",
+        dropout_ration="dropout",
+    )
     def __init__(
         self,
         input_size: int,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from numbers import Integral
 from pathlib import Path
@@ -32,6 +33,7 @@ from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Container, Layer
 from xpnet.layers.chain import Several
 from xpnet.losses import SoftmaxWithLoss, check_weight
+from xpnet.models.products import largest_product
 from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
@@ -103,6 +105,7 @@ class Sequential:
         self.loss_layer: Loss = SoftmaxWithLoss() if loss is None else loss
         self.backend = get_backend(backend, device)
         self.dtype = self.backend.dtype(dtype)
+        self._products: dict[tuple[int, ...], int] = {}
 
     @quiet
     def forward(self, params: Params, x: Array) -> Array:
@@ -174,15 +177,18 @@ class Sequential:
             ValueError: x is on another device, is empty or has another number of columns.
         """
         x, arrays = as_input(x, self.backend, self.dtype, takes=self.chain.takes), self.own_arrays()
-        if x.ndim == 1 and self.chain.takes != "integers":
-            return self.forward(arrays, x[None, :])[0, ...]
-        return self.forward(arrays, x)
+        one = x.ndim == 1 and self.chain.takes != "integers"
+        x = x[None, :] if one else x
+        with self.on_threads(self.threads_for(x.shape)):
+            scores = self.forward(arrays, x)
+        return scores[0, ...] if one else scores
 
     @quiet
     def loss(self, x: Array, t: Array, weight: Array = None) -> Array:
         """The loss of a batch as a 0-d array; x, t and weight as :meth:`gradient` takes them."""
         x, *targets = self.as_batch(x, t, weight)
-        return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
+        with self.on_threads(self.threads_for(x.shape)):
+            return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
 
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
@@ -191,7 +197,8 @@ class Sequential:
         is no class, nor are targets that are neither labels nor one-hot, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
-        found = self.evaluate(self.own_arrays(), x, t)[1]
+        with self.on_threads(self.threads_for((min(CHUNK, x.shape[0]), *x.shape[1:]))):
+            found = self.evaluate(self.own_arrays(), x, t)[1]
         if found is None:
             numbers = self.classifies(self.scores_shape(x))
             what = "targets are numbers" if numbers else "the one output of this network is none"
@@ -242,7 +249,9 @@ class Sequential:
             ValueError: another device, an empty batch, a wrong number of columns, NaN or infinity, labels that the
                 network has no output for, fractional labels, one-hot rows of another width.
         """
-        return self.value_and_grad(self.own_arrays(), *self.as_batch(x, t, weight))[1]
+        x, t, *weights = self.as_batch(x, t, weight)
+        with self.on_threads(self.threads_for(x.shape)):
+            return self.value_and_grad(self.own_arrays(), x, t, *weights)[1]
 
     @quiet
     def numerical_gradient(
@@ -270,8 +279,27 @@ class Sequential:
         params, wide, *weights = widened(self.own_arrays(), self.as_floating(x), *weights)
         options: dict[str, Any] = {"h": h, "max_bytes": max_bytes, "progress": progress}
         options["weight"] = weights[0] if weights else None
-        found = parameter_gradients(self.chain, self.loss_layer, params, wide, t, **options)
+        with self.on_threads(self.threads_for(x.shape)):
+            found = parameter_gradients(self.chain, self.loss_layer, params, wide, t, **options)
         return {name: namespace(f.gradient).astype(f.gradient, self.dtype) for name, f in found.items()}
+
+    def threads_for(self, shape: tuple[int, ...], asked: int | None = None) -> int | None:
+        """How many threads to multiply on for a batch of this shape (N, ...); None where that is not for us to say.
+
+        ``asked`` is the most that somebody wants; see :class:`xpnet.backends.threads.Threads`.
+        """
+        threads = self.backend.threads
+        if threads is None:
+            return None
+        sample = tuple(shape[1:])
+        if sample not in self._products:
+            self._products[sample] = largest_product(self.chain, sample)
+        return threads.choose(shape[0] * self._products[sample], asked)
+
+    def on_threads(self, number: int | None) -> AbstractContextManager[Any]:
+        """What is computed in the block takes no more threads than this; None changes nothing."""
+        threads = self.backend.threads
+        return nullcontext() if threads is None else threads.limited(number)
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
         """The same network on another backend or device, with arrays of its own."""

@@ -34,7 +34,7 @@ class Line:
 def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of :meth:`xpnet.Sequential.summary`; ``slots`` are an optimizer's, by the names of parameters."""
     rows, totals = [], [0] * (len(HEADERS) - 3)
-    for line in _lines(chain, shape, 0, ""):
+    for line in lines(chain, shape, 0, ""):
         start = [2 * line.depth * " " + line.name, _kind(line.layer), _shown(line.behind)]
         counts: list[Any] = [""] * len(totals) if isinstance(line.layer, Container) else _counts(line, slots)
         rows.append([*start, *counts])
@@ -51,8 +51,8 @@ def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) ->
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-def _lines(layer: Several, shape: Shape, depth: int, outer: str) -> Iterator[Line]:
-    """The layers in a container, and those in them; ``outer`` stands before the names of its arrays."""
+def lines(layer: Several, shape: Shape, depth: int, outer: str) -> Iterator[Line]:
+    """The layers in a container with those in them; ``outer`` stands before the names of its arrays."""
     for part in layer.parts:
         behind = part.layer.output_shape(shape)
         yield Line(depth, part.name, part.layer, tuple(outer + name for name in part.shapes), shape, behind)
@@ -61,7 +61,7 @@ def _lines(layer: Several, shape: Shape, depth: int, outer: str) -> Iterator[Lin
             inside = None if inside is None else inner.inner_shape(inside)
             inner = inner.inner
         if isinstance(inner, Several):
-            yield from _lines(inner, inside, depth + 1, f"{outer}{part.name}.")
+            yield from lines(inner, inside, depth + 1, f"{outer}{part.name}.")
         elif inner is not part.layer:
             names = tuple(outer + name for name in part.shapes)
             yield Line(depth + 1, inner.label, inner, names, inside, inner.output_shape(inside))

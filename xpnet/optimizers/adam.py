@@ -85,7 +85,8 @@ class AdamW(Adam):
     Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019). The book does not have it.
 
     Args:
-        lr: the learning rate, or a schedule; all else as for :class:`Adam`.
+        lr: the learning rate, or a schedule; options as for :class:`Optimizer`, but ``decoupled`` is True by default.
+        beta1, beta2, eps, folded: as for Adam: what is left of m and v after each step; next to the root; and where.
 
     >>> import numpy as np
     >>> params = {"W": np.asarray([1.0])}

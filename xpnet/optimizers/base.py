@@ -12,7 +12,7 @@ from xpnet._typing import Array, Params, State, Transform
 from xpnet.backends.dispatch import describe, host_number, namespace, writable
 from xpnet.optimizers.arrays import entry, narrowed
 from xpnet.optimizers.checks import check_step, check_update
-from xpnet.optimizers.options import CHECKS, transforms_of
+from xpnet.optimizers.options import CHECKS, transforms_of, with_options
 from xpnet.schedules import ReduceOnPlateau, Schedule
 from xpnet.schedules.base import floating, rate_of, set_checked
 
@@ -61,6 +61,7 @@ class Optimizer(ABC):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.has_slots = cls.slots is not Optimizer.slots
+        cls.__doc__ = with_options(vars(cls).get("__doc__"), Optimizer.__doc__)
 
     @abstractmethod
     def rule(self, w: Array, g: Array, slots: dict[str, Array], lr: Any, shared: Any) -> Array:

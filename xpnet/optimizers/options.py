@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from inspect import cleandoc
 from typing import Any
 
 from xpnet._checks import check_number, check_positive, check_switch
 from xpnet._typing import Transform
 from xpnet.optimizers.transforms import ClipByNorm, ClipByValue, WeightDecay
 from xpnet.schedules.base import check_rate_or_schedule
+
+#: What stands for them in the docstring of an optimizer.
+OPTIONS_ELSEWHERE = "; options as for :class:`Optimizer`"
 
 
 def check_learning_rate(lr: Any) -> float:
@@ -30,6 +34,23 @@ def transforms_of(
     if decay:
         found.append(WeightDecay(decay, decay_biases))
     return tuple(found)
+
+
+def with_options(doc: str | None, shared: str | None) -> str | None:
+    """The docstring of an optimizer with all its arguments: ``help(SGD)`` shall send nobody elsewhere.
+
+    Args:
+        doc: its own, which says "options as for :class:`Optimizer`", or another one, which stays as it is.
+        shared: that of the base class, whose arguments but the first, lr, are put behind its own.
+    """
+    if doc is None or shared is None or OPTIONS_ELSEWHERE not in doc:
+        return doc
+    own, options = cleandoc(doc), cleandoc(shared)
+    options = options[options.index("\n    weight_decay:") : options.index("\n\nRaises:")]
+    own = own.replace(f"{OPTIONS_ELSEWHERE}, but ", "; ").replace(OPTIONS_ELSEWHERE, "")
+    end = own.find("\n\n", own.index("Args:"))
+    end = len(own) if end < 0 else end
+    return f"{own[:end]}{options}{own[end:]}"
 
 
 def _clip(value: Any, name: str) -> float | None:

@@ -58,6 +58,7 @@ class History:
         samples: how many samples the steps took, each as often as it was taken.
         seconds: how long training took, drawing of minibatches included, evaluations and callbacks left out.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
+        threads: how many threads the library multiplied on in the last call of ``fit``; None if it does not tell.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -65,6 +66,7 @@ class History:
     samples: int = 0
     seconds: float = 0.0
     learning_rates: list[float] = field(default_factory=list)
+    threads: int | None = field(default=None, compare=False)
 
     @property
     def iterations(self) -> int:
@@ -91,6 +93,7 @@ class History:
             "samples": self.samples,
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second,
+            "threads": self.threads,
             "losses": [_finite(loss) for loss in self.losses],
             "learning_rates": [_finite(rate) for rate in self.learning_rates],
             "evaluations": [{k: _finite(v) for k, v in asdict(e).items()} for e in self.evaluations],

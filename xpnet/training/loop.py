@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Loop:
         draws: what layers draw for one step; None if they draw nothing.
         callbacks: what is called in between.
         interrupted: whether to end.
+        evaluating: what evaluations are computed in.
     """
 
     def __init__(
@@ -64,10 +66,11 @@ class Loop:
         draws: Draws | None,
         callbacks: Callbacks,
         interrupted: Callable[[], bool],
+        evaluating: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ):
         self.training, self.history, self.batches = training, training.history, training.batches
         self.step, self.data, self.validation, self.draws = step, data, validation, draws
-        self.callbacks, self.interrupted = callbacks, interrupted
+        self.callbacks, self.interrupted, self.evaluating = callbacks, interrupted, evaluating
         self.snapshots: list[_Snapshot] = []
         self.size = 1
 
@@ -135,9 +138,10 @@ class Loop:
         if self.history.evaluations and self.history.evaluations[-1].iteration == training.iteration:
             return  # the same weights
         found: list[tuple[float | None, float | None]] = []
-        for split in (self.data, self.validation):
-            arrays = state["params"] | state["buffers"]
-            found.append((None, None) if split is None else training.net.evaluate(arrays, **split))
+        with self.evaluating():
+            for split in (self.data, self.validation):
+                arrays = state["params"] | state["buffers"]
+                found.append((None, None) if split is None else training.net.evaluate(arrays, **split))
         (train_loss, train), (validation_loss, validation) = found
         ends = training.iteration > 0 and self.batches.epoch_ended
         evaluation = Evaluation(

@@ -11,6 +11,7 @@ import numpy as np
 from xpnet._checks import check_count, check_switch
 from xpnet._typing import Array, Optimizer, State, Transform
 from xpnet.backends.dispatch import describe
+from xpnet.hints import book_arguments
 from xpnet.models import Sequential
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
 from xpnet.training.callbacks import check_monitored
@@ -27,6 +28,14 @@ class TrainingState:
     a whole dict or one entry of it, is found by its identity, checked, and copied before a step consumes it.
     """
 
+    @book_arguments(
+        network="net",
+        mini_batch_size="batch_size",
+        optimizer_param="the optimizer's: optimizer=SGD(lr=0.01)",
+        x_train="an argument of fit: trainer.fit(x, t, validation=(x_test, t_test), epochs=20)",
+        epochs="an argument of fit: trainer.fit(x, t, epochs=20)",
+        evaluate_sample_num_per_epoch="fit's: it evaluates all samples after each epoch",
+    )
     def __init__(
         self,
         net: Sequential,
@@ -37,6 +46,7 @@ class TrainingState:
         seed: int | np.random.Generator | None = None,
         sampling: str = "epochs",
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
+        threads: int | None = None,
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -48,6 +58,7 @@ class TrainingState:
         self.net, self.optimizer, self.transforms = net, optimizer, check_transforms(transforms)
         self.sampling, self.batch_size = sampling, check_count(batch_size, "batch_size")
         self.compile = None if compile is None else check_switch(compile, "compile")
+        self.threads = None if threads is None else check_count(threads, "threads")
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History()

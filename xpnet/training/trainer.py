@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from xpnet._typing import Array, Optimizer, Params, Transform
 from xpnet.backends.base import CompiledStep, Data, PlainStep
 from xpnet.backends.dispatch import Backend, describe
 from xpnet.models import Sequential
+from xpnet.models.network import CHUNK
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
@@ -25,6 +26,7 @@ from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, make_step, only_ours
+from xpnet.training.threads import ThreadedStep
 
 
 class Trainer(TrainingState):
@@ -44,6 +46,10 @@ class Trainer(TrainingState):
             the parameters and the optimizer's state. By default steps are compiled if all parts are xpnet's, but not on
             PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all. What
             was compiled is kept for the next call of :meth:`fit`.
+        threads: the most threads to multiply on, on a CPU. By default one where no product of a step takes 50 million
+            multiplications, as threads would wait for each other there, above all beside other programs; else all that
+            there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
+            and evaluations there are as many as before. JAX has threads of its own.
 
     Attributes:
         history: what came of it so far.
@@ -122,12 +128,12 @@ class Trainer(TrainingState):
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with np.errstate(all="ignore"), deferred_interrupt() as interrupted, ExitStack() as ends:
-            step = self._step()
+            step = self._threaded(data)
             ends.callback(step.release)
             ends.callback(setattr, self, "_running", False)
             ends.callback(watchers.end)
             self._running = True
-            Loop(self, step, data, held_out, self._draws(data), watchers, interrupted).run()
+            Loop(self, step, data, held_out, self._draws(data), watchers, interrupted, self._evaluating(data)).run()
         return self.history
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
@@ -138,7 +144,8 @@ class Trainer(TrainingState):
         """
         data, held_out = self._admitted(x, t, weight, validation)
         with np.errstate(all="ignore"):
-            Loop(self, self._step(), data, held_out, None, Callbacks(self, ()), lambda: False).evaluate()
+            nothing, never = Callbacks(self, ()), lambda: False
+            Loop(self, self._threaded(data), data, held_out, None, nothing, never, self._evaluating(data)).evaluate()
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
@@ -204,6 +211,18 @@ class Trainer(TrainingState):
             step = make_step(net, self.optimizer, transforms=self.transforms)
             self._compiled = parts, net.backend.compile(step) if self.compiles else PlainStep(step, net.backend)
         return self._compiled[1]
+
+    def _threaded(self, data: Data) -> CompiledStep:
+        """The step, on as many threads as its products deserve; the history says how many."""
+        number = self.history.threads = self._threads_for(data, self.batch_size)
+        return ThreadedStep(self._step(), self.net, number)
+
+    def _evaluating(self, data: Data) -> Callable[[], AbstractContextManager[Any]]:
+        """What evaluations are computed in: their products are larger than those of steps."""
+        return partial(self.net.on_threads, self._threads_for(data, min(CHUNK, data["x"].shape[0])))
+
+    def _threads_for(self, data: Data, samples: int) -> int | None:
+        return self.net.threads_for((samples, *data["x"].shape[1:]), self.threads)
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
         """The data as steps take it, made fit or refused."""
