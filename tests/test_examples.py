@@ -135,7 +135,9 @@ def test_optimizers_mnist(outputs):
 
 
 def test_train_mnist(outputs):
-    assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  test +\d+\.\d+%", outputs("train_mnist")[0])
+    assert re.search(
+        r"iteration +100 +loss: .*  accuracy: train +\d+\.\d+%  validation +\d+\.\d+%", outputs("train_mnist")[0]
+    )
 
 
 def test_graph_shopping(outputs):
