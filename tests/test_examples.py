@@ -128,7 +128,7 @@ def test_optimizer_paths(outputs):
 
 def test_optimizers_mnist(outputs):
     printed, _ = outputs("optimizers_mnist")
-    losses = {name: float(loss) for name, loss in re.findall(r"^(\w+) +loss (\S+),", printed, re.MULTILINE)}
+    losses = {name: float(loss) for name, loss in re.findall(r"^(\w+) +loss: train +(\S+) ", printed, re.MULTILINE)}
     assert len(losses) == 7
     assert all(loss < 2.35 for loss in losses.values())
     assert losses["Adam"] < losses["SGD"]
