@@ -83,8 +83,8 @@ def digit_network(path: Path, backend: str | None, device: str | None) -> Sequen
     """The network in a file, or an error if it is none that reads digits."""
     net = load_network(path, backend=backend, device=device)
     inputs = next((int(p.shape[0]) for p in net.params.values() if p.ndim == 2), None)
-    outputs = net.output_shape()
-    if (inputs, outputs) != (PIXELS, (CLASSES,)):
+    (outputs,) = net.output_shape() or (None,)
+    if (inputs, outputs) != (PIXELS, CLASSES):
         raise ValueError(
             f"{path} holds a network with {inputs} inputs and {outputs} outputs, expected {PIXELS} (pixels) "
             f"and {CLASSES} (digits), as xpnet train makes"

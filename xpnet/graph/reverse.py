@@ -40,7 +40,13 @@ class Ancestry:
 
 @quiet
 def sweep(
-    order: list[Wrapper], seed: Array, *, again: bool, keep: set[int] | None = None, on_arrow: OnArrow | None = None
+    order: list[Wrapper],
+    seed: Array,
+    *,
+    again: bool,
+    keep: set[int] | None = None,
+    on_arrow: OnArrow | None = None,
+    first: int | None = None,
 ) -> Gradients:
     """The gradients of ``order[0]`` with respect to the others, by their serial numbers, where there are any.
 
@@ -50,8 +56,10 @@ def sweep(
         again: whether the gradients are to be recorded: computed from variables, and not from their values.
         keep: whose gradients are wanted; the memory of the others is given back on the way. By default all are.
         on_arrow: is called with y, i and what comes back from y to its operand i.
+        first: the serial number of the first that gets a gradient; by default the last of the order.
     """
-    gradients, first = {order[0].serial: as_variable(seed, type(order[0])) if again else seed}, order[-1].serial
+    gradients = {order[0].serial: as_variable(seed, type(order[0])) if again else seed}
+    first = order[-1].serial if first is None else first
     for y in order:
         g = gradients.get(y.serial) if keep is None or y.serial in keep else gradients.pop(y.serial, None)
         operation = y.operation
@@ -76,10 +84,21 @@ def sweep(
     return gradients
 
 
-def gradients_of(y: Wrapper, inputs: list[Wrapper], seed: Array) -> list[Array]:
-    """The gradients of y, weighted by ``seed`` of its shape, with respect to these inputs; zeros where it has none."""
-    order = [v for v in Ancestry(y).order if v.differentiable]
-    found = sweep(order, seed, again=False, keep={v.serial for v in inputs}) if order else {}
+def gradients_of(y: Wrapper, inputs: list[Wrapper], seed: Array, *, since: int = 0, again: bool = False) -> list[Array]:
+    """The gradients of y, weighted by ``seed`` of its shape, with respect to these inputs; zeros where it has none.
+
+    Args:
+        y: what the inputs were made into, by variables from serial number ``since`` on.
+        inputs: where the sweep ends: they may have been computed from others themselves.
+        seed: the gradient to start with.
+        since: of the first variable behind the inputs, where these are no beginnings.
+        again: whether the gradients are to be recorded.
+    """
+    if since and any(y is x for x in inputs):
+        return [as_variable(seed, type(y)) if x is y else x.xp.zeros_like(x.value) for x in inputs]
+    order = [v for v in Ancestry(y, since).order if v.differentiable]
+    first, keep = (0 if since else None), {v.serial for v in inputs}
+    found = sweep(order, seed, again=again, keep=keep, first=first) if order else {}
     return [found[v.serial] if v.serial in found else v.xp.zeros_like(v.value) for v in inputs]
 
 

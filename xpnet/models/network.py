@@ -30,6 +30,7 @@ from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Container, Layer
+from xpnet.layers.chain import Several
 from xpnet.losses import SoftmaxWithLoss, check_weight
 from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.models.summary import table
@@ -467,18 +468,23 @@ class Sequential:
         return x, t, weight
 
     def _check_input(self, x: Array) -> None:
-        for layer in first_leaves(self.chain):
+        for path, layer in first_leaves(self.chain):
             if hasattr(layer, "check_input"):
-                layer.check_input(x)
+                try:
+                    layer.check_input(x)
+                except ValueError as error:
+                    error.args = (path + str(error).removeprefix(layer.label),)
+                    raise
 
 
-def first_leaves(layer: Layer) -> list[Layer]:
-    """The layers that get the input of this one as it is."""
-    if isinstance(layer, Chain):
-        return first_leaves(layer.layers[0])
-    return (
-        [leaf for child in layer.children for leaf in first_leaves(child)] if isinstance(layer, Container) else [layer]
-    )
+def first_leaves(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    """The layers that get the input of this one as it is, and their paths: ``Concat1.Embedding2``."""
+    if isinstance(layer, Several):
+        parts, start = layer.parts[:1] if isinstance(layer, Chain) else layer.parts, f"{path}." if path else ""
+        return [leaf for part in parts for leaf in first_leaves(part.layer, start + part.name)]
+    if isinstance(layer, Container):
+        return [leaf for child in layer.children for leaf in first_leaves(child, path)]
+    return [(path, layer)]
 
 
 def _in_rows(p: Any, dtype: str) -> np.ndarray:
