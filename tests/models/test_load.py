@@ -38,6 +38,16 @@ class Doubled(losses.MeanSquaredError):
     by: float = 2.0
 
 
+#: Layers of other samples than rows: the shape of one, and how many entries come of it.
+IMAGES = {
+    "AvgPool2d": ((1, 2, 2), 1),
+    "Conv1d": ((2, 2), 8),
+    "Conv2d": ((1, 2, 2), 16),
+    "GlobalAvgPool2d": ((2, 1, 2), 2),
+    "MaxPool2d": ((1, 2, 2), 2),
+}
+
+
 def built(kind):
     known = {
         "Add": lambda: layers.Add(Affine(4, 4), ReLU()),
@@ -45,8 +55,14 @@ def built(kind):
         "BatchNorm": lambda: layers.BatchNorm(4, eps=1e-3),
         "Chain": lambda: layers.Chain(Affine(4, 5), ReLU(), Affine(5, 4)),
         "Concat": lambda: layers.Concat(Affine(4, 1), Affine(4, 3)),
+        "Conv1d": lambda: layers.Conv1d(2, 4, 3, padding=1),
+        "Conv2d": lambda: layers.Conv2d(1, 4, (1, 3), padding=(0, 1)),
         "Dropout": lambda: Dropout(0.25),
+        "AvgPool2d": lambda: layers.AvgPool2d(2, (1, 2)),
+        "LayerNorm": lambda: layers.LayerNorm(4),
+        "MaxPool2d": lambda: layers.MaxPool2d((2, 1)),
         "Rescale": lambda: layers.Rescale(0.5),
+        "Reshape": lambda: layers.Reshape((2, 2)),
         "Residual": lambda: layers.Residual(layers.Chain(layers.Dropout(0.1), layers.BatchNorm(4))),
     }
     return known.get(kind.__name__, kind)()
@@ -70,6 +86,9 @@ def test_every_layer_comes_back(kind, dtype, backend, tmp_path):
         x, inside = np.asarray([[0, 4, 2], [1, 1, 3]]), [layers.Embedding(5, 4), Affine(12, 2)]
     elif kind is layers.TimeDistributed:
         x, inside = x.reshape(2, 2, 2), [layers.TimeDistributed(layers.Chain(Affine(2, 3), ReLU())), Affine(6, 2)]
+    elif kind.__name__ in IMAGES:
+        shape, outputs = IMAGES[kind.__name__]
+        inside = [Affine(4, 4), layers.Reshape(shape), built(kind), layers.Flatten(), Affine(outputs, 2)]
     else:
         inside = [Affine(4, 4), built(kind), Affine(4, 2)]
     net = Sequential(inside, seed=1, dtype=dtype, backend=backend)

@@ -7,19 +7,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
+from xpnet.backends.replay.tracer import Tracer
 
 
 class NumpyBackend(Backend):
     name = "numpy"
     packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
+    in_place = True
     install = "pip install numpy"
+    checks_rows = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -35,6 +40,15 @@ class NumpyBackend(Backend):
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         np.add.at(x, index, rows)
         return x
+
+    @staticmethod
+    def windows(x: Array, length: int, step: int, count: int) -> Array | None:
+        if not isinstance(x, Tracer):
+            return _windows(x, length, step, count)
+        seen = _windows(x.array, length, step, count)
+        if seen is None:
+            return None
+        return x.seen(lambda a: _windows(a, length, step, count), seen, f"windows {length} {step} {count}")
 
     @property
     def workers(self) -> int:
@@ -59,6 +73,15 @@ class NumpyBackend(Backend):
             finally:
                 for future in running:
                     future.cancel()
+
+
+def _windows(x: Any, length: int, step: int, count: int) -> Any:
+    *_, rows, high, wide = x.shape
+    *outer, a_row, a_line, an_entry = x.strides
+    if a_row != high * a_line or rows < length + step * (count - 1):
+        return None
+    shape = (*x.shape[:-3], count, length * high, wide)
+    return as_strided(x, shape, (*outer, step * a_row, a_line, an_entry), writeable=False)
 
 
 def _keep_memory() -> None:

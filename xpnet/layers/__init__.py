@@ -1,14 +1,30 @@
 """Layers: frozen descriptions, each a pure forward and backward that fit one glance."""
 
-from xpnet.layers.activations import GELU, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers.activations import (
+    ELU,
+    GELU,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Swish,
+    Tanh,
+)
 from xpnet.layers.affine import Affine
 from xpnet.layers.base import Container, Layer
 from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.branches import Add, Concat, Parallel, Residual, TimeDistributed
 from xpnet.layers.chain import Chain
+from xpnet.layers.convolution import Conv1d, Conv2d
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.embedding import Embedding, Rescale
 from xpnet.layers.function import Function, GraphLayer
+from xpnet.layers.layer_norm import LayerNorm
+from xpnet.layers.pooling import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from xpnet.layers.shapes import Flatten, Reshape
 
 #: The activations that have a name.
 ACTIVATIONS = {
@@ -17,6 +33,9 @@ ACTIVATIONS = {
     "sigmoid": Sigmoid,
     "tanh": Tanh,
     "gelu": GELU,
+    "swish": Swish,
+    "softplus": Softplus,
+    "elu": ELU,
     "identity": Identity,
 }
 
@@ -26,19 +45,30 @@ LAYERS: dict[str, type[Layer]] = {
     for kind in (
         Add,
         Affine,
+        AvgPool2d,
         BatchNorm,
         Chain,
         Concat,
+        Conv1d,
+        Conv2d,
         Dropout,
+        ELU,
         Embedding,
+        Flatten,
         GELU,
+        GlobalAvgPool2d,
         Identity,
+        LayerNorm,
         LeakyReLU,
+        MaxPool2d,
         ReLU,
         Rescale,
+        Reshape,
         Residual,
         Sigmoid,
         Softmax,
+        Softplus,
+        Swish,
         Tanh,
         TimeDistributed,
     )
@@ -46,27 +76,39 @@ LAYERS: dict[str, type[Layer]] = {
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
     "GELU",
     "LAYERS",
     "Add",
     "Affine",
+    "AvgPool2d",
     "BatchNorm",
     "Chain",
     "Concat",
     "Container",
+    "Conv1d",
+    "Conv2d",
     "Dropout",
     "Embedding",
+    "Flatten",
     "Function",
+    "GlobalAvgPool2d",
     "GraphLayer",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
+    "MaxPool2d",
     "Parallel",
     "ReLU",
     "Rescale",
+    "Reshape",
     "Residual",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Swish",
     "Tanh",
     "TimeDistributed",
 ]

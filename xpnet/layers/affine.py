@@ -42,21 +42,26 @@ class Affine(Layer):
         return (self.n_out,)
 
     @quiet
-    def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
-        y = namespace(x).matmul(self._rows(x), params["W"])
+    def forward(self, params: Params, x: Array) -> tuple[Array, tuple[Array, tuple[int, ...]]]:
+        rows = self._rows(x)
+        y = namespace(x).matmul(rows, params["W"])
         y += params["b"]  # y is ours: in place where arrays allow it, a rebinding where not
-        return y, x
+        return y, (rows, x.shape)
 
     @quiet
-    def backward(self, params: Params, x: Array, dy: Array) -> tuple[Array, Params]:
-        xp = namespace(dy)
-        dx = xp.matmul(dy, xp.matrix_transpose(params["W"]))
-        return dx if x.ndim == 2 else xp.reshape(dx, x.shape), self.parameter_gradients(params, x, dy)
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        xp, (_, shape) = namespace(dy), residuals
+        if len(shape) == 2:
+            dx = xp.matmul(dy, xp.matrix_transpose(params["W"]))
+        else:  # with the samples innermost in memory, as layers of images have them
+            dx = xp.matrix_transpose(xp.matmul(params["W"], xp.matrix_transpose(dy)))
+            dx = xp.reshape(dx, shape)
+        return dx, self.parameter_gradients(params, residuals, dy)
 
     @quiet
-    def parameter_gradients(self, params: Params, x: Array, dy: Array) -> Params:
+    def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
         xp = namespace(dy)
-        return {"W": xp.matmul(xp.matrix_transpose(self._rows(x)), dy), "b": xp.sum(dy, axis=0)}
+        return {"W": xp.matmul(xp.matrix_transpose(residuals[0]), dy), "b": xp.sum(dy, axis=0)}
 
     def _rows(self, x: Array) -> Array:
         """x as (N, I)."""

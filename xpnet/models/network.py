@@ -378,6 +378,18 @@ class Sequential:
                     f"{dtype_name(self.dtype)}; compute with Python numbers, float(number), and arrays like the input"
                 )
 
+    def check_training(self, x: Array) -> None:
+        """Raise what a training step on x raises, ``ValueError`` too if it would leave buffers of another kind."""
+        with np.errstate(all="ignore"):
+            _, _, updates = self.chain.train(self.own_arrays(), self.as_floating(x))
+        for name, b in updates.items():
+            expected = self._buffer_shapes.get(name)
+            if expected != tuple(b.shape) or b.dtype != self.dtype:
+                raise ValueError(
+                    f"a training step gives {name} of shape {tuple(b.shape)} and dtype {dtype_name(b.dtype)}, expected "
+                    f"{expected} and {dtype_name(self.dtype)}, as its layer declares it in buffers()"
+                )
+
     def output_shape(self, shape: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
         """The shape of the scores of one sample of this shape; None where layers do not say it.
 

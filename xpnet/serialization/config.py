@@ -136,7 +136,10 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _value(value: Any, hint: Any, where: str, known: Mapping[str, type], depth: int) -> Any:
     """The value of a field, if it is of the type that the field declares."""
-    origin, allowed = get_origin(hint), _alternatives(hint)
+    allowed = _alternatives(hint)
+    if isinstance(value, list):  # which may be one of several: int | tuple[int, int]
+        hint = next((kind for kind in allowed if get_origin(kind) in (tuple, list)), hint)
+    origin = get_origin(hint)
     if isinstance(value, dict):
         made = from_config(value, known, depth=depth + 1)
         if not any(_fits(made, kind) for kind in allowed):

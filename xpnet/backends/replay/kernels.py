@@ -96,4 +96,20 @@ def _where(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[
     return where
 
 
-SPECIAL = {"mean": _mean, "take": _take, "where": _where}
+def _together(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    """``concat`` and ``stack``, written where they belong at once."""
+    arrays = operands[0]
+    axis = operands[1] if len(operands) > 1 else call.options.get("axis", 0)
+    if axis is None or any(x.dtype != out.dtype for x in arrays):
+        return _any(call, operands, out)
+    return partial(np.concatenate if call.name == "concat" else np.stack, arrays, axis, out)
+
+
+def _reshape(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
+    x = operands[0]
+    if not out.flags.c_contiguous or call.options:
+        return _any(call, operands, out)
+    return partial(np.copyto, out.reshape(x.shape), x)
+
+
+SPECIAL = {"mean": _mean, "take": _take, "where": _where, "concat": _together, "stack": _together, "reshape": _reshape}

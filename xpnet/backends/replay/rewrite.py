@@ -43,21 +43,22 @@ def _numbers(program: Program) -> None:
             continue
         dtype = arrays[0].dtype
         if dtype.kind == "f" and all(ref.dtype == dtype for ref in call.read()):
-            # maximum and minimum are several times faster with two whole arrays
-            shape = call.out.shape if call.function in (np.maximum, np.minimum) else ()
-            call.operands = tuple(_number(x, shape, dtype) for x in call.operands)
+            # maximum and minimum are several times faster with two whole arrays, which lie alike
+            like = call.out if call.function in (np.maximum, np.minimum) else Ref((), dtype)
+            call.operands = tuple(_number(x, like, dtype) for x in call.operands)
 
 
-def _number(x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+def _number(x: Any, like: Ref, dtype: np.dtype[Any]) -> Any:
     if isinstance(x, int | float):
-        return _filled(x, shape, dtype)
-    return _filled(x.constant.flat[0], shape, dtype) if _uniform(x) else x
+        return _filled(x, like, dtype)
+    return _filled(x.constant.flat[0], like, dtype) if _uniform(x) else x
 
 
-def _filled(value: float, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ref:
+def _filled(value: float, like: Ref, dtype: np.dtype[Any]) -> Ref:
     zero = value == 0 and not np.signbit(value)
-    array = np.zeros(shape, dtype) if zero else np.full(shape, value, dtype)  # zeros take no memory until they are read
-    return Ref(shape, dtype, constant=array, folds=True)
+    size = like.size  # zeros take no memory until they are read
+    flat = np.zeros(size, dtype) if zero else np.full(size, value, dtype)
+    return Ref(like.shape, dtype, constant=Ref(like.shape, dtype, order=like.order).laid_out(flat), folds=True)
 
 
 def _uniform(x: Any) -> bool:
