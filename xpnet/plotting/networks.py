@@ -50,7 +50,7 @@ def digits(images: Array, t: Array, predicted: Array | None = None, ax: Axes | N
     if predicted is not None:
         ax.set_title(f"{int((truth != guess).sum())} of {len(truth)} misclassified")
         if wrong.any():
-            explain(ax, "true → predicted, where that is wrong; these first, in their order")
+            explain(ax, "true → predicted; those that are wrong come first")
     return ax
 
 
