@@ -22,6 +22,8 @@ from xpnet.backends.dispatch import namespace
 from xpnet.functions import sigmoid
 from xpnet.layers.activations import Activation
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, repr=False)
 class Softplus(Activation):
