@@ -54,7 +54,7 @@ class DrawingUnavailableError(ImportError):
 
 
 def shown(node: Node) -> str:
-    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/``, − for ``-``, and ( )² for ``**2``."""
+    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/``, − for ``-``, ( )² for ``**2``."""
     label = one_line(node.label)
     if node.kind != "operation":
         return label

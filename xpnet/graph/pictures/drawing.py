@@ -11,15 +11,14 @@ from typing import Any
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.graph.pictures.dot import FORMS, DrawingUnavailableError, dot, render
-from xpnet.graph.wrapper import group
-from xpnet.graph.variable import constant, variable
 from xpnet.graph.pictures.folding import PAGE
 from xpnet.graph.pictures.mermaid import mermaid
 from xpnet.graph.pictures.scene import Scene
 from xpnet.graph.pictures.staging import scene_of
-from xpnet.graph.taken import check_taken
 from xpnet.graph.pictures.text import text
-from xpnet.graph.variable import Variable
+from xpnet.graph.taken import check_taken
+from xpnet.graph.variable import Variable, constant, variable
+from xpnet.graph.wrapper import group
 from xpnet.serialization.atomic import file_path_of, write_bytes
 from xpnet.streams import warn
 

@@ -1,4 +1,4 @@
-"""Pictures that are wider than a page, folded: what goes on in another row ends in a letter, and begins there with it."""
+"""Pictures that are wider than a page, in rows: what goes on in another row ends in a letter, and begins there with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xpnet.graph.pictures.scene import Arrow, Node, Scene
 
 #: As wide as a row may be, in points: a landscape page, or the column that a notebook and GitHub have.
 PAGE = 800
-#: How wide Graphviz draws things, in points: a letter of a text, the least of a node, and what is around an arrow's text.
+#: How wide Graphviz draws things, in points: a letter of a text, a node at least, and what is around an arrow's text.
 LETTER, NODE, AROUND = 6.8, 30.0, 48.0
 #: Where values come in: drawn in each row that needs them.
 SOURCES = ("input", "number")

@@ -10,12 +10,11 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import dtype_name, namespace, widest_floating
-from xpnet.graph.wrapper import Group
+from xpnet.graph.pictures.scene import Arrow, Kind, Node, Scene, one_line
 from xpnet.graph.reverse import Ancestry, seed_for, sweep
 from xpnet.graph.rules.elementwise import DIVIDE, POW, SUBTRACT
 from xpnet.graph.rules.shapes import GET
-from xpnet.graph.pictures.scene import Arrow, Kind, Node, Scene, one_line
-from xpnet.graph.wrapper import NUMBERS, Wrapper
+from xpnet.graph.wrapper import NUMBERS, Group, Wrapper
 
 #: Operations whose operands cannot change places: a number there, as in ``1 / x``, is part of the operation's symbol.
 IN_SYMBOL = ((SUBTRACT, 0), (SUBTRACT, 1), (DIVIDE, 0), (DIVIDE, 1), (POW, 0), (POW, 1))
