@@ -1,4 +1,4 @@
-"""Pictures that are wider than a page, in rows: what goes on in another row ends in a letter, and begins there with it."""
+"""Pictures wider than a page, in rows: what goes on in another row ends in a letter, and begins there with it."""
 
 from __future__ import annotations
 
