@@ -38,11 +38,12 @@ optimizers = {
 }
 start = backend.asarray([-7.0, 2.0], "float64")
 figure, axes = new_figure(4, rows=2)
+figure.set_size_inches(18, 5.6)
 for ax, (name, optimizer) in zip(axes.flat, optimizers.items(), strict=True):
     found = gradient_descent(f, start, steps=30, optimizer=optimizer)
     x, y = (float(v) for v in backend.to_numpy(found.x))
     print(f"{name:9} ({x:7.4f}, {y:7.4f})  f = {found.values[-1]:.6f} after 30 steps, {optimizer}")
     descent_paths(f, found.path, ax, x=(-8, 4), y=(-3, 3), levels=np.linspace(0, 8, 17))
-    ax.set_title(name)
+    ax.set_title(f"{name}, lr = {optimizer.lr:g}")
     ax.get_legend().remove()
 print(f"wrote {save(figure, f'{args.out}/optimizer_paths.png')}")

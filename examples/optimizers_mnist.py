@@ -40,11 +40,7 @@ for name, optimizer in optimizers.items():
     trainer = Trainer(net, optimizer, batch_size=128, seed=0)
     history = trainer.fit(x, t, validation=(x_t, t_t), iterations=args.iterations)
     last = history.evaluations[-1]
-    print(
-        f"{name:9} loss {last.train_loss:.4f}, accuracy: train {last.train_accuracy:.2%}, "
-        f"test {last.validation_accuracy:.2%}, "
-        f"{history.samples_per_second:,.0f} samples/s, {optimizer}"
-    )
+    print(f"{name:9} {last.results}, {history.samples_per_second:,.0f} samples/s, {optimizer}")
     width = max(args.iterations // 50, 1)
     smooth = np.convolve(history.losses, np.ones(width) / width, mode="valid")
     ax.plot(np.arange(len(smooth)) + width, smooth, label=name)

@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: From the ground up: a module imports only from floors below its own, or from within its own folder.
 FLOORS = [
-    {"_typing", "_checks"},
+    {"_typing", "_checks", "_html"},
     {"errors", "streams", "hints"},
     {"backends"},
     {"serialization"},

@@ -132,14 +132,16 @@ def test_optimizer_paths(outputs):
 
 def test_optimizers_mnist(outputs):
     printed, _ = outputs("optimizers_mnist")
-    losses = {name: float(loss) for name, loss in re.findall(r"^(\w+) +loss (\S+),", printed, re.MULTILINE)}
+    losses = {name: float(loss) for name, loss in re.findall(r"^(\w+) +loss: train +(\S+) ", printed, re.MULTILINE)}
     assert len(losses) == 7
     assert all(loss < 2.35 for loss in losses.values())
     assert losses["Adam"] < losses["SGD"]
 
 
 def test_train_mnist(outputs):
-    assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  validation +\d+\.\d+%", outputs("train_mnist")[0])
+    assert re.search(
+        r"iteration +100 +loss: .*  accuracy: train +\d+\.\d+%  validation +\d+\.\d+%", outputs("train_mnist")[0]
+    )
 
 
 def test_graph_shopping(outputs):

@@ -70,7 +70,7 @@ def test_top_1_is_accuracy_also_with_infinite_scores(array, labels, scores):
 
 
 def test_many_samples_are_counted_in_parts(array, rng, monkeypatch):
-    monkeypatch.setattr(metrics, "CHUNK", 7)
+    monkeypatch.setattr(metrics.classes, "CHUNK", 7)
     y, t = rng.integers(0, 3, size=(2, 25))
     np.testing.assert_array_equal(host(metrics.confusion_matrix(array(y), array(t))), counted(y, t, 3))
 

@@ -66,13 +66,13 @@ def test_train_writes_weights_history_and_picture(tmp_path, digits):
     net.load(out / "weights.safetensors")
     accuracy = history["evaluations"][-1]["validation_accuracy"]
     assert accuracy == pytest.approx(net.accuracy(*digits[1]), abs=3e-4)  # a tie or two, on another number of cores
-    assert f"test accuracy {accuracy:.2%} after 30 iterations" in done.stdout
+    assert f"validation accuracy {accuracy:.2%} after 30 iterations" in done.stdout
 
 
 def test_quiet_is_one_line(command, tmp_path):
     result = command("train", "--iterations", 2, "--quiet", "--out", "out")
     assert result.exit_code == 0
-    assert re.fullmatch(r"test accuracy \d+\.\d+% after 2 iterations .*\n", result.output)
+    assert re.fullmatch(r"validation accuracy \d+\.\d+% after 2 iterations .*\n", result.output)
     assert names_in(tmp_path / "out") == FILES
 
 
@@ -107,7 +107,7 @@ for command in (main, *main.commands.values()):
     for optimize in ((), ("-OO",)):
         done = python(*optimize, "-c", code)
         assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.split() == ["Neural", "Train", "Tell", "Say", "Check", "Show", "Compare"]
+        assert done.stdout.split() == ["Neural", "Train", "Compare", "Tell", "Say", "Check", "Show", "Compare"]
 
 
 def test_epochs_are_passes_through_the_data(command, tmp_path):

@@ -93,6 +93,21 @@ def test_panels_share_their_scale_and_each_name_its_colour(count):
     assert plotting.png(figure).startswith(PNG)
 
 
+def test_what_was_not_measured_is_a_gap_and_is_told():
+    rates = {"cpu": {1: 5.0, 10: 6.0, 100: 7.0, 1000: 8.0}, "gpu": {1: 1.0, 100: 9.0}, "tpu": {1: 1.0, 10: 2.0}}
+    ax = plotting.crossover(rates)
+    lines = {line.get_label(): line for line in ax.lines if line.get_label() in rates}
+    np.testing.assert_array_equal(lines["gpu"].get_ydata(), [1, np.nan, 9])
+    np.testing.assert_array_equal(lines["tpu"].get_ydata(), [1, 2])
+    crosses = {line.get_color(): list(line.get_xdata()) for line in ax.lines if line.get_marker() == "x"}
+    assert crosses == {lines["gpu"].get_color(): [10, 1000], lines["tpu"].get_color(): [100, 1000]}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*rates, "not measured"]
+    figure = plotting.crossovers({"one": rates})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*rates, "not measured"]
+    whole = plotting.crossover({"cpu": rates["cpu"]})
+    assert not [line for line in whole.lines if line.get_marker() == "x"]
+
+
 def test_texts_of_marks_and_titles_overlap_nothing():
     rates = {"a": {1: 9.0, 10: 9.0, 100: 9.0}, "b": {1: 1.0, 10: 10.0, 100: 30.0}, "c": {1: 0.1, 10: 9.9, 100: 90.0}}
     figure = plotting.crossovers({"one": rates, "two": rates})

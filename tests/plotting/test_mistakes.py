@@ -25,6 +25,9 @@ def test_the_worst_mistakes_come_first_with_their_probability(array):
     for image, i in zip(ax.images, [3, 1, 4], strict=True):
         np.testing.assert_allclose(image.get_array(), IMAGES[i].reshape(3, 3))
     assert ax.get_title() == "3 of 5 misclassified"
+    words = ax.get_legend().get_title().get_text()
+    assert words.startswith("true → predicted, with the probability of what was predicted")
+    assert words.endswith("the least probability for the truth first")
 
 
 def test_no_more_mistakes_are_shown_than_asked_for():
@@ -46,8 +49,8 @@ def test_texts_stay_within_their_cells(count):
     scores = np.tile(np.asarray([[9.0, 0.0]]), (100, 1))
     ax = plotting.mistakes(np.zeros((100, 4)), np.ones(100, int), scores, count=count)
     ax.figure.draw_without_rendering()
-    boxes = [artist.get_window_extent() for artist in (*ax.texts, *ax.images, ax.title)]
-    assert len(boxes) == 2 * count + 1
+    boxes = [artist.get_window_extent() for artist in (*ax.texts, *ax.images, ax.title, ax.get_legend())]
+    assert len(boxes) == 2 * count + 2
     overlapping = [(i, j) for i, a in enumerate(boxes) for j, b in enumerate(boxes[:i]) if a.overlaps(b)]
     assert overlapping == []
 

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from xpnet import functions, plotting, use_backend
@@ -141,6 +142,39 @@ def test_contours_run_where_f_has_the_level(backend):
         np.testing.assert_allclose(x**2 / 2 + y**2, level, atol=2e-3)
     assert {"0.25", "0.5", "0.75"} == set(texts(ax))
     assert (*ax.get_xlim(), *ax.get_ylim()) == (-2, 2, -1, 1)
+
+
+@pytest.mark.parametrize("picture", ["contours", "gradient_field", "descent_paths"])
+@pytest.mark.parametrize(("y", "aspect"), [((-2, 2), 1), ((-7, 8), 1), ((0, 0.1), "auto"), ((0, 100), "auto")], ids=str)
+def test_circles_are_round_unless_that_leaves_a_sliver(picture, y, aspect):
+    assert OF_TWO[picture](bowl, x=(-2, 2), y=y, points=5).get_aspect() == aspect
+
+
+def test_a_title_has_the_name_of_the_function():
+    assert plotting.contours(bowl, points=3).get_title() == "Contours of bowl"
+    assert plotting.surface(bowl, points=3).get_title() == "Surface of bowl"
+    assert plotting.descent_paths(bowl, PATH, points=3).get_title() == "Descent of bowl"
+    assert plotting.contours(lambda p: p[0], points=3).get_title() == "Contours"
+
+
+def test_lines_and_their_numbers_are_legible_on_white():
+    """A contrast of at least 1.7 to 1 for lines and of 4.5 to 1 for text (WCAG 2.1, 1.4.3)."""
+    ax = plotting.contours(bowl)
+    (lines,) = ax.collections
+    assert min(contrast(colour) for colour in lines.get_edgecolors()) > 1.7
+    assert min(contrast(to_rgba(text.get_color())) for text in ax.texts) > 4.5
+
+
+def contrast(colour):
+    """Of a colour on white, as WCAG defines it."""
+    parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return 1.05 / (np.dot([0.2126, 0.7152, 0.0722], parts) + 0.05)
+
+
+def test_a_path_under_another_is_seen():
+    ax = plotting.descent_paths(bowl, {"a": PATH, "b": PATH, "c": PATH}, points=3)
+    widths = [line.get_linewidth() for line in ax.lines if line.get_label() in "abc"]
+    assert widths[0] > widths[1] > widths[2]
 
 
 def test_a_label_that_the_border_would_cut_is_left_out():

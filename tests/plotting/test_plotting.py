@@ -94,8 +94,17 @@ def test_accuracy_curve_shows_train_and_test(history):
     assert [list(data) for data in lines["train"].get_data()] == [[0, 1, 2], [0.1, 0.8, 0.9]]
     assert [list(data) for data in lines["validation"].get_data()] == [[0, 1, 2], [0.12, 0.78, 0.88]]
     low, high = ax.get_ylim()
-    assert low == 0
-    assert high > 1  # a line at 100 % is seen whole
+    assert 0.6 < low < 0.78  # what comes after the start can be told apart
+    assert 0.9 < high < 1
+    assert texts(ax) == ["at the start: train 0.1, validation 0.12"]
+
+
+def test_an_accuracy_that_nothing_is_left_out_of_has_no_note_and_is_seen_whole():
+    ax = plotting.accuracy_curve(History([1.0], [Evaluation(0, 0, 1.0, 0.99), Evaluation(1, 9, 1.0, 0.98)]))
+    low, high = ax.get_ylim()
+    assert low < 0.98 < 1 < high
+    assert not ax.texts
+    assert plotting.accuracy_curve(History([1.0], [Evaluation(0, 0, 0.5, None)])).get_ylim()[0] < 0.5
 
 
 def test_accuracy_curve_without_validation_data_shows_train_alone(without_validation):
@@ -109,6 +118,50 @@ def test_training_curves_is_a_figure_of_both(history):
     assert [ax.get_title() for ax in figure.axes] == ["Loss", "Accuracy"]
     assert len(figure.axes[0].lines) == len(figure.axes[1].lines) == 2
     assert plotting.png(figure).startswith(PNG)
+
+
+def test_a_short_run_has_one_line_of_losses():
+    ax = plotting.loss_curve(History([3.0, 2.0, 1.0], []))
+    assert legend(ax) == list(named_lines(ax)) == ["minibatch"]
+    assert named_lines(ax)["minibatch"].get_alpha() is None
+
+
+def test_the_loss_of_validation_data_is_drawn_where_it_was_found():
+    evaluations = [Evaluation(0, 0, 0.1, 0.1, 2.0, 2.1), Evaluation(1, 3, 0.9, 0.8, 0.5, 0.7)]
+    lines = named_lines(plotting.loss_curve(History([2.0, 1.0, 0.5], evaluations)))
+    assert [list(data) for data in lines["validation"].get_data()] == [[0, 3], [2.1, 0.7]]
+
+
+def test_where_numbers_are_learned_the_curve_is_r2():
+    evaluations = [Evaluation(i, 3 * i, None, None, 1.0, 1.1, i / 4, i / 5) for i in range(4)]
+    left, right = plotting.training_curves(History([1.0] * 9, evaluations)).axes
+    assert (right.get_title(), right.get_ylabel()) == ("R²", "R²")
+    lines = named_lines(right)
+    assert [list(lines[name].get_ydata()) for name in ("train", "validation")] == [
+        [0, 0.25, 0.5, 0.75],
+        [0, 0.2, 0.4, 0.6],
+    ]
+    assert set(named_lines(left)) == {"minibatch", "validation"}
+    with pytest.raises(ValueError, match="metric is 'f1', expected one of: accuracy, r2"):
+        plotting.metric_curve(History(), metric="f1")
+
+
+def test_where_there_is_no_metric_the_loss_is_alone():
+    (ax,) = plotting.training_curves(History([1.0, 0.5], [Evaluation(1, 2, None, None, 0.5)])).axes
+    assert ax.get_title() == "Loss"
+
+
+def test_runs_on_one_axes_have_labels_and_colours_of_their_own(history):
+    loss, rate = plotting.new_figure(2)[1]
+    for label in ("lr 0.1", "lr 0.01"):
+        plotting.loss_curve(history, loss, label=label)
+        plotting.accuracy_curve(history, rate, label=label)
+    for ax in (loss, rate):
+        assert legend(ax) == ["lr 0.1", "lr 0.01"]
+        first, second = (named_lines(ax)[label].get_color() for label in ("lr 0.1", "lr 0.01"))
+        assert to_rgba(first) != to_rgba(second)
+        assert {to_rgba(line.get_color()) for line in ax.lines} == {to_rgba(first), to_rgba(second)}
+    assert rate.get_title() == "Accuracy (dashed: validation)"
 
 
 @pytest.mark.parametrize(
@@ -177,12 +230,14 @@ def test_digits_that_are_misclassified_come_first_and_in_another_colour(shape, a
     assert len(set(colours[:2])) == len(set(colours[2:])) == 1
     assert colours[0] != colours[2]
     assert ax.get_title() == "2 of 6 misclassified"
+    assert ax.get_legend().get_title().get_text().startswith("true → predicted")
 
 
 def test_digits_without_predictions_stay_in_order():
     ax = plotting.digits(SQUARES, LABELS)
     assert texts(ax) == ["3", "1", "4", "1", "5", "9"]
     assert {image.get_clim() for image in ax.images} == {(0, 1)}
+    assert ax.get_legend() is None
 
 
 @pytest.mark.parametrize("count", [1, 7, 25, 100])
@@ -191,8 +246,8 @@ def test_labels_of_digits_overlap_nothing(count, given):
     t = np.full(100, 8)
     ax = plotting.digits(np.zeros((100, 4)), t, t - 1, plotting.new_figure(2)[1][0] if given else None, count=count)
     ax.figure.draw_without_rendering()
-    boxes = [artist.get_window_extent() for artist in (*ax.texts, *ax.images, ax.title)]
-    assert len(boxes) == 2 * count + 1
+    boxes = [artist.get_window_extent() for artist in (*ax.texts, *ax.images, ax.title, ax.get_legend())]
+    assert len(boxes) == 2 * count + 2
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
@@ -229,18 +284,39 @@ def test_activations_are_the_outputs_of_each_layer(backend, rng):
         plotting.activations({}, x)
 
 
-def test_histograms_count_as_numpy_does(array, rng):
+def test_histograms_count_as_numpy_does_in_bins_of_all(array, rng):
     values = {"Affine1": rng.normal(size=(20, 3)), "Relu1": rng.uniform(size=7), "Affine2": np.zeros((2, 2, 2))}
     ax = plotting.activation_histograms({name: array(v) for name, v in values.items()}, bins=10)
     assert [panel.get_title() for panel in ax.child_axes] == list(values)
-    assert len({panel.get_ylim() for panel in ax.child_axes}) == 1
+    assert len({(panel.get_ylim(), panel.get_xlim()) for panel in ax.child_axes}) == 1
     assert ax.child_axes[0].get_ylim()[1] > 8
+    every = np.concatenate([v.ravel() for v in values.values()])
     for panel, v in zip(ax.child_axes, values.values(), strict=True):
-        counts, edges = np.histogram(v, 10)
+        counts, edges = np.histogram(v, 10, range=(every.min(), every.max()))
         data = panel.patches[0].get_data()
         np.testing.assert_array_equal(data.values, counts)
         np.testing.assert_allclose(data.edges, edges)
+        assert panel.get_xlim()[0] < edges[0] < edges[-1] < panel.get_xlim()[1]
         assert panel.get_xlabel()
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([0.49, 0.51], (0, 1)),  # of a sigmoid: all nearly the same shall look like it
+        ([-0.02, 0.01], (-1, 1)),
+        ([0.0, 1.5], (0, 1.5)),
+        ([3.0, 3.0], (1.5, 4.5)),
+    ],
+)
+def test_outputs_within_the_range_of_an_activation_are_drawn_on_it(values, ends):
+    (panel,) = plotting.activation_histograms({"Sigmoid1": np.asarray(values)}).child_axes
+    edges = panel.patches[0].get_data().edges
+    assert (edges[0], edges[-1]) == ends
+    (panel,) = plotting.activation_histograms({"Sigmoid1": np.asarray(values)}, x=(-3, 6), bins=9).child_axes
+    np.testing.assert_allclose(panel.patches[0].get_data().edges, np.arange(-3, 7))
+    with pytest.raises(ValueError, match=r"x is \(1, 0\), expected two finite numbers"):
+        plotting.activation_histograms({"Sigmoid1": np.asarray(values)}, x=(1, 0))
 
 
 def test_histograms_leave_out_what_is_not_finite_and_say_so():

@@ -152,9 +152,9 @@ LIES = {
     "a time of 400 digits": change(("training", "seconds"), 10**400),
     "a kind of network that is a list": change(("network", "kind"), ["Sequential"]),
     "a dtype that is a dict": change(("network", "dtype"), {}),
-    "evaluations of the future": exchange("training/evaluations", lambda a: np.add(a, [0, 10**6, 0, 0, 0, 0])),
+    "evaluations of the future": exchange("training/evaluations", lambda a: np.add(a, [0, 10**6, *[0] * 6])),
     "evaluations that are not numbers": exchange("training/evaluations", lambda a: a * np.nan),
-    "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 4 + [True])),
+    "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 6 + [True])),
     "parameters of another shape": exchange("W1", np.transpose),
     "a memory of another dtype": exchange("optimizer/slots/W1/m", lambda a: a.astype("float64")),
 }

@@ -78,7 +78,15 @@ def test_an_evaluation_as_a_line():
     both = "epoch     1  iteration    600  accuracy: train  90.00%  validation  85.00%"
     assert str(Evaluation(1.0, 600, 0.9, 0.85)) == both
     assert str(Evaluation(0.5, 300, 0.9, None)) == "epoch   0.5  iteration    300  accuracy: train  90.00%"
-    assert str(Evaluation(0.5, 300, None, None, 1.0)) == "epoch   0.5  iteration    300"
+    assert str(Evaluation(0.5, 300, None, None)) == "epoch   0.5  iteration    300"
+    with_loss = "epoch     1  iteration    600  loss: train  0.2500  validation 0.01235"
+    assert str(Evaluation(1.0, 600, None, None, 0.25, 0.012345)) == with_loss
+    assert str(Evaluation(1.0, 600, None, None, 0.25, 0.012345, 0.98, 0.97)) == (
+        f"{with_loss}  R2: train  0.9800  validation  0.9700"
+    )
+    assert str(Evaluation(1.0, 600, 0.9, None, 0.25)) == (
+        "epoch     1  iteration    600  loss: train  0.2500  accuracy: train  90.00%"
+    )
 
 
 def test_a_picture(history):

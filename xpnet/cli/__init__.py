@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import xpnet
-from xpnet.cli import backends, bench, check, evaluate, predict, train
+from xpnet.cli import backends, bench, check, compare, evaluate, predict, train
 from xpnet.cli.output import Program
 
 
@@ -19,6 +19,10 @@ def main() -> None:
     pass
 
 
-for command in (train.train, evaluate.evaluate, predict.predict, check.check, backends.backends, bench.bench):
+COMMANDS = (
+    *(train.train, compare.compare, evaluate.evaluate, predict.predict),
+    *(check.check, backends.backends, bench.bench),
+)
+for command in COMMANDS:
     command.help = command.help or command.short_help  # of a docstring, python -OO leaves nothing
     main.add_command(command)

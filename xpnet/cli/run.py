@@ -139,9 +139,8 @@ class Lines(Callback):
         self.history, self.seen = history, history.iterations
 
     def on_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
-        new = self.history.losses[self.seen :]
-        self.seen = len(self.history.losses)
-        tail = f"  mean loss {sum(new) / len(new):.4f}  {self.history.samples_per_second:,.0f} samples/s" if new else ""
+        new, self.seen = self.history.iterations > self.seen, self.history.iterations
+        tail = f"  {self.history.samples_per_second:,.0f} samples/s" if new else ""
         tell(f"{evaluation}{tail}")  # which flushes, so a log file or a pipe has the line at once
 
 

@@ -330,7 +330,9 @@ def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (
-        f"test accuracy {last.validation_accuracy:.2%} after {last.iteration} iterations" if last else "not evaluated"
+        f"validation accuracy {last.validation_accuracy:.2%} after {last.iteration} iterations"
+        if last
+        else "not evaluated"
     )
     tell(f"{done} ({rate})")
     if not options["quiet"]:

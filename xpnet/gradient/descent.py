@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, prod
 from numbers import Real
 from typing import Any, NamedTuple
 
 from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer
-from xpnet.backends.dispatch import describe, device, dtype_name, name_of, namespace, number_as_array, widest_floating
+from xpnet.backends.dispatch import (
+    backend_of,
+    describe,
+    device,
+    dtype_name,
+    name_of,
+    namespace,
+    number_as_array,
+    widest_floating,
+)
 from xpnet.errors import DivergedError
 from xpnet.gradient.numerical import CONSTANT, central_difference, check_point, unrecorded
 from xpnet.hints import book_arguments
@@ -21,6 +30,9 @@ RUNAWAY = 1e6
 #: A descent that moved by less than this, relative to where it started, has hardly moved.
 HARDLY = 1e-6
 
+#: A point of more numbers than this is not written out.
+MOST_SHOWN = 6
+
 
 class Descent(NamedTuple):
     """What a descent found: the last point, all points on the way (steps + 1, ...), and f at each of them."""
@@ -28,6 +40,12 @@ class Descent(NamedTuple):
     x: Array
     path: Array
     values: list[float]
+
+    def __repr__(self) -> str:
+        steps, shape = len(self.values) - 1, tuple(self.x.shape)
+        few = prod(shape) <= MOST_SHOWN
+        ended = f"x = {backend_of(self.x).to_numpy(self.x).tolist()}" if few else f"x of shape {shape}"
+        return f"Descent({ended} after {steps} steps, f: {self.values[0]:.6g} -> {self.values[-1]:.6g})"
 
 
 @book_arguments(init_x="x0", step_num="steps")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf, isfinite, isinf
+from math import inf, isfinite, isinf, nan
 
+from xpnet import _html
 from xpnet.gradient.numerical import written
+
+ERRORS = ("largest", "max error", "relative", "mean error", "relative")
+HEADERS = ("gradient", "shape", *ERRORS, "worst at", "kinks", "")
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,9 @@ class Row:
         return self.verdict == "passed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientReport:
-    """The result of :func:`xpnet.check_gradient`; ``print(report)`` shows it as a table.
+    """The result of :func:`xpnet.check_gradient`; ``print(report)`` shows it as a table, and so does a notebook.
 
     Attributes:
         rows: one for each array, or for each direction.
@@ -90,33 +94,26 @@ class GradientReport:
     def __str__(self) -> str:
         from tabulate import tabulate
 
-        headers = [
-            "gradient",
-            "shape",
-            "largest",
-            "max error",
-            "relative",
-            "mean error",
-            "relative",
-            "worst at",
-            "kinks",
-            "",
-        ]
-        lines = [
-            [
-                row.name,
-                "x".join(map(str, row.shape)) or "1",  # not ×, which some consoles cannot show
-                *(f"{v:.2g}" for v in (row.largest, row.max_error, row.relative, row.mean_error, row.mean_relative)),
-                written(row.worst) if row.compared and row.worst else "-",
-                row.kinks or "",
-                row.verdict,
-            ]
-            for row in self.rows
-        ]
-        table = tabulate(lines, headers, tablefmt="simple", disable_numparse=True)
-        step = "the default step" if self.h is None else f"h = {self.h:g}"
+        table = tabulate(self._cells(), HEADERS, tablefmt="simple", disable_numparse=True)
+        return f"{table}\n{self.summary}"
+
+    def __repr__(self) -> str:
+        worst = max((row.relative for row in self.rows if row.compared), default=nan)
+        return f"GradientReport({self._verdict}: {len(self.rows)} rows, largest relative error {worst:.2g})"
+
+    def _repr_html_(self) -> str:
+        return _html.table(HEADERS, self._cells()) + _html.text(self.summary)
+
+    @property
+    def _verdict(self) -> str:
         failed = "FAILED" if any(row.verdict == "FAILED" for row in self.rows) else "NOT VERIFIED"
-        end = f"{'passed' if self.passed else failed}: {self.mode}, {self.dtype}, {step}"
+        return "passed" if self.passed else failed
+
+    @property
+    def summary(self) -> str:
+        """What stands below the table: the verdict, how it was found, and what was left out."""
+        step = "the default step" if self.h is None else f"h = {self.h:g}"
+        end = f"{self._verdict}: {self.mode}, {self.dtype}, {step}"
         unsure = sum(row.verdict not in ("passed", "FAILED") for row in self.rows)
         if unsure:
             end += f"; of {unsure} of {len(self.rows)} rows nothing can be said (another h, or other samples, may help)"
@@ -127,7 +124,20 @@ class GradientReport:
             )
         if self.dtype == "float32":
             end += "; float32 leaves 3 to 4 digits to compare (JAX has float64 after JAX_ENABLE_X64=1)"
-        return f"{table}\n{end}"
+        return end
+
+    def _cells(self) -> list[list[object]]:
+        return [
+            [
+                row.name,
+                "x".join(map(str, row.shape)) or "1",  # not ×, which some consoles cannot show
+                *(f"{v:.2g}" for v in (row.largest, row.max_error, row.relative, row.mean_error, row.mean_relative)),
+                written(row.worst) if row.compared and row.worst else "-",
+                row.kinks or "",
+                row.verdict,
+            ]
+            for row in self.rows
+        ]
 
 
 def _ratio(error: float, largest: float) -> float:

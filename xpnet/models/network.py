@@ -34,6 +34,7 @@ from xpnet.layers import Chain, Container, Layer
 from xpnet.layers.chain import Several
 from xpnet.losses import SoftmaxWithLoss, check_weight
 from xpnet.models.products import largest_product
+from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
@@ -455,8 +456,10 @@ class Sequential:
         return table(self.chain, shape, slots)
 
     def __repr__(self) -> str:
-        inside = ", ".join(repr(layer) for layer in self.layers.values())
-        return f"{type(self).__name__}([{inside}], {self.loss_layer!r}) on {self.backend.name}"
+        return network_as_text(self)
+
+    def _repr_html_(self) -> str:
+        return network_as_html(self)
 
     def classifies(self, y_shape: tuple[int, ...]) -> bool:
         """Whether outputs of this shape (N, ..., C) stand for classes, so that there is an accuracy."""

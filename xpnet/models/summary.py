@@ -33,6 +33,21 @@ class Line:
 
 def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of :meth:`xpnet.Sequential.summary`; ``slots`` are an optimizer's, by the names of parameters."""
+    headers, rows = cells(chain, shape, slots)
+    text: str = tabulate(
+        rows,
+        headers=headers,
+        colalign=["left" if i < 3 else "right" for i in range(len(headers))],
+        disable_numparse=True,
+        preserve_whitespace=True,
+    )
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def cells(
+    chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """The headers of that table, and its rows."""
     rows, totals = [], [0] * (len(HEADERS) - 3)
     for line in lines(chain, shape, 0, ""):
         start = [2 * line.depth * " " + line.name, _kind(line.layer), _shown(line.behind)]
@@ -41,14 +56,7 @@ def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) ->
         totals = [total + (n if isinstance(n, int) else 0) for total, n in zip(totals, counts, strict=True)]
     rows.append(["total", "", _shown(chain.output_shape(shape)), *totals])
     columns = [i for i in range(len(HEADERS)) if i < ALWAYS or any(row[i] for row in rows)]
-    text: str = tabulate(
-        [[row[i] for i in columns] for row in rows],
-        headers=[HEADERS[i] for i in columns],
-        colalign=["left" if i < 3 else "right" for i in columns],
-        disable_numparse=True,
-        preserve_whitespace=True,
-    )
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return tuple(HEADERS[i] for i in columns), [[row[i] for i in columns] for row in rows]
 
 
 def lines(layer: Several, shape: Shape, depth: int, outer: str) -> Iterator[Line]:

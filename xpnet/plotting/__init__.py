@@ -1,15 +1,17 @@
 """Pictures. What draws, draws on the Axes it is given, or on a new one, and returns it; nothing needs a screen.
 
-``training_curves`` is a figure of two, ``crossovers`` of several, and ``save`` writes any of them.
+``training_curves`` and ``compare`` are figures of one or two, ``crossovers`` of several; ``save`` writes any of them,
+and a notebook shows the one that is the last value of a cell.
 
 matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when something is drawn.
 """
 
 from xpnet.plotting.classification import confusion, mistakes
-from xpnet.plotting.curves import accuracy_curve, function_curves, loss_curve, training_curves
+from xpnet.plotting.curves import accuracy_curve, function_curves, loss_curve, metric_curve, training_curves
 from xpnet.plotting.figures import INSTALL, PlottingUnavailableError, new_figure, png, save
 from xpnet.plotting.networks import activation_histograms, activations, digits
 from xpnet.plotting.paths import descent_paths
+from xpnet.plotting.runs import compare
 from xpnet.plotting.surfaces import contours, gradient_field, surface
 from xpnet.plotting.throughput import crossover, crossovers, overtakings
 
@@ -19,6 +21,7 @@ __all__ = [
     "accuracy_curve",
     "activation_histograms",
     "activations",
+    "compare",
     "confusion",
     "contours",
     "crossover",
@@ -28,6 +31,7 @@ __all__ = [
     "function_curves",
     "gradient_field",
     "loss_curve",
+    "metric_curve",
     "mistakes",
     "new_figure",
     "overtakings",

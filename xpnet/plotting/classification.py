@@ -11,7 +11,7 @@ from xpnet._typing import Array
 from xpnet.functions import softmax
 from xpnet.plotting.figures import axes_or_new, resize
 from xpnet.plotting.grids import to_host
-from xpnet.plotting.networks import as_labels, as_pictures, draw_grid
+from xpnet.plotting.networks import as_labels, as_pictures, draw_grid, explain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +46,10 @@ def mistakes(images: Array, t: Array, y: Array, ax: Axes | None = None, *, count
     if len(worst):
         texts = [f"{truth[i]} → {guess[i]} p={probabilities[i].max():.2f}" for i in worst]
         draw_grid(ax, pictures[worst], texts, ["tab:red"] * len(worst), fit=given is None, letters=12)
+        explain(
+            ax,
+            "true → predicted, with the probability of what was predicted;\nthe least probability for the truth first",
+        )
         title += f", the worst {len(worst)}" if len(worst) < len(wrong) else ""
     ax.set_title(title)
     ax.set_axis_off()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,41 +25,127 @@ class Course(Protocol):
     evaluations: list[Any]
 
 
-def loss_curve(history: Course, ax: Axes | None = None) -> Axes:
-    """The loss of each minibatch, and its mean over stretches of 1/100 of the run."""
-    ax = axes_or_new(ax)
-    losses = history.losses
-    ax.plot(losses, color="tab:blue", alpha=0.25, linewidth=0.5, label="minibatch")
-    width = max(len(losses) // 100, 1)
-    stretches = [losses[i : i + width] for i in range(0, len(losses), width)]
-    middles = [i * width + (len(s) - 1) / 2 for i, s in enumerate(stretches)]
-    ax.plot(middles, [sum(s) / len(s) for s in stretches], color="tab:blue", label=f"mean of {width}")
-    ax.set(xlabel="iteration", ylabel="loss", title="Loss", yscale="log")
+#: Of a curve in so many stretches, each point is the mean of one.
+STRETCHES = 100
+#: The metrics that there may be, of which the first counts: the end of the attributes' names, and how it is called.
+METRICS = {"accuracy": "accuracy", "r2": "R²"}
+#: How the values of the two kinds of samples are drawn.
+STYLES = {"train": "o-", "validation": "s--"}
+#: What a title says where a run has one line of the legend.
+DASHED = " (dashed: validation)"
+
+
+def loss_curve(history: Course, ax: Axes | None = None, *, label: str | None = None) -> Axes:
+    """The loss of each minibatch, its mean over stretches of 1/100 of the run, and the loss of validation data.
+
+    Args:
+        history: of :class:`xpnet.Trainer`.
+        ax: the Axes to draw on; by default a new one.
+        label: what a run is called, where several are drawn on one Axes: its curves then have the next colour, and are
+            one line of the legend.
+    """
+    ax, losses = axes_or_new(ax), history.losses
+    mean, other = (next_colour(ax),) * 2 if label else ("tab:blue", "tab:orange")
+    width = max(len(losses) // STRETCHES, 1)
+    whole = width == 1  # each mean would be that of one minibatch, and hide it
+    thin: dict[str, Any] = {} if whole else {"alpha": 0.1 if label else 0.25, "linewidth": 0.5}
+    ax.plot(losses, color=mean, label="minibatch" if not label else label if whole else "_minibatch", **thin)
+    if not whole:
+        stretches = [losses[i : i + width] for i in range(0, len(losses), width)]
+        middles = [i * width + (len(s) - 1) / 2 for i, s in enumerate(stretches)]
+        ax.plot(middles, [sum(s) / len(s) for s in stretches], color=mean, label=label or f"mean of {width}")
+    points = [(e.iteration, e.validation_loss) for e in history.evaluations]
+    points = [(iteration, loss) for iteration, loss in points if loss is not None]
+    if points:
+        at_ends: dict[str, Any] = {"color": other, "markersize": 3, "label": "_validation" if label else "validation"}
+        ax.plot(*zip(*points, strict=True), STYLES["validation"], **at_ends)
+    drawn = DASHED if any(line.get_label() == "_validation" for line in ax.lines) else ""
+    ax.set(xlabel="iteration", ylabel="loss", title=f"Loss{drawn}", yscale="log")
     ax.legend()
     ax.grid(alpha=0.3)
     return ax
 
 
-def accuracy_curve(history: Course, ax: Axes | None = None) -> Axes:
-    """Accuracy on training and validation data at the start, after each epoch, and at the end."""
-    ax = axes_or_new(ax)
-    for name, style in (("train", "o-"), ("validation", "s--")):
-        rates = [(e.epoch, getattr(e, f"{name}_accuracy")) for e in history.evaluations]
-        points = [(epoch, rate) for epoch, rate in rates if rate is not None]
+def accuracy_curve(history: Course, ax: Axes | None = None, *, label: str | None = None) -> Axes:
+    """Accuracy on training and validation data at the start, after each epoch, and at the end.
+
+    The axis shows the values after the start, so that the two can be told apart; how the start was stands in a corner.
+    Arguments as of :func:`loss_curve`.
+    """
+    return metric_curve(history, ax, metric="accuracy", label=label)
+
+
+def metric_curve(history: Course, ax: Axes | None = None, *, metric: str, label: str | None = None) -> Axes:
+    """One metric of the evaluations, ``"accuracy"`` or ``"r2"``, as :func:`accuracy_curve` draws it.
+
+    Raises:
+        ValueError: another metric.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}, expected one of: {', '.join(METRICS)}")
+    ax, name = axes_or_new(ax), METRICS[metric]
+    colour = next_colour(ax) if label else None
+    starts = []
+    for split, style in STYLES.items():
+        values = [(e.epoch, getattr(e, f"{split}_{metric}", None)) for e in history.evaluations]
+        points = [(epoch, value) for epoch, value in values if value is not None]
         if points:
-            ax.plot(*zip(*points, strict=True), style, markersize=3, label=name)
-    ax.set(xlabel="epoch", ylabel="accuracy", title="Accuracy", ylim=(0, 1.02))
+            shown = split if not label else label if split == "train" else "_validation"
+            ax.plot(*zip(*points, strict=True), style, color=colour, markersize=3, label=shown)
+            starts += [f"{split} {points[0][1]:.3g}"] if points[0][0] == 0 and len(points) > 1 else []
+    drawn = DASHED if any(line.get_label() == "_validation" for line in ax.lines) else ""
+    ax.set(xlabel="epoch", ylabel=name, title=f"{name[0].upper()}{name[1:]}{drawn}")
+    _zoom(ax, starts if not label else [])
     if ax.lines:
         ax.legend(loc="lower right")
     ax.grid(alpha=0.3)
     return ax
 
 
-def training_curves(history: Course) -> Figure:
-    """Loss and accuracy beside each other."""
+def _zoom(ax: Axes, starts: list[str]) -> None:
+    """Show what comes after the start, and say what is left out."""
+    curves = [np.asarray(line.get_xydata(), dtype=np.float64) for line in ax.lines]
+    later = np.concatenate([np.zeros(0), *(c[1:, 1] if len(c) > 1 else c[:, 1] for c in curves)])
+    later = later[np.isfinite(later)]
+    if not later.size:
+        ax.set_ylim(0, 1.02)
+        return
+    low, high = float(later.min()), float(later.max())
+    margin = max(0.08 * (high - low), 0.002)
+    ax.set_ylim(max(low - 4 * margin, min(low, 0.0)), high + 2 * margin)
+    below = any(c[0, 1] < ax.get_ylim()[0] for c in curves if len(c))
+    if starts and below:
+        at: dict[str, Any] = {"transform": ax.transAxes, "fontsize": 8, "color": "#555555", "zorder": 3}
+        at["bbox"] = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        ax.text(0.02, 0.02, f"at the start: {', '.join(starts)}", **at)
+
+
+def next_colour(ax: Axes) -> str:
+    """The first colour that no line on these Axes has yet."""
+    used = {line.get_color() for line in ax.lines}
+    return next((f"C{i}" for i in range(10) if f"C{i}" not in used), f"C{len(used) % 10}")
+
+
+def metric_of(histories: Iterable[Course]) -> str | None:
+    """The first metric that one of them has a value of."""
+    evaluations = [e for history in histories for e in history.evaluations]
+    names = ((m, f"{split}_{m}") for m in METRICS for split in STYLES)
+    return next((m for m, name in names for e in evaluations if getattr(e, name, None) is not None), None)
+
+
+def training_curves(history: Course, *, label: str | None = None) -> Figure:
+    """The loss, and beside it the metric that there is: accuracy, or R² where numbers are learned.
+
+    Where there is neither, the loss is alone.
+    """
+    metric = metric_of([history])
+    if metric is None:
+        figure, ax = new_figure()
+        loss_curve(history, ax, label=label)
+        return figure
     figure, (left, right) = new_figure(2)
-    loss_curve(history, left)
-    accuracy_curve(history, right)
+    loss_curve(history, left, label=label)
+    metric_curve(history, right, metric=metric, label=label)
     return figure
 
 

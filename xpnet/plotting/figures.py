@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ class PlottingUnavailableError(ImportError):
 
 
 def new_figure(columns: int = 1, projection: str | None = None, *, rows: int = 1) -> tuple[Figure, Any]:
-    """A figure with so many Axes beside each other and below each other, tied to no window.
+    """A figure with so many Axes beside each other and below each other, tied to no window; notebooks show both.
 
     Args:
         columns, rows: how many; the second value returned is one Axes, or an array of them if there are more.
@@ -33,13 +32,16 @@ def new_figure(columns: int = 1, projection: str | None = None, *, rows: int = 1
         PlottingUnavailableError: matplotlib is not installed; the message says which install draws.
     """
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # noqa: F401  (which is asked for at each call: it may be gone)
+
+        from xpnet.plotting.shown import Picture, Plane, Space
     except ImportError as error:
         raise PlottingUnavailableError(f"drawing needs matplotlib ({error}); {INSTALL}") from error
     except Exception as error:  # where there is no home for its settings, for example
         raise PlottingUnavailableError(f"matplotlib cannot be imported: {type(error).__name__}: {error}") from error
-    figure = Figure(figsize=(5.5 * columns, 4 * rows), layout="constrained")
-    return figure, figure.subplots(rows, columns, subplot_kw={"projection": projection})
+    figure: Figure = Picture(figsize=(5.5 * columns, 4 * rows), layout="constrained")
+    kind: Any = {None: {"axes_class": Plane}, "3d": {"axes_class": Space}}.get(projection, {"projection": projection})
+    return figure, figure.subplots(rows, columns, subplot_kw=kind)
 
 
 def axes_or_new(ax: Axes | None, projection: str | None = None) -> Axes:
@@ -62,7 +64,9 @@ def resize(ax: Axes, width: float, height: float) -> None:
 
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file."""
-    return _rendered(figure, "png")
+    from xpnet.plotting.shown import rendered
+
+    return rendered(figure, "png")
 
 
 def save(picture: Axes | Figure, path: str | Path) -> Path:
@@ -84,13 +88,9 @@ def save(picture: Axes | Figure, path: str | Path) -> Path:
     figure = getattr(getattr(picture, "figure", None), "figure", None)  # an Axes may be part of a part of a figure
     if figure is None:
         raise TypeError(f"picture is of type {type(picture).__name__}, expected an Axes or a Figure of matplotlib")
-    data = _rendered(figure, suffix[1:])
+    from xpnet.plotting.shown import rendered
+
+    data = rendered(figure, suffix[1:])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, data)
     return path
-
-
-def _rendered(figure: Figure, form: str) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format=form, dpi=120)
-    return file.getvalue()

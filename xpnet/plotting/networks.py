@@ -11,11 +11,14 @@ import numpy as np
 from xpnet._checks import check_count
 from xpnet._typing import Array
 from xpnet.plotting.figures import axes_or_new, resize
-from xpnet.plotting.grids import to_host
+from xpnet.plotting.grids import Interval, check_interval, to_host
 from xpnet.validation import as_input
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+#: The ranges of a sigmoid and of tanh.
+BOUNDED = ((0.0, 1.0), (-1.0, 1.0))
 
 #: The width and the height of a cell of the grid, for images of width and height 1: the rest is for the label.
 CELL = (1.15, 1.4)
@@ -46,6 +49,8 @@ def digits(images: Array, t: Array, predicted: Array | None = None, ax: Axes | N
     draw_grid(ax, pictures[order], texts, ["tab:red" if bad else "black" for bad in wrong], fit=given is None)
     if predicted is not None:
         ax.set_title(f"{int((truth != guess).sum())} of {len(truth)} misclassified")
+        if wrong.any():
+            explain(ax, "true → predicted; those that are wrong come first")
     return ax
 
 
@@ -71,6 +76,12 @@ def draw_grid(
         ax.text(left + 0.5, bottom - 1.04, text, color=color, fontsize=size, ha="center", va="bottom")
     ax.set(xlim=(0, columns * CELL[0]), ylim=(rows * CELL[1], 0), aspect="equal")
     ax.set_axis_off()
+
+
+def explain(ax: Axes, words: str) -> None:
+    """A legend below the grid: what the texts mean."""
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 0.2}
+    ax.legend(handles=[], title=words, title_fontsize=8, frameon=False, **below)
 
 
 def as_pictures(images: np.ndarray) -> np.ndarray:
@@ -124,19 +135,26 @@ def activations(net: Any, x: Array) -> dict[str, Array]:
 
 
 def activation_histograms(
-    activations: Mapping[str, Array], ax: Axes | None = None, *, bins: int | Sequence[float] = 30
+    activations: Mapping[str, Array],
+    ax: Axes | None = None,
+    *,
+    bins: int | Sequence[float] = 30,
+    x: Interval | None = None,
 ) -> Axes:
-    """How the outputs of each layer are distributed: a histogram each, side by side, with the same vertical scale.
+    """How the outputs of each layer are distributed: a histogram each, side by side, with the same scales.
 
     Args:
         activations: arrays of any shape and backend by the layer's name, as :func:`activations` makes them. Values that
             are not finite are counted in the title and are in no bin.
         ax: the Axes to draw on; by default a new one. The histograms are its ``child_axes``.
-        bins: how many from the lowest to the highest value of a layer, or the edges for all layers.
+        bins: how many, or the edges; the same for all layers.
+        x: the range of the bins, (low, high), and of the horizontal axes. By default it holds the values of all layers;
+            where they are within 0 and 1, or -1 and 1, it is that, so that outputs of a sigmoid or of tanh that are all
+            nearly the same look like it.
 
     Raises:
         TypeError: no dict of arrays.
-        ValueError: it is empty, or a layer has no finite value.
+        ValueError: it is empty, a layer has no finite value, or ``x`` is an empty range.
     """
     given, ax = ax, axes_or_new(ax)
     if not isinstance(activations, Mapping):
@@ -147,13 +165,19 @@ def activation_histograms(
     if not activations:
         raise ValueError("activations is empty, expected at least one array by its layer's name")
     values = {name: to_host(a).ravel() for name, a in activations.items()}
-    counted = {name: _counted(_finite(v, name).astype(np.float64), bins) for name, v in values.items()}
+    finite = {name: _finite(v, name).astype(np.float64) for name, v in values.items()}
+    ends = None if x is None else check_interval(x, "x")
+    edges = np.asarray(bins, dtype=np.float64)
+    if not edges.ndim:
+        edges = np.linspace(*(ends or _range(finite)), check_count(bins, "bins") + 1)
+    sides = _wider(ends or (edges[0], edges[-1]))
+    counted = {name: np.histogram(v, edges) for name, v in finite.items()}
     if given is None:
         resize(ax, max(5.5, 1.5 * len(values)), 4)
     top = 1.05 * max(counts.max() for counts, _ in counted.values()) or 1
     width = 1 / len(values)
     for i, (name, (counts, edges)) in enumerate(counted.items()):
-        panel = ax.inset_axes((i * width, 0, 0.88 * width, 0.9), ylim=(0, top))  # below a title of ax
+        panel = ax.inset_axes((i * width, 0, 0.88 * width, 0.9), ylim=(0, top), xlim=sides)  # below a title of ax
         panel.stairs(counts, edges, fill=True, color="tab:blue")
         left_out = int((~np.isfinite(values[name])).sum())
         panel.set_title(f"{name}\n({left_out} not finite)" if left_out else name, fontsize=9)
@@ -165,12 +189,21 @@ def activation_histograms(
     return ax
 
 
-def _counted(values: np.ndarray, bins: int | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """A histogram, also of values that are so nearly the same that bins between them would have no width."""
-    low, high = values.min(), values.max()
-    if np.ndim(bins) == 0 and high - low <= 1e-9 * max(abs(low), abs(high)):
-        low, high = low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
-    return np.histogram(values, bins, range=(low, high))
+def _range(values: Mapping[str, np.ndarray]) -> Interval:
+    """What holds all values: the range of a sigmoid or of tanh if it does, else from the lowest to the highest."""
+    low, high = min(float(v.min()) for v in values.values()), max(float(v.max()) for v in values.values())
+    known = next((ends for ends in BOUNDED if ends[0] <= low and high <= ends[1] and low < high), None)
+    if known is not None:
+        return known
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # so nearly the same that bins would have no width
+        return low - max(abs(low), 1) / 2, high + max(abs(high), 1) / 2
+    return low, high
+
+
+def _wider(ends: Interval) -> Interval:
+    """With a margin, in which nothing is cut."""
+    margin = 0.04 * (ends[1] - ends[0])
+    return ends[0] - margin, ends[1] + margin
 
 
 def _finite(values: np.ndarray, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from xpnet._typing import Array
 from xpnet.backends.dispatch import Backend, describe, name_of
 from xpnet.plotting.figures import axes_or_new
 from xpnet.plotting.grids import Interval, PointFunction, check_interval, line, on_grid, to_host
-from xpnet.plotting.surfaces import draw_contours
+from xpnet.plotting.surfaces import draw_contours, name_after, one_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,9 @@ FAR = 10
 
 #: So many times as far is shown of paths that all run away.
 NEAR = 2
+
+#: Widths of the last path and of the first of several.
+THIN, THICK = 1.2, 2.2
 
 #: More than any picture shows; what is further away would overflow where positions on the page are computed.
 LARGEST = 1e30
@@ -63,10 +66,13 @@ def descent_paths(
     xs, ys = line(x, points, "x"), line(y, points, "y")
     draw_contours(ax, xs, ys, on_grid(f, xs, ys, backend), levels, alpha=0.6)
     for i, (label, path) in enumerate(arrays.items()):
-        _draw_path(ax, path, label, f"C{i % 10}" if labelled else "tab:red")
+        # thinner and thinner, so that a way is seen under another one
+        width = THIN + (THICK - THIN) * (len(arrays) - 1 - i) / max(len(arrays) - 1, 1)
+        _draw_path(ax, path, label, f"C{i % 10}" if labelled else "tab:red", width)
     for marker, name in (("o", "start"), ("*", "end")):
         ax.plot([], [], marker, color="black", markerfacecolor="white", label=name)
-    ax.set(xlabel="x0", ylabel="x1", title="Descent", xlim=x, ylim=y)
+    ax.set(xlabel="x0", ylabel="x1", title=f"Descent{name_after(f)}", xlim=x, ylim=y)
+    one_scale(ax, x, y)
     ax.legend(fontsize="small")
     return ax
 
@@ -83,8 +89,8 @@ def _checked(path: Any, label: str) -> np.ndarray:
     return np.where(np.abs(points) <= LARGEST, points, np.nan)
 
 
-def _draw_path(ax: Axes, path: np.ndarray, label: str, color: str) -> None:
-    ax.plot(path[:, 0], path[:, 1], ".-", color=color, markersize=4, linewidth=1.2, label=label or None)
+def _draw_path(ax: Axes, path: np.ndarray, label: str, color: str, width: float) -> None:
+    ax.plot(path[:, 0], path[:, 1], ".-", color=color, markersize=3 + width, linewidth=width, label=label or None)
     finite = path[np.isfinite(path).all(axis=1)]
     style: dict[str, Any] = {"color": color, "markerfacecolor": "white", "label": "_", "zorder": 3}
     ax.plot(*finite[0], "o", markersize=7, **style)

@@ -15,6 +15,12 @@ from xpnet.plotting.grids import Interval, PointFunction, Points, line, on_grid,
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Of the colours of viridis, those that are dark enough on white; numbers on the lines are in one that is darker still.
+DARK, INK = 0.78, "#333333"
+
+#: Axes whose ranges differ by more than this factor are not drawn to one scale, as one would be a sliver.
+SLIVER = 4
+
 #: The mean length of an arrow, in steps of the grid.
 ARROW = 0.6
 
@@ -57,7 +63,8 @@ def gradient_field(
     scale = mean / (ARROW * min(xs[1] - xs[0], ys[1] - ys[0])) or 1.0
     arrows: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": scale, "color": "tab:blue"}
     ax.quiver(*np.meshgrid(xs, ys), downhill[..., 0], downhill[..., 1], **arrows)
-    ax.set(xlabel="x0", ylabel="x1", title="Minus the gradient", aspect="equal")
+    ax.set(xlabel="x0", ylabel="x1", title="Minus the gradient")
+    one_scale(ax, xs, ys)
     return ax
 
 
@@ -73,6 +80,8 @@ def contours(
 ) -> Axes:
     """Lines along which f is constant, with its values on them; gaps where f is not finite.
 
+    Both coordinates have one scale, unless one range is over four times the other. The title has the name of f.
+
     Args:
         f: from a point (2,), an array of ``backend``, to one number: a float or a 0-d array.
         ax: the Axes to draw on; by default a new one.
@@ -87,8 +96,21 @@ def contours(
     ax = axes_or_new(ax)
     xs, ys = line(x, points, "x"), line(y, points, "y")
     draw_contours(ax, xs, ys, on_grid(f, xs, ys, backend), levels)
-    ax.set(xlabel="x0", ylabel="x1", title="Contours")
+    ax.set(xlabel="x0", ylabel="x1", title=f"Contours{name_after(f)}")
+    one_scale(ax, xs, ys)
     return ax
+
+
+def one_scale(ax: Axes, xs: Sequence[float] | np.ndarray, ys: Sequence[float] | np.ndarray) -> None:
+    """Draw both coordinates to one scale, so that circles are round, unless that would leave a sliver."""
+    ratio = (xs[-1] - xs[0]) / (ys[-1] - ys[0])
+    ax.set_aspect("equal" if 1 / SLIVER <= ratio <= SLIVER else "auto")
+
+
+def name_after(f: Any) -> str:
+    """What a title says after its first word: `` of bowl`` for a function of that name."""
+    name = getattr(f, "__name__", "<lambda>")
+    return "" if name == "<lambda>" else f" of {name}"
 
 
 def draw_contours(
@@ -102,12 +124,20 @@ def draw_contours(
         return
     if isinstance(levels, Sequence | np.ndarray) and not any(low <= level <= high for level in levels):
         raise ValueError(f"levels is {list(levels)}, and f is from {low:.4g} to {high:.4g}; give levels between those")
-    style: dict[str, Any] = {"cmap": "viridis", "linewidths": 1.0, "alpha": alpha, "zorder": 1.5}
+    style: dict[str, Any] = {"cmap": dark_colours(), "linewidths": 1.0, "alpha": alpha, "zorder": 1.5}
     drawn = ax.contour(xs, ys, np.ma.masked_invalid(values), levels=levels, **style)
-    for text in ax.clabel(drawn, fontsize=7, fmt="%.4g", inline=False, zorder=1.6):
+    for text in ax.clabel(drawn, fontsize=7, fmt="%.4g", inline=False, zorder=1.6, colors=INK):
         x, y = ((at - ends[0]) / (ends[-1] - ends[0]) for at, ends in zip(text.get_position(), (xs, ys), strict=True))
         text.set_visible(min(x, y) >= BORDER and max(x, y) <= 1 - BORDER)
         text.set_bbox({"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 0.6})
+
+
+def dark_colours() -> Any:
+    """The colour map of contours: viridis without the yellow, which nobody reads on white."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](np.linspace(0, DARK, 256)), "dark viridis")
 
 
 def surface(
@@ -144,10 +174,10 @@ def surface(
     floor = low - 0.4 * (high - low)
     space.plot_surface(*grid, values, rcount=points, ccount=points, cmap="viridis", linewidth=0, antialiased=False)
     if low < high:
-        space.contour(*grid, np.ma.masked_invalid(values), levels=12, zdir="z", offset=floor, cmap="viridis")
+        space.contour(*grid, np.ma.masked_invalid(values), levels=12, zdir="z", offset=floor, cmap=dark_colours())
         space.set_zlim(floor, high)
         space.set_zticks([tick for tick in space.get_zticks() if low <= tick <= high])
     space.locator_params(axis="x", nbins=5)
     space.locator_params(axis="y", nbins=5)
-    space.set(xlabel="x0", ylabel="x1", zlabel="f")
+    space.set(xlabel="x0", ylabel="x1", zlabel="f", title=f"Surface{name_after(f)}")
     return ax

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import cycle, pairwise
-from math import exp, isfinite, log
+from math import exp, isfinite, log, nan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,8 @@ Rates = Mapping[str, Mapping[int, float]]
 
 #: Height of a line of text above the Axes, in points.
 LINE = 10
+#: What the legend says of a batch size at which a name has no measurement, and others have one.
+MISSING = "not measured"
 #: Markers and dashes keep lines apart that run along each other.
 STYLES = tuple(zip(("o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "*:"), (f"C{i}" for i in range(8)), strict=True))
 
@@ -64,6 +66,8 @@ def _changes(ends: Mapping[str, tuple[float, float]], leader: str) -> list[tuple
 def crossover(rates: Rates, ax: Axes | None = None) -> Axes:
     """Samples a second over batch size, a line for each name; dotted lines mark where the fastest changes.
 
+    A line has a gap at a batch size at which others were measured and it was not, and an x above the axis says so.
+
     Args:
         rates: ``{"numpy cpu": {10: 61e3, 100: 212e3}, ...}``.
         ax: where to draw.
@@ -96,8 +100,9 @@ def crossovers(panels: Mapping[str, Rates]) -> Figure:
         ax.set_title(title, pad=6 + LINE * room)
     for ax in every[len(panels) :]:
         ax.remove()
-    lines = {line.get_label(): line for ax in drawn for line in ax.lines if line.get_label() in styles}
-    figure.legend(handles=[lines[name] for name in names if name in lines], loc="outside right center")
+    known = [*names, MISSING]
+    lines = {line.get_label(): line for ax in drawn for line in ax.lines if line.get_label() in known}
+    figure.legend(handles=[lines[name] for name in known if name in lines], loc="outside right center")
     return figure
 
 
@@ -114,14 +119,25 @@ def _checked(rates: Rates) -> dict[str, dict[int, float]]:
 
 
 def _draw(measured: Rates, ax: Axes, styles: Mapping[str, tuple[str, str]]) -> int:
-    colours = {}
+    colours, sizes = {}, sorted({size for found in measured.values() for size in found})
     for name, found in measured.items():
         style, colours[name] = styles[name]
-        ax.plot(list(found), list(found.values()), style, color=colours[name], markersize=4, label=name)
+        between = [size for size in sizes if min(found) <= size <= max(found)]
+        rates = [found.get(size, nan) for size in between]  # a line goes on where something was measured
+        ax.plot(between, rates, style, color=colours[name], markersize=4, label=name)
     ax.set(xlabel="batch size", ylabel="samples/s", xscale="log", yscale="log")
     ax.margins(y=0.12)
     ax.grid(alpha=0.3)
+    _note_missing({name: [s for s in sizes if s not in found] for name, found in measured.items()}, ax, colours)
     return _mark(overtakings(measured), ax, colours)
+
+
+def _note_missing(missing: Mapping[str, list[int]], ax: Axes, colours: Mapping[str, str]) -> None:
+    """A small x above the axis at each batch size that only others were measured at, one above the other."""
+    for row, (name, sizes) in enumerate((name, sizes) for name, sizes in missing.items() if sizes):
+        height = [0.025 + 0.035 * row] * len(sizes)
+        style: dict[str, Any] = {"color": colours[name], "markersize": 5, "linestyle": "none", "clip_on": False}
+        ax.plot(sizes, height, "x", transform=ax.get_xaxis_transform(), label=MISSING if row == 0 else "_", **style)
 
 
 def _mark(changes: list[tuple[float, str]], ax: Axes, colours: Mapping[str, str]) -> int:

@@ -66,6 +66,10 @@ class Callback:
 
     every: int | None = None
 
+    def __repr__(self) -> str:
+        told = (f"{k}={v!r:.60}" for k, v in vars(self).items() if isinstance(v, str | int | float | Path))
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def on_begin(self, trainer: Training) -> None:
         """Called before the first step of each ``fit``."""
 

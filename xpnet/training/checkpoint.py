@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
+from dataclasses import fields as fields_of
 from math import inf, prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ GENERATORS = ("PCG64", "PCG64DXSM")
 REMEMBERED, SERIES = {"optimizer/": "optimizer_state", "transforms/": "transform_states"}, "training/"
 #: What an optimizer remembers and can be told anew.
 DERIVED = ("optimizer/t", "optimizer/scale")
+#: How many numbers an evaluation has: all of it but whether an epoch ends there.
+NUMBERS = len(fields_of(Evaluation)) - 1
 #: What may be made of an optimizer's description.
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
 #: What may be made of the descriptions of transforms.
@@ -261,9 +264,9 @@ def _series_header(fields: _Fields, order: tuple[int, ...]) -> tensors.Header:
     steps, rows = (fields.count("iteration"),), fields.count("evaluations")
     none = (0,)  # before the first epoch, and where samples are drawn with replacement
     permutation = none if order == none else (fields.count("n"),)
-    shapes = {"losses": steps, "learning_rates": steps, "evaluations": (rows, 6)}
+    shapes = {"losses": steps, "learning_rates": steps, "evaluations": (rows, NUMBERS)}
     found = {f"{SERIES}{name}": (shape, "float64") for name, shape in shapes.items()}
-    return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, 5), "bool")}
+    return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, NUMBERS - 1), "bool")}
 
 
 def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> None:
@@ -338,13 +341,13 @@ def _is_permutation(order: np.ndarray) -> bool:
 
 
 def _table(evaluations: list[Evaluation]) -> dict[str, np.ndarray]:
-    """Evaluations as rows of numbers; which of the accuracies and losses there are, and whether an epoch ends there."""
+    """Evaluations as rows of numbers; which of accuracies, losses and R² there are, and whether an epoch ends there."""
     rows = [astuple(e) for e in evaluations]
-    there = [[*(value is not None for value in row[2:6]), row[6]] for row in rows]
-    values = [[0.0 if value is None else value for value in row[:6]] for row in rows]
+    there = [[*(value is not None for value in row[2:NUMBERS]), row[NUMBERS]] for row in rows]
+    values = [[0.0 if value is None else value for value in row[:NUMBERS]] for row in rows]
     return {
-        f"{SERIES}evaluations": np.asarray(values, np.float64).reshape(-1, 6),
-        f"{SERIES}evaluated": np.asarray(there, np.bool_).reshape(-1, 5),
+        f"{SERIES}evaluations": np.asarray(values, np.float64).reshape(-1, NUMBERS),
+        f"{SERIES}evaluated": np.asarray(there, np.bool_).reshape(-1, NUMBERS - 1),
     }
 
 
@@ -358,8 +361,7 @@ def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluat
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
         *known, ends = row
         rates: list[Any] = [value if is_there else None for value, is_there in zip(values, known, strict=True)]
-        train, validation, train_loss, validation_loss = rates
-        found.append(Evaluation(epoch, int(iteration), train, validation, train_loss, validation_loss, ends))
+        found.append(Evaluation(epoch, int(iteration), *[*rates, ends]))
     return found
 
 

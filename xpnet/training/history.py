@@ -1,4 +1,4 @@
-"""What a training run leaves behind: the loss of every step, the accuracies of every epoch, and how long it took."""
+"""What a training run leaves behind: the loss of every step, how good every epoch was, and how long it took."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from xpnet import _html
 from xpnet.schedules.plateau import check_monitor
 from xpnet.serialization import atomic
+from xpnet.training.shown import curves_as_html, curves_as_png
 
 #: The attribute of an :class:`Evaluation` for each thing that can be monitored.
 MONITORS = {
@@ -20,12 +22,24 @@ MONITORS = {
 }
 
 
+#: How each metric is written in a line: the end of its attributes' names, and the format of its values.
+METRICS = {"loss": ("loss", "#7.4g"), "accuracy": ("accuracy", "7.2%"), "R2": ("r2", "7.4f")}
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracies, 0 to 1, and mean losses after so many steps.
+    """Mean losses after so many steps, and the metric that fits the problem; ``print`` shows what there is in one line.
+
+    Networks that classify have accuracies, 0 to 1, and those that learn numbers by a squared error R²: 1 - loss / loss
+    of the one constant that fits these targets best, which is 1 for a perfect network and 0 for that constant.
 
     None stands for what there is not: without validation data, or where outputs are no classes. ``epoch`` counts passes
     through the data, and ``ends_epoch`` says whether one ends here.
+
+    >>> print(Evaluation(1, 600, 0.9051, 0.9077, 0.341, 0.337))
+    epoch     1  iteration    600  loss: train  0.3410  validation  0.3370  accuracy: train  90.51%  validation  90.77%
+    >>> print(Evaluation(5, 30, None, None, 0.0125, None, 0.9873))
+    epoch     5  iteration     30  loss: train 0.01250  R2: train  0.9873
     """
 
     epoch: float
@@ -34,13 +48,22 @@ class Evaluation:
     validation_accuracy: float | None
     train_loss: float | None = None
     validation_loss: float | None = None
+    train_r2: float | None = None
+    validation_r2: float | None = None
     ends_epoch: bool = False
 
     def __str__(self) -> str:
-        both = (("train", self.train_accuracy), ("validation", self.validation_accuracy))
-        rates = [f"{name} {rate:7.2%}" for name, rate in both if rate is not None]
-        accuracy = "  accuracy: " + "  ".join(rates) if rates else ""
-        return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}{accuracy}"
+        return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}  {self.results}".rstrip()
+
+    @property
+    def results(self) -> str:
+        """What there is of losses, accuracies and R², as part of a line; R2, as some consoles lack the raised 2."""
+        parts = []
+        for metric, (field_, form) in METRICS.items():
+            both = ((name, getattr(self, f"{name}_{field_}")) for name in ("train", "validation"))
+            values = [f"{name} {value:{form}}" for name, value in both if value is not None]
+            parts += [f"{metric}: {'  '.join(values)}"] if values else []
+        return "  ".join(parts)
 
     def value(self, monitor: str) -> float | None:
         """``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``."""
@@ -48,13 +71,13 @@ class Evaluation:
         return found
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
-    """The course of a training run.
+    """The course of a training run; a prompt shows how it ended, a notebook its curves as well.
 
     Attributes:
         losses: the loss of each minibatch, in order, before the step that learned from it.
-        evaluations: accuracies and losses before the first step, after each epoch and after the last step.
+        evaluations: losses and accuracies or R² before the first step, after each epoch and after the last step.
         samples: how many samples the steps took, each as often as it was taken.
         seconds: how long training took, drawing of minibatches included, evaluations and callbacks left out.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
@@ -85,6 +108,19 @@ class History:
         """The values of what :meth:`Evaluation.value` takes at the ends of epochs, where there is one."""
         found = [evaluation.value(monitor) for evaluation in self.evaluations if evaluation.ends_epoch]
         return [value for value in found if value is not None]
+
+    def __repr__(self) -> str:
+        last = self.evaluations[-1] if self.evaluations else None
+        parts = [f"{self.iterations:,} iterations", *([f"{last.epoch:.4g} epochs"] if last else [])]
+        parts += [f"{self.seconds:.1f} s", f"{self.samples_per_second:,.0f} samples/s"] if self.seconds else []
+        ends = f"; {' '.join(last.results.split())}" if last and last.results else ""
+        return f"History({', '.join(parts)}{ends})"
+
+    def _repr_html_(self) -> str:
+        return curves_as_html(self) + _html.text(repr(self))
+
+    def _repr_png_(self) -> bytes | None:
+        return curves_as_png(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it; a number that is not finite becomes None."""

@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xpnet._typing import Array, State
+from xpnet._typing import Array, Params, State
 from xpnet.backends.base import CompiledStep, Data
 from xpnet.backends.dispatch import namespace
 from xpnet.errors import DivergedError
 from xpnet.training.callbacks import Callbacks
+from xpnet.training.explained import explained, spread
 from xpnet.training.history import Evaluation
 from xpnet.training.minibatches import Draws, Mark
 from xpnet.training.state import TrainingState
@@ -69,7 +70,9 @@ class Loop:
         evaluating: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ):
         self.training, self.history, self.batches = training, training.history, training.batches
-        self.step, self.data, self.validation, self.draws = step, data, validation, draws
+        self.step, self.data, self.draws = step, data, draws
+        self.splits = {"train": data, "validation": validation}
+        self.spreads: dict[str, float | None] = {}
         self.callbacks, self.interrupted, self.evaluating = callbacks, interrupted, evaluating
         self.snapshots: list[_Snapshot] = []
         self.size = 1
@@ -127,7 +130,7 @@ class Loop:
             self.size = max(self.size // 2, 1)
 
     def evaluate(self) -> None:
-        """Add accuracies to the history and report them; go back if the last step left weights that are not finite."""
+        """Add an evaluation to the history and report it; go back if the last step left weights that are not finite."""
         state = self.state()
         if not all(map(_is_finite, (*state["params"].values(), *state["buffers"].values()))):
             self._rewind(self.training.iteration, float("nan"))
@@ -137,19 +140,25 @@ class Loop:
         training, state = self.training, self.state()
         if self.history.evaluations and self.history.evaluations[-1].iteration == training.iteration:
             return  # the same weights
-        found: list[tuple[float | None, float | None]] = []
+        arrays = state["params"] | state["buffers"]
         with self.evaluating():
-            for split in (self.data, self.validation):
-                arrays = state["params"] | state["buffers"]
-                found.append((None, None) if split is None else training.net.evaluate(arrays, **split))
-        (train_loss, train), (validation_loss, validation) = found
+            losses, rates, r2 = zip(*(self._judged(name, arrays) for name in self.splits), strict=True)
         ends = training.iteration > 0 and self.batches.epoch_ended
-        evaluation = Evaluation(
-            self.batches.epoch, training.iteration, train, validation, train_loss, validation_loss, ends
-        )
+        values: list[Any] = [*rates, *losses, *r2, ends]
+        evaluation = Evaluation(self.batches.epoch, training.iteration, *values)
         self.history.evaluations.append(evaluation)
         training.check_scale()
         self.callbacks.evaluation(evaluation)
+
+    def _judged(self, name: str, arrays: Params) -> tuple[float | None, float | None, float | None]:
+        """Loss, accuracy and R² of one of the splits, each None where there is none."""
+        split, net = self.splits[name], self.training.net
+        if split is None:
+            return None, None, None
+        loss, rate = net.evaluate(arrays, **split)
+        if rate is None and name not in self.spreads:
+            self.spreads[name] = spread(net, split)
+        return loss, rate, None if rate is not None else explained(loss, self.spreads[name])
 
     def _note(self, losses: np.ndarray) -> None:
         self.history.losses += losses.tolist()

@@ -24,6 +24,7 @@ from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
 from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
+from xpnet.training.shown import trainer_as_html, trainer_as_text
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, make_step, only_ours
 from xpnet.training.threads import ThreadedStep
@@ -198,6 +199,12 @@ class Trainer(TrainingState):
         if self.compile is not None:
             return self.compile
         return self.net.backend.compiles_by_default and only_ours(self.net, self.optimizer, self.transforms)
+
+    def __repr__(self) -> str:
+        return trainer_as_text(self)
+
+    def _repr_html_(self) -> str:
+        return trainer_as_html(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, made by a callback perhaps, is not running, and compiles anew."""

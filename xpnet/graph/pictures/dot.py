@@ -16,6 +16,7 @@ from itertools import count
 from tempfile import TemporaryFile
 from typing import Any
 
+from xpnet.graph.pictures.folding import folded
 from xpnet.graph.pictures.scene import EXCHANGEABLE, Arrow, Node, Scene, one_line
 from xpnet.streams import warn
 
@@ -39,6 +40,7 @@ _SHAPES = {
 _CIRCLE, _ELLIPSE = 'shape=circle, margin="0,0"', 'shape=ellipse, margin="0.03,0.03"'
 _SIGNS = {"*": "×", "/": "÷", "-": "−"}
 _SIGN = re.compile(r"^[*/-]$|^[/-](?=[\d(])|(?<=[\d)])[/-]$")  # alone, before a number or behind one
+_POWER, _RAISED = re.compile(r"^\*\*(\d)$"), "⁰¹²³⁴⁵⁶⁷⁸⁹"
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 #: An input with more uses than this is drawn at each of them.
 MOST_LINES = 3
@@ -52,18 +54,20 @@ class DrawingUnavailableError(ImportError):
 
 
 def shown(node: Node) -> str:
-    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/`` and − for ``-``, as in ``1/``."""
+    """A node's label as pictures show it: of an operation, × for ``*``, ÷ for ``/``, − for ``-``, ( )² for ``**2``."""
     label = one_line(node.label)
-    return _SIGN.sub(lambda found: _SIGNS[found[0]], label) if node.kind == "operation" else label
+    if node.kind != "operation":
+        return label
+    return _POWER.sub(lambda found: f"( ){_RAISED[int(found[1])]}", _SIGN.sub(lambda found: _SIGNS[found[0]], label))
 
 
-def dot(scene: Scene) -> str:
-    """The scene as source for Graphviz, drawn from left to right.
+def dot(scene: Scene, width: float | None = None) -> str:
+    """The scene as source for Graphviz, drawn from left to right; in rows of about so many points.
 
     An arrow with texts is two edges with a node between them, so that Graphviz leaves room for the texts: a table whose
     rule continues the arrow, with the value above it and the derivative, in blue, below. Nothing needs to be installed.
     """
-    scene = _spread(scene)
+    scene = folded(_spread(scene), width)
     tree, (trunk, straight) = _tree(scene), _trunk(scene)
     lines = [_node(node, node.key in tree) for node in scene.nodes]
     kinds = {node.key: node.kind for node in scene.nodes}
@@ -147,10 +151,12 @@ def _trunk(scene: Scene) -> tuple[set[int], set[int]]:
         if deep > depth.get(arrow.target, 0):
             depth[arrow.target], straight[arrow.target] = deep, place
     trunk: set[int] = set()
-    key = scene.nodes[-1].key if scene.nodes else None
-    while key in straight:
-        trunk.add(straight[key])
-        key = scene.arrows[straight[key]].source
+    sources = {arrow.source for arrow in scene.arrows}
+    for end in (node.key for node in scene.nodes if node.key not in sources):  # the output, and where a row ends
+        key = end
+        while key in straight and straight[key] not in trunk:
+            trunk.add(straight[key])
+            key = scene.arrows[straight[key]].source
     return trunk, set(straight.values())
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.graph.pictures.dot import FORMS, DrawingUnavailableError, dot, render
+from xpnet.graph.pictures.folding import PAGE
 from xpnet.graph.pictures.mermaid import mermaid
 from xpnet.graph.pictures.scene import Scene
 from xpnet.graph.pictures.staging import scene_of
@@ -30,10 +31,11 @@ class Drawing:
 
     Attributes:
         scene: the nodes and arrows that it shows, with their texts.
+        width: how wide its rows are in points, as far as Graphviz draws it; None for one row.
     """
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, scene: Scene, width: float | None = PAGE) -> None:
+        self.scene, self.width = scene, width
 
     def text(self, width: int = 100) -> str:
         """The picture in characters, values over the arrows and derivatives under them; ``print(drawing)`` shows it.
@@ -46,7 +48,7 @@ class Drawing:
     @property
     def dot(self) -> str:
         """The source of the picture for Graphviz."""
-        return dot(self.scene)
+        return dot(self.scene, self.width)
 
     @property
     def mermaid(self) -> str:
@@ -62,7 +64,7 @@ class Drawing:
         """The picture as the content of a file: ``"svg"``, ``"png"``, ``"pdf"``, ``"dot"``, ``"mmd"`` or ``"txt"``."""
         if form in FORMS:
             return render(self.dot, form)
-        source = SOURCES[form](self.scene) if form in SOURCES else ""
+        source = self.dot if form in ("dot", "gv") else SOURCES[form](self.scene) if form in SOURCES else ""
         if not source:
             raise ValueError(f"form is {form!r}, expected one of: {', '.join((*FORMS, *SOURCES))}")
         return (source.rstrip("\n") + "\n").encode()
@@ -111,6 +113,7 @@ def draw(
     backward: bool = True,
     unfold: bool | str | Collection[str] = False,
     seed: Array | float | None = None,
+    width: float | None = PAGE,
 ) -> Drawing:
     """Draw how y was computed, with the value going forward above each arrow and the derivative coming back below it.
 
@@ -125,6 +128,8 @@ def draw(
             Euclidean norm, a short vector by its entries.
         unfold: True to draw all operations of groups and layers one by one, or the names of those to unfold.
         seed: the derivative that y starts with, in its shape; 1 by default.
+        width: about how wide SVG, PNG and PDF may be, in points; what is wider is folded into rows, and what goes on in
+            another row ends in ``(a)``. None is for one row.
 
     Raises:
         TypeError: y is neither a variable nor a network.
@@ -158,7 +163,7 @@ def draw(
     if backward:
         check_taken(y, seed)
     names = [unfold] if isinstance(unfold, str) else unfold
-    return Drawing(scene_of(y, forward=forward, backward=backward, seed=seed, unfold=names))
+    return Drawing(scene_of(y, forward=forward, backward=backward, seed=seed, unfold=names), width)
 
 
 def _each(names: Any) -> Any:

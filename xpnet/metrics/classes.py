@@ -1,8 +1,9 @@
 """How well a classifier does: accuracy, the confusion matrix, and precision, recall and F1 of each class.
 
 What a network says is given as scores (N, C), of which the largest decides (the first of equal ones), or as the labels
-(N,) that were decided on; the truth as labels (N,) of any integer dtype or one-hot (N, C). Values are looked at, so the
-device is waited for.
+(N,) that were decided on; the truth as labels (N,) of any integer dtype or one-hot (N, C). One column of scores (N, 1)
+tells two classes apart: class 1 is where the score, before the sigmoid, is above 0. Values are looked at, so the device
+is waited for.
 """
 
 from __future__ import annotations
@@ -12,35 +13,47 @@ from dataclasses import dataclass
 from math import inf, isnan, nan
 from typing import Any
 
-from xpnet._checks import check_count
+from xpnet import _html
+from xpnet._checks import check_count, check_number
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, check_same_backend, device, namespace, quiet, widest_floating
 from xpnet.functions import check_labels, check_real
+from xpnet.streams import warn
+
+HEADERS = ("class", "precision", "recall", "F1", "samples")
 
 #: Samples that are counted at once: so many ones can be added up exactly in any floating-point dtype from float32 on.
 CHUNK = 100_000
+#: Fewer scores than this may all be from 0 to 1 by chance.
+FEW = 10
 #: How much memory their one-hot rows may take.
 CHUNK_BYTES = 2**28
 #: The most classes that labels alone stand for: a matrix of them takes 800 MB, and a stray label would ask for more.
 MOST_CLASSES = 10_000
 
 
-def accuracy(y: Array, t: Array) -> float:
+def accuracy(y: Array, t: Array, *, threshold: float | None = None) -> float:
     """The share of samples, 0 to 1, that are given their class.
 
     Args:
-        y: scores (N, C) of two classes or more, floating-point, or labels (N,), integers or booleans.
-        t: labels (N,), integers or booleans, or one-hot (N, C), of the library and on the device of y.
+        y: scores (N, C) of two classes or more, or (N, 1) of two, floating-point; or labels (N,), integers or booleans.
+        t: labels (N,), integers or booleans, or one-hot (N, C), of the library and on the device of y; for scores
+            (N, 1) zeros and ones, (N, 1) or (N,), in any dtype.
+        threshold: for scores (N, 1): above it is class 1. By default 0, which is right for what a network predicts; 0.5
+            is for probabilities.
 
     Raises:
         TypeError: no arrays, arrays of two libraries, or scores that are not floating-point.
         ValueError: another shape, no samples, NaN among the scores, or labels that are out of range.
 
+    Warns:
+        UserWarning: no threshold is given, and ten scores (N, 1) or more are all from 0 to 1, as probabilities are.
+
     >>> import numpy as np
     >>> accuracy(np.asarray([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.asarray([1, 1, 1]))
     0.6666666666666666
     """
-    found, truth, _ = _labels(y, t)
+    found, truth, _ = _labels(y, t, threshold=threshold)
     return _share(found == truth)
 
 
@@ -62,6 +75,8 @@ def top_k_accuracy(y: Array, t: Array, *, k: int = 5) -> float:
     >>> top_k_accuracy(y, np.asarray([1, 2]), k=2)
     0.5
     """
+    if getattr(y, "ndim", 0) == 2 and y.shape[1] == 1:
+        raise ValueError(f"y has shape {tuple(y.shape)}, and of one output there is no second place; take accuracy")
     _, truth, classes = _labels(y, t)
     if y.ndim != 2:
         raise ValueError(f"y has shape {tuple(y.shape)}, expected scores (N, C): labels have no second place")
@@ -75,11 +90,11 @@ def top_k_accuracy(y: Array, t: Array, *, k: int = 5) -> float:
 
 
 @quiet
-def confusion_matrix(y: Array, t: Array, *, classes: int | None = None) -> Array:
+def confusion_matrix(y: Array, t: Array, *, classes: int | None = None, threshold: float | None = None) -> Array:
     """How many samples of class i (row) were taken for class j (column): integers (C, C).
 
     Args:
-        y, t: as in :func:`accuracy`, which also says what else is raised.
+        y, t, threshold: as in :func:`accuracy`, which also says what else is raised.
         classes: C, where neither y nor t has a column for each class; by default the largest label and one.
 
     Raises:
@@ -93,7 +108,7 @@ def confusion_matrix(y: Array, t: Array, *, classes: int | None = None) -> Array
            [0, 0, 1]])
     """
     given = classes
-    found, truth, classes = _labels(y, t, classes)
+    found, truth, classes = _labels(y, t, classes, threshold=threshold)
     if classes > MOST_CLASSES and given is None and y.ndim == t.ndim == 1:
         raise ValueError(
             f"there is a label {classes - 1}, and a matrix of {classes:,} x {classes:,} classes would take "
@@ -156,7 +171,7 @@ def f1(matrix: Array) -> Array:
     return _ratio(2 * right, found + samples)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What :func:`report` found, in plain Python numbers; ``str()`` is a table.
 
@@ -176,27 +191,37 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The same in lists, with None for NaN, as JSON has it."""
-        shares = {
-            name: [None if isnan(v) else v for v in getattr(self, name)] for name in ("precision", "recall", "f1")
-        }
+        shares = {name: without_nan(getattr(self, name)) for name in ("precision", "recall", "f1")}
         matrix = [list(row) for row in self.matrix]
         return {"accuracy": self.accuracy, **shares, "support": list(self.support), "confusion_matrix": matrix}
 
     def __str__(self) -> str:
         from tabulate import tabulate
 
-        columns = self.precision, self.recall, self.f1
-        rows = [[c, *map(_cell, row[:3]), row[3]] for c, row in enumerate(zip(*columns, self.support, strict=True))]
-        rows.append(["average", *(_cell(_mean(column)) for column in columns), sum(self.support)])
-        headers, align = ["class", "precision", "recall", "F1", "samples"], ["right"] * 5
-        table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align)
+        align = ["right"] * len(HEADERS)
+        table = tabulate(self._cells(), HEADERS, tablefmt="simple", disable_numparse=True, colalign=align)
         return f"accuracy {self.accuracy:.2%}\n\n{table}"
 
+    def __repr__(self) -> str:
+        samples, score = sum(self.support), cell(mean(self.f1))
+        return (
+            f"Report(accuracy {self.accuracy:.2%}, mean F1 {score}, {len(self.support)} classes, {samples:,} samples)"
+        )
 
-def report(y: Array, t: Array, *, classes: int | None = None) -> Report:
+    def _repr_html_(self) -> str:
+        return _html.text(f"accuracy {self.accuracy:.2%}") + _html.table(HEADERS, self._cells())
+
+    def _cells(self) -> list[list[Any]]:
+        columns = self.precision, self.recall, self.f1
+        rows = [[c, *map(cell, row[:3]), row[3]] for c, row in enumerate(zip(*columns, self.support, strict=True))]
+        return [*rows, ["average", *(cell(mean(column)) for column in columns), sum(self.support)]]
+
+
+def report(y: Array, t: Array, *, classes: int | None = None, threshold: float | None = None) -> Report:
     """Accuracy, confusion matrix, and precision, recall and F1 of each class; all as :func:`confusion_matrix` takes it.
 
-    The last row of the table is the mean over the classes that have a value, each counting the same.
+    The last row of the table is the mean over the classes that have a value, each counting the same. Of a network with
+    one output and ``SigmoidWithLoss`` it is the same with two classes.
 
     >>> import numpy as np
     >>> print(report(np.asarray([0, 1, 1, 1]), np.asarray([0, 1, 1, 0])))
@@ -208,7 +233,7 @@ def report(y: Array, t: Array, *, classes: int | None = None) -> Report:
           1       0.6667    1.0000  0.8000          2
     average       0.8333    0.7500  0.7333          4
     """
-    matrix = confusion_matrix(y, t, classes=classes)
+    matrix = confusion_matrix(y, t, classes=classes, threshold=threshold)
     p, r, f = (tuple(_host(share(matrix))) for share in (precision, recall, f1))
     rows = _host(matrix)
     support = tuple(sum(row) for row in rows)
@@ -216,10 +241,17 @@ def report(y: Array, t: Array, *, classes: int | None = None) -> Report:
     return Report(right / sum(support), tuple(map(tuple, rows)), p, r, f, support)
 
 
-def _labels(y: Array, t: Array, classes: int | None = None) -> tuple[Array, Array, int]:
+def _labels(
+    y: Array, t: Array, classes: int | None = None, *, threshold: float | None = None
+) -> tuple[Array, Array, int]:
     """What was decided and what is true, as labels (N,) of one dtype, and how many classes there are."""
-    namespace(y)
+    xp = namespace(y)
     check_same_backend(t, "t", backend_of(y), "y")
+    if y.ndim == 2 and y.shape[1] == 1 and y.shape[0] and xp.isdtype(y.dtype, "real floating"):
+        y, t = _decided(y, threshold), _zeros_and_ones(t, y.shape[0])
+        classes = 2 if classes is None else classes
+    elif threshold is not None:
+        raise ValueError(f"threshold is {threshold!r}, and y has shape {tuple(y.shape)}; it is for scores (N, 1)")
     _check_shapes(y, t)
     said = {name: int(a.shape[1]) for name, a in (("y", y), ("t", t)) if a.ndim == 2}
     if classes is not None:
@@ -237,13 +269,41 @@ def _check_shapes(y: Array, t: Array) -> None:
     n, c = y.shape[0], y.shape[1] if y.ndim == 2 else "C"
     if c == 1:
         raise ValueError(
-            f"y has shape ({n}, 1), and of one column the first is always the largest; expected scores (N, C) of two "
-            "classes or more, or labels (N,): y[:, 0] > 0 of scores, y[:, 0] > 0.5 of probabilities, y[:, 0] of labels"
+            f"y has shape ({n}, 1) and dtype {y.dtype}, expected scores, floating-point, or labels: y[:, 0]"
         )
     if t.ndim == 2 and t.shape == (n, 1):
         raise ValueError(f"t has shape ({n}, 1), expected labels ({n},), which are t[:, 0], or one-hot ({n}, {c})")
     if t.ndim not in (1, 2) or t.shape[0] != n:
         raise ValueError(f"t has shape {tuple(t.shape)}, expected labels ({n},) or one-hot ({n}, {c})")
+
+
+def _decided(y: Array, threshold: float | None) -> Array:
+    """Scores (N, 1) as labels 0 and 1."""
+    xp, y = namespace(y), y[:, 0]
+    if bool(xp.any(xp.isnan(y))):
+        raise ValueError("y has NaN among its scores; look at the loss of the network")
+    if threshold is None and y.shape[0] >= FEW and bool(xp.all((y >= 0) & (y <= 1))):
+        warn(
+            "all scores are from 0 to 1, as probabilities are, and above 0 is class 1; for probabilities give "
+            "threshold=0.5, for scores threshold=0",
+            stacklevel=4,
+        )
+    return y > check_number(0.0 if threshold is None else threshold, "threshold", example="0.5 for probabilities")
+
+
+def _zeros_and_ones(t: Array, n: int) -> Array:
+    """The truth of two classes as labels (N,)."""
+    xp = namespace(t)
+    if tuple(t.shape) not in ((n,), (n, 1)):
+        raise ValueError(f"t has shape {tuple(t.shape)}, expected zeros and ones ({n},) or ({n}, 1), for one output")
+    check_real(t, "t")
+    t = xp.reshape(t, (n,))
+    if not xp.isdtype(t.dtype, "bool") and not bool(xp.all((t == 0) | (t == 1))):
+        raise ValueError(
+            "t has other numbers than 0 and 1, and y has one output, which tells two classes apart; where numbers are "
+            "learned take metrics.regression_report(y, t)"
+        )
+    return xp.astype(t, xp.bool)
 
 
 def _largest(labels: Array, name: str) -> int:
@@ -270,7 +330,10 @@ def _true(t: Array, classes: int) -> Array:
     check_real(t, "t")
     t = xp.astype(t, xp.float32)
     if not bool(xp.all((t == 0) | (t == 1))) or not bool(xp.all(xp.sum(t, axis=1) == 1)):
-        raise ValueError("t is not one-hot: expected one 1 in each row, and 0 elsewhere; of probabilities take argmax")
+        raise ValueError(
+            "t is not one-hot: expected one 1 in each row, and 0 elsewhere; of probabilities take argmax; where "
+            "several labels may hold take metrics.multilabel_report(y, t), of numbers metrics.regression_report(y, t)"
+        )
     return _as_labels(xp.argmax(t, axis=1), "t")
 
 
@@ -313,10 +376,15 @@ def _host(a: Array) -> list[Any]:
     return values
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     there = [value for value in values if not isnan(value)]
     return sum(there) / len(there) if there else nan
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
     return "-" if isnan(value) else f"{value:.4f}"
+
+
+def without_nan(values: Sequence[float]) -> list[float | None]:
+    """The values as JSON has them."""
+    return [None if isnan(value) else value for value in values]
