@@ -115,8 +115,8 @@ def same(one, other):
     if one.iteration != other.iteration or one.rng.bit_generator.state != other.rng.bit_generator.state:
         return False
     pairs = [(one.net.params[name], other.net.params[name]) for name in one.net.params]
-    memories = [trainer.memory["slots"] for trainer in (one, other)]
-    pairs += [(memories[0][name][slot], memories[1][name][slot]) for name in memories[0] for slot in memories[0][name]]
+    slots = [trainer.optimizer_state["slots"] for trainer in (one, other)]
+    pairs += [(slots[0][name][slot], slots[1][name][slot]) for name in slots[0] for slot in slots[0][name]]
     return one.history.losses == other.history.losses and all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from xpnet import SGD, Adam, MultiLayerNet, TwoLayerNet, make_step
+from xpnet.backends.base import PlainStep
+from xpnet.training import init_state
 from xpnet.training.minibatches import Minibatches
 
 #: How many steps from the start are compared: later on rounding has grown.
@@ -45,16 +47,15 @@ class Run:
     def __init__(self, job, backend, digits, compiled):
         self.job, self.backend = job, backend
         net = job.net(backend)
-        self.plain = make_step(net, job.optimizer)
-        self.step = backend.compile(self.plain) if compiled else self.plain
-        self.state = {"params": net.to(backend).params, "optimizer": job.optimizer.init(net.params)}
-        self.data = [backend.asarray(a) for a in digits]
+        step = make_step(net, job.optimizer)
+        self.step = backend.compile(step) if compiled else PlainStep(step, backend)
+        self.state = init_state(net, job.optimizer)
+        self.data = {name: backend.asarray(a) for name, a in zip("xt", digits, strict=True)}
         self.batches = Minibatches(len(digits[0]), job.batch, np.random.default_rng(0))
 
     def steps(self, count):
         """The losses of so many steps more."""
-        rows, masks = self.batches.block(count)
-        self.state, losses = self.backend.run(self.step, self.state, *self.data, rows, masks)
+        self.state, losses = self.step.run(self.state, self.data, self.batches.block(count))
         return losses
 
 
@@ -71,7 +72,7 @@ def test_training(name, way, benchmark, timed, backend, digits, expected, pytest
     if (way, backend.name) == ("compiled", "torch") and not pytestconfig.getoption("--compiled-torch"):
         pytest.skip("torch.compile takes half a minute for each job; --compiled-torch has it timed")
     run = Run(job, backend, digits, way == "compiled")
-    if way == "compiled" and run.step is run.plain:
+    if way == "compiled" and isinstance(run.step, PlainStep):
         pytest.skip(f"{backend.name} compiles nothing: eager is all there is")
     np.testing.assert_allclose(run.steps(COMPARED), expected[name], rtol=1e-4)
     run.steps(-COMPARED % job.steps or job.steps)  # to a multiple of what a round takes

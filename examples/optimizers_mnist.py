@@ -7,8 +7,9 @@ import argparse
 
 import numpy as np
 
-from xpnet import MultiLayerNet, Trainer, backend_names
+from xpnet import Sequential, Trainer, backend_names
 from xpnet.datasets import mnist
+from xpnet.layers import Affine, ReLU, Rescale
 from xpnet.optimizers import SGD, AdaDelta, AdaGrad, Adam, Momentum, Nesterov, RMSprop
 from xpnet.plotting import new_figure, save
 
@@ -32,13 +33,16 @@ optimizers = {
 figure, ax = new_figure()
 for name, optimizer in optimizers.items():
     # The same start and the same minibatches for each; images stay uint8, and each minibatch is scaled.
-    net = MultiLayerNet(784, [100, 100, 100, 100], 10, seed=0, backend=args.backend)
+    hidden = [layer for _ in range(3) for layer in (Affine(100, 100), ReLU())]
+    layers = [Rescale(1 / 255), Affine(784, 100), ReLU(), *hidden, Affine(100, 10)]
+    net = Sequential(layers, seed=0, backend=args.backend)
     x, t, x_t, t_t = (net.backend.asarray(a) for a in (x_train, t_train, x_test, t_test))
-    trainer = Trainer(net, optimizer, batch_size=128, seed=0, divide_x_by=255)
+    trainer = Trainer(net, optimizer, batch_size=128, seed=0)
     history = trainer.fit(x, t, validation=(x_t, t_t), iterations=args.iterations)
     last = history.evaluations[-1]
     print(
-        f"{name:9} loss {last.train_loss:.4f}, accuracy: train {last.train:.2%}, test {last.test:.2%}, "
+        f"{name:9} loss {last.train_loss:.4f}, accuracy: train {last.train_accuracy:.2%}, "
+        f"test {last.validation_accuracy:.2%}, "
         f"{history.samples_per_second:,.0f} samples/s, {optimizer}"
     )
     width = max(args.iterations // 50, 1)

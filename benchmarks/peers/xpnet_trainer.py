@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from worker import Worker
 
-from xpnet import SGD, Adam, MultiLayerNet, Trainer
+from xpnet import SGD, Adam, MultiLayerNet, Sequential, Trainer
+from xpnet.layers import Rescale
 from xpnet.training import Callback
 
 
@@ -44,13 +45,16 @@ def main() -> None:
     for i, (w, b) in enumerate(job.weights, 1):
         net.params |= {f"W{i}": net.backend.asarray(w), f"b{i}": net.backend.asarray(b)}
     as_bytes = "bytes" in options
+    if as_bytes:
+        params, layers = net.params, [Rescale(1 / 255), *net.layers.values()]
+        net = Sequential(layers, backend=net.backend)
+        net.params = params
     x, t = (net.backend.asarray(a) for a in (job.images if as_bytes else job.x, job.labels))
     trainer = Trainer(
         net,
         Adam(lr=job.lr) if job.adam else SGD(lr=job.lr),
         batch_size=job.batch,
         seed=job.seed,
-        divide_x_by=255 if as_bytes else None,
         compile="eager" not in options,
     )
     turns = Turns(worker)

@@ -1,37 +1,42 @@
 """Compiled steps are the steps: the same losses and parameters to rounding, in blocks of every length."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xpnet import SGD, Adam, Momentum, Sequential, Trainer, TwoLayerNet, get_backend, make_step
+from xpnet.backends.base import Block, CompiledStep, PlainStep
 from xpnet.backends.jax import CAPACITY, DISPATCH_BYTES, steps_a_dispatch
 from xpnet.errors import CompileWarning
-from xpnet.layers import Affine, Dropout, ReLU, Tanh
+from xpnet.layers import Affine, Dropout, ReLU, Rescale, Tanh
 from xpnet.losses import MeanSquaredError
+from xpnet.optimizers import Accumulate, ClipByNorm
 from xpnet.schedules import Cosine, ReduceOnPlateau
+from xpnet.training import init_state
 
 #: How many steps the blocks have, where JAX takes 4 steps a dispatch: less, as many, one more, and several times.
 BLOCKS = (1, 3, 4, 5, 13, 2)
 PLATEAU = ReduceOnPlateau(0.01, factor=0.5, patience=0, threshold=0.5)
-#: Layers, loss, optimizer, dtype, divide_x_by, tolerance.
+#: Layers, loss, optimizer, transforms, dtype, tolerance.
 CASES = {
-    "bytes, sgd": ([Affine(8, 6), ReLU(), Affine(6, 3)], None, SGD(0.1), "float32", 255, 1e-4),
-    "dropout, adam, plateau": (
+    "bytes, sgd": ([Rescale(1 / 255), Affine(8, 6), ReLU(), Affine(6, 3)], None, SGD(0.1), (), "float32", 1e-4),
+    "dropout, weights, adam, plateau": (
         [Dropout(0.2), Affine(8, 6), ReLU(), Dropout(0.5), Affine(6, 3)],
         None,
         Adam(PLATEAU, weight_decay=0.01),
+        (),
         "float64",
-        None,
         1e-10,
     ),
-    "squares, momentum, cosine": (
+    "squares, momentum, cosine, transforms": (
         [Affine(8, 5), Tanh(), Affine(5, 3)],
         MeanSquaredError(),
         Momentum(Cosine(0.1, steps=20), clip_norm=0.5, clip_value=0.4),
+        (Accumulate(3), ClipByNorm(0.3)),
         "float64",
-        None,
         1e-10,
     ),
 }
@@ -43,24 +48,27 @@ def short_dispatches(monkeypatch):
 
 
 def prepared(b, case):
-    """The step, a state to start from, and data."""
-    layers, loss, optimizer, dtype, divisor, _ = CASES[case]
+    """The network, the step, a state to start from, and data."""
+    layers, loss, optimizer, transforms, dtype, _ = CASES[case]
     net, rng = Sequential(layers, loss, seed=0, dtype=dtype, backend=b), np.random.default_rng(1)
-    x = rng.integers(0, 256, (40, 8)).astype("uint8") if divisor else rng.normal(size=(40, 8)).astype(dtype)
+    x = rng.integers(0, 256, (40, 8)).astype("uint8") if "bytes" in case else rng.normal(size=(40, 8)).astype(dtype)
     t = rng.integers(0, 3, 40) if loss is None else rng.normal(size=(40, 3)).astype(dtype)
-    step = make_step(net, optimizer, divide_x_by=divisor)
-    return step, {"params": net.params, "optimizer": optimizer.init(net.params)}, b.asarray(x), b.asarray(t)
+    data = {"x": b.asarray(x), "t": b.asarray(t)}
+    if "weights" in case:
+        data["weight"] = b.asarray(rng.random(40).astype(dtype))
+    step = make_step(net, optimizer, transforms=transforms)
+    return net, step, init_state(net, optimizer, transforms), data
 
 
 def trained(b, case, compiled):
     """The losses of all blocks, and the arrays of the last state; in the middle, the learning rate comes down."""
-    step, state, x, t = prepared(b, case)
-    step, rng, losses = b.compile(step) if compiled else step, np.random.default_rng(2), []
+    net, step, state, data = prepared(b, case)
+    step = b.compile(step) if compiled else PlainStep(step, b)
+    rng, losses = np.random.default_rng(2), []
     for count in BLOCKS:
-        block, masks = rng.integers(0, 40, (count, 10)), {}
-        if "dropout" in case:
-            masks = {"mask1": rng.random((count, 10, 8)) > 0.2, "mask2": rng.random((count, 10, 6)) > 0.5}
-        state, found = b.run(step, state, x, t, block, masks)
+        rows, draws = rng.integers(0, 40, (count, 10)), [net.draws(rng, (10, 8)) for _ in range(count)]
+        block = Block(rows, {name: np.stack([drawn[name] for drawn in draws]) for name in draws[0]})
+        state, found = step.run(state, data, block)
         assert found.shape == (count,)
         losses += found.tolist()
         if "scale" in state["optimizer"]:
@@ -79,8 +87,6 @@ def arrays(b, tree, path=""):
 @pytest.mark.parametrize("case", CASES)
 def test_compiled_and_plain_steps_agree(case, training_backend, short_dispatches):
     b, tolerance = training_backend, CASES[case][-1]
-    if b.name == "torch" and "squares" in case:
-        pytest.skip("each costs many seconds of compilation, and the other two have what there is")
     step, losses, state = trained(b, case, compiled=True)
     _, plain, wanted = trained(b, case, compiled=False)
     assert len(losses) == sum(BLOCKS)
@@ -97,36 +103,52 @@ def test_compiled_and_plain_steps_agree(case, training_backend, short_dispatches
         assert len(step.programs) == 1
 
 
-def test_a_step_by_itself_is_a_block_of_one(training_backend):
+def test_blocks_change_nothing(training_backend):
     b, found = training_backend, []
     if b.name == "torch":
         pytest.skip("it costs seconds of compilation, and training/test_steps.py has it")
-    for one_by_one in (True, False):
-        step, state, x, t = prepared(b, "bytes, sgd")
-        step, before = b.compile(step), state["params"]["W1"]
-        if one_by_one:
-            losses = []
-            for rows in (np.arange(10), np.arange(10, 20)):
-                state, loss = step(state, x, t, b.asarray(rows))
-                losses.append(float(loss))
-        else:
-            state, losses = b.run(step, state, x, t, np.arange(20).reshape(2, 10))
+    for blocks in (np.arange(20).reshape(2, 1, 10), np.arange(20).reshape(1, 2, 10)):
+        _, step, state, data = prepared(b, "bytes, sgd")
+        step, before, losses = b.compile(step), state["params"]["W1"], []
+        for rows in blocks:
+            state, some = step.run(state, data, Block(rows, {}))
+            losses += some.tolist()
         if b.name == "jax":
             assert before.is_deleted(), "the state is consumed"
         found.append((losses, arrays(b, state)))
-    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    assert found[0][0] == found[1][0]
     for path, array in found[0][1].items():
-        np.testing.assert_allclose(array, found[1][1][path], rtol=1e-5, atol=1e-7, err_msg=path)
+        np.testing.assert_array_equal(array, found[1][1][path], err_msg=path)
+
+
+def test_there_is_one_kind_of_compiled_step(training_backend):
+    """What compile returns has run, and release lets go of the data and keeps what was compiled."""
+    b = training_backend
+    _, step, state, data = prepared(b, "bytes, sgd")
+    compiled, block = b.compile(step), Block(np.arange(20).reshape(2, 10), {})
+    if b.name == "torch":
+        compiled = PlainStep(step, b)
+    assert isinstance(compiled, CompiledStep)
+    state, first = compiled.run(state, data, block)
+    held = weakref.ref(data["x"]) if b.name == "numpy" else lambda: None
+    compiled.release()
+    del data
+    gc.collect()
+    assert held() is None
+    _, _, state, data = prepared(b, "bytes, sgd")
+    np.testing.assert_array_equal(compiled.run(state, data, block)[1], first)
+    if b.name == "numpy":
+        assert len(compiled.plans) == 1
 
 
 def test_a_dispatch_has_room_for_as_many_steps_as_fit():
     rows, mask = np.zeros((7, 100), "int32"), np.zeros((7, 100, 784), "bool")
-    assert steps_a_dispatch(rows, {}) == CAPACITY
-    few = steps_a_dispatch(rows, {"mask1": mask})
+    assert steps_a_dispatch(Block(rows, {})) == CAPACITY
+    few = steps_a_dispatch(Block(rows, {"mask1": mask}))
     assert 1 < few < CAPACITY
     assert few * (rows[0].nbytes + mask[0].nbytes) <= DISPATCH_BYTES
-    assert steps_a_dispatch(rows[:1], {"mask1": mask[:1]}) == few, "a short block is padded to the same size"
-    assert steps_a_dispatch(rows, {"mask1": np.zeros((1, 1000, 784 * 100), "bool")}) == 1
+    assert steps_a_dispatch(Block(rows[:1], {"mask1": mask[:1]})) == few, "a short block is padded to the same size"
+    assert steps_a_dispatch(Block(rows, {"mask1": np.zeros((1, 1000, 784 * 100), "bool")})) == 1
 
 
 def transposed(xp, x, y):
@@ -164,20 +186,20 @@ def test_products_are_turned_for_xla_and_stay_the_same(case, dtype):
     product, n_in, n_out, turned = PRODUCTS[case]
     b, rng, traces = get_backend("jax", "cpu"), np.random.default_rng(3), []
 
-    def step(state, x, t, rows, masks=None):
+    def step(state, data, rows, draws):
         traces.append(rows.shape)
-        w = product(b.xp, b.xp.take(x, rows, axis=0), b.xp.take(t, rows, axis=0))
+        w = product(b.xp, *(b.xp.take(data[name], rows, axis=0) for name in "xt"))
         return {"w": state["w"] + w}, b.xp.sum(w)
 
     x, y = rng.normal(size=(60, n_in)).astype(dtype), rng.normal(size=(60, n_out)).astype(dtype)
     block, compiled = rng.integers(0, 60, (3, 40)), b.compile(step)
     wanted = [product(np, x[rows], y[rows]) for rows in block]
-    state = {"w": b.asarray(np.zeros_like(wanted[0]))}
-    program = compiled.one.lower(state, b.asarray(x), b.asarray(y), block[0], None).as_text()
+    state, data = {"w": b.asarray(np.zeros_like(wanted[0]))}, {"x": b.asarray(x), "t": b.asarray(y)}
+    program = compiled.body.lower(state, data, block[0], {}).as_text()
     assert ("optimization_barrier" in program) == turned
     traces.clear()
-    state, losses = b.run(compiled, state, b.asarray(x), b.asarray(y), block)
-    assert len(traces) == 1
+    state, losses = compiled.run(state, data, Block(block, {}))
+    assert len(traces) <= 1
     tolerance = 1e-4 if dtype == "float32" else 1e-11
     assert b.to_numpy(state["w"]).dtype == dtype
     np.testing.assert_allclose(b.to_numpy(state["w"]), sum(wanted), rtol=tolerance, atol=tolerance)
@@ -188,9 +210,9 @@ def test_products_are_left_alone_where_there_is_no_cpu(monkeypatch):
     jax = pytest.importorskip("jax", reason="JAX is not installed, so nothing is compiled by it")
     b = get_backend("jax", "cpu")
     monkeypatch.setattr(b, "device", SimpleNamespace(platform="gpu"))
-    step = b.compile(lambda state, x, t, rows, masks=None: ({"w": transposed(b.xp, x, t)}, state["w"][0, 0]))
+    step = b.compile(lambda state, data, rows, draws: ({"w": transposed(b.xp, **data)}, state["w"][0, 0]))
     x, y, w = (jax.numpy.ones(shape) for shape in ((40, 12), (40, 3), (12, 3)))
-    assert "optimization_barrier" not in step.one.lower({"w": w}, x, y, np.arange(40), None).as_text()
+    assert "optimization_barrier" not in step.body.lower({"w": w}, {"x": x, "y": y}, np.arange(40), {}).as_text()
 
 
 @pytest.fixture
@@ -198,23 +220,17 @@ def torch():
     return pytest.importorskip("torch", reason="PyTorch is not installed, so nothing is compiled by it")
 
 
-def on_blocks(b, blocks, wrap, one_by_one):
-    """The losses and the last state, by calls of the step itself or by ``run``."""
-    step, state, x, t = prepared(b, "bytes, sgd")
+def on_blocks(b, blocks, wrap):
+    """The losses and the last state."""
+    _, step, state, data = prepared(b, "bytes, sgd")
     step, losses = wrap(step), []
-    for block in blocks:
-        if one_by_one:
-            for rows in b.asarray(block):
-                state, loss = step(state, x, t, rows)
-                losses.append(float(loss))
-        else:
-            state, found = b.run(step, state, x, t, block)
-            losses += found.tolist()
+    for rows in blocks:
+        state, found = step.run(state, data, Block(rows, {}))
+        losses += found.tolist()
     return losses, arrays(b, state)
 
 
-@pytest.mark.parametrize("one_by_one", [True, False])
-def test_a_compilation_that_fails_is_one_warning(one_by_one, torch, monkeypatch):
+def test_a_compilation_that_fails_is_one_warning(torch, monkeypatch):
     """Training goes on from a state that the failing call has not touched."""
 
     def compile_badly(graph, **options):
@@ -228,9 +244,9 @@ def test_a_compilation_that_fails_is_one_warning(one_by_one, torch, monkeypatch)
     b = get_backend("torch", "cpu")
     blocks = np.arange(20).reshape(2, 10), np.arange(5).reshape(1, 5)
     with pytest.warns(CompileWarning, match="RuntimeError: no compiler here; steps run uncompiled") as caught:
-        losses, state = on_blocks(b, blocks, b.compile, one_by_one)
+        losses, state = on_blocks(b, blocks, b.compile)
     assert len(caught) == 1
-    plain, wanted = on_blocks(b, blocks, lambda step: step, one_by_one)
+    plain, wanted = on_blocks(b, blocks, lambda step: PlainStep(step, b))
     np.testing.assert_array_equal(losses, plain)
     for path, array in wanted.items():
         np.testing.assert_array_equal(state[path], array, err_msg=path)
@@ -239,13 +255,13 @@ def test_a_compilation_that_fails_is_one_warning(one_by_one, torch, monkeypatch)
 def test_a_step_that_changes_its_state_otherwise_is_not_compiled(torch):
     """Another shape in every step would be another program in every step."""
 
-    def step(state, x, t, rows, masks=None):
-        return {"w": torch.cat([state["w"], x[rows]])}, torch.sum(x[rows])
+    def step(state, data, rows, draws):
+        return {"w": torch.cat([state["w"], data["x"][rows]])}, torch.sum(data["x"][rows])
 
     b = get_backend("torch", "cpu")
     x, block = torch.arange(4.0), np.arange(4).reshape(2, 2)
     with pytest.warns(CompileWarning, match="other names, shapes or dtypes"):
-        state, losses = b.run(b.compile(step), {"w": torch.ones(1)}, x, x, block)
+        state, losses = b.compile(step).run({"w": torch.ones(1)}, {"x": x}, Block(block, {}))
     assert state["w"].tolist() == [1, 0, 1, 2, 3]
     assert losses.tolist() == [1, 5]
 
@@ -277,8 +293,8 @@ def test_programs_of_many_batch_sizes_are_not_kept(monkeypatch):
     monkeypatch.setattr("xpnet.backends.jax.MOST_SIZES", 2)
     net = TwoLayerNet(4, 3, 2, seed=0, backend="jax")
     move, step = net.backend.asarray, net.backend.compile(make_step(net, SGD(0.1)))
-    state, x, t = {"params": net.params, "optimizer": {}}, move(np.eye(4, dtype="float32")), move(np.arange(4) % 2)
+    state, data = init_state(net, SGD(0.1)), {"x": move(np.eye(4, dtype="float32")), "t": move(np.arange(4) % 2)}
     for size in (1, 2, 3, 4):
-        state, losses = step.run(state, x, t, np.arange(size)[None, :], {})
+        state, losses = step.run(state, data, Block(np.arange(size)[None, :], {}))
         assert np.isfinite(losses).all()
         assert step.many._cache_size() <= 2

@@ -64,7 +64,7 @@ def test_train_writes_weights_history_and_picture(tmp_path, digits):
     assert (history["settings"]["seed"], history["settings"]["backend"]) == (0, "numpy")
     net = TwoLayerNet(784, 50, 10, backend="numpy")
     net.load(out / "weights.safetensors")
-    accuracy = history["evaluations"][-1]["test"]
+    accuracy = history["evaluations"][-1]["validation_accuracy"]
     assert accuracy == pytest.approx(net.accuracy(*digits[1]), abs=3e-4)  # a tie or two, on another number of cores
     assert f"test accuracy {accuracy:.2%} after 30 iterations" in done.stdout
 
@@ -116,7 +116,7 @@ def test_epochs_are_passes_through_the_data(command, tmp_path):
     history = history_in(tmp_path / "out")
     assert (history["iterations"], history["samples"]) == (2 * 47, 12_000)  # 46 whole minibatches of 6,000, and a rest
     assert [e["epoch"] for e in history["evaluations"]] == [0, 1, 2]
-    assert history["evaluations"][-1]["test"] > 0.5
+    assert history["evaluations"][-1]["validation_accuracy"] > 0.5
 
 
 def test_a_seed_decides_every_bit(command, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 
 from xpnet import Sequential, Trainer
 from xpnet.backends.dispatch import get_backend
-from xpnet.layers import Affine, Dropout, ReLU
+from xpnet.layers import Affine, Dropout, ReLU, Rescale
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.schedules import Cosine, ReduceOnPlateau, Step, Warmup
 from xpnet.training import Callback, Checkpoint
@@ -62,13 +62,16 @@ def samples(backend, seed=7):
     return backend.asarray(x), backend.asarray(t)
 
 
+LAYERS = (Affine(4, 6), ReLU(), Dropout(0.3), Affine(6, 3))
+
+
 def network(backend, *, seed=3, dtype="float32"):
-    return Sequential([Affine(4, 6), ReLU(), Dropout(0.3), Affine(6, 3)], seed=seed, backend=backend, dtype=dtype)
+    return Sequential([Rescale(1 / 255), *LAYERS], seed=seed, backend=backend, dtype=dtype)
 
 
 def trainer_of(case, backend, *, sampling="epochs"):
     net = network(backend)
-    return Trainer(net, CASES[case](), batch_size=BATCH, seed=11, sampling=sampling, divide_x_by=255)
+    return Trainer(net, CASES[case](), batch_size=BATCH, seed=11, sampling=sampling)
 
 
 def trained(trainer, iterations, callbacks=()):
@@ -81,7 +84,7 @@ def contents(trainer):
     """All that a trainer goes on with, as bytes by name, and its history but for the time it took."""
     to_numpy = trainer.net.backend.to_numpy
     found = {name: to_numpy(p).tobytes() for name, p in trainer.net.params.items()}
-    found |= {f"memory {name}": to_numpy(a).tobytes() for name, a in flat(trainer.memory).items()}
+    found |= {f"optimizer {name}": to_numpy(a).tobytes() for name, a in flat(trainer.optimizer_state).items()}
     history = trainer.history
     found |= {"losses": np.asarray(history.losses).tobytes(), "rates": np.asarray(history.learning_rates).tobytes()}
     found |= {"rng": trainer.rng.bit_generator.state, "taken": trainer.batches.taken, "scale": trainer.scale}

@@ -7,23 +7,44 @@ import warnings
 import numpy as np
 
 from xpnet import CompileWarning, Sequential, get_backend, make_step
+from xpnet.backends.base import Block, CompiledStep, PlainStep
 from xpnet.layers import Affine
-from xpnet.training.loop import copied
+from xpnet.training import init_state
+from xpnet.training.step import copy_state
 
 NUMPY = get_backend("numpy")
 
 
-def compared(net, optimizer, x, t, *, batch=10, steps=25, divide_x_by=None, masks=None):
+def compared(net, optimizer, x, t, *, weight=None, batch=10, steps=25, transforms=()):
     """The losses and the states of a step and of the same one recorded, over the same minibatches."""
-    step = make_step(net, optimizer, divide_x_by=divide_x_by)
-    recorded = NUMPY.compile(step)
-    start = {"params": net.params, "optimizer": optimizer.init(net.params)}
-    block = np.random.default_rng(3).integers(0, len(x), (steps, batch))
+    step = make_step(net, optimizer, transforms=transforms)
+    recorded, rng = NUMPY.compile(step), np.random.default_rng(3)
+    data = {"x": x, "t": t} | ({} if weight is None else {"weight": weight})
+    rows = rng.integers(0, len(x), (steps, batch))
+    draws = [net.draws(rng, (batch, *x.shape[1:])) for _ in range(steps)]
+    block = Block(rows, {name: np.stack([drawn[name] for drawn in draws]) for name in draws[0]})
     with warnings.catch_warnings():
         warnings.simplefilter("error", CompileWarning)
-        found = [NUMPY.run(each, copied(start), x, t, block, masks) for each in (step, recorded)]
+        found = [
+            each.run(init_state(net, optimizer, transforms), data, block) for each in (PlainStep(step, NUMPY), recorded)
+        ]
     assert all(recorded.plans.values()), "it was recorded"
     return found
+
+
+def run(step, state, x, t, rows, **draws):
+    """A block of steps; of a step as it is, or of what was compiled."""
+    step = step if isinstance(step, CompiledStep) else PlainStep(step, NUMPY)
+    return step.run(state, {"x": x, "t": t}, Block(np.asarray(rows), draws))
+
+
+def one_step(step, state, x, t, rows):
+    state, losses = run(step, state, x, t, np.asarray(rows)[None, ...])
+    return state, losses[0]
+
+
+def copied(state):
+    return copy_state(NUMPY, state)
 
 
 def assert_same(found):
@@ -40,5 +61,5 @@ def leaves(tree, name=""):
         yield from leaves(value, f"{name}/{key}") if isinstance(value, dict) else [(f"{name}/{key}", value)]
 
 
-def net_of(*layers, dtype="float64", **options):
-    return Sequential([Affine(7, 6), *layers], seed=1, dtype=dtype, backend="numpy", weight_init=0.5, **options)
+def net_of(*layers, dtype="float64", first=(), **options):
+    return Sequential([*first, Affine(7, 6), *layers], seed=1, dtype=dtype, backend="numpy", weight_init=0.5, **options)

@@ -196,7 +196,7 @@ def test_blocks_change_nothing(longest, seconds, sampling, reference, monkeypatc
 @pytest.mark.parametrize("sampling", ["epochs", "replacement"])
 def test_little_memory_for_masks_changes_nothing(sampling, reference, monkeypatch):
     monkeypatch.setattr(xpnet.training.loop, "BLOCK_SECONDS", 60.0)
-    monkeypatch.setattr(xpnet.training.minibatches, "MASK_BYTES", 300)  # one step takes 220
+    monkeypatch.setattr(xpnet.training.minibatches, "DRAW_BYTES", 300)  # one step takes 220
     assert train(sampling=sampling).history.losses == reference[sampling].history.losses
 
 
@@ -214,7 +214,7 @@ def test_evaluations_while_training_are_without_dropout():
     x, t = data()
     last = trainer.history.evaluations[-1]
     assert last.train_loss == float(trainer.net.loss(x, t))
-    assert last.train == trainer.net.accuracy(x, t)
+    assert last.train_accuracy == trainer.net.accuracy(x, t)
 
 
 def test_it_is_saved_with_its_network_and_its_training(tmp_path):

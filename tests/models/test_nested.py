@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet import Adam, Sequential, Trainer, load_network, namespace
+from xpnet import Adam, Momentum, Sequential, Trainer, load_network, namespace
 from xpnet.layers import Affine, BatchNorm, Chain, Concat, Dropout, Embedding, Function, Residual, Tanh, TimeDistributed
 from xpnet.optimizers import ClipByNorm, WeightDecay
 
@@ -18,7 +18,8 @@ def bent(x, slope):
 
 
 def network(backend="numpy", dtype="float64"):
-    block = Chain(Affine(6, 8), BatchNorm(8), Tanh(), Dropout(0.3), Residual(Chain(Dropout(0.2), Affine(8, 8))), Affine(8, 6))
+    inner = Residual(Chain(Dropout(0.2), Affine(8, 8)))
+    block = Chain(Affine(6, 8), BatchNorm(8), Tanh(), Dropout(0.3), inner, Affine(8, 6))
     layers = [
         Embedding(WORDS, 4),
         TimeDistributed(Chain(Affine(4, 3), Function(bent, {"slope": (3,)}))),
@@ -36,8 +37,9 @@ def data(samples=46):
 
 
 def trainer_of(net, **options):
+    """Momentum, and not Adam: a bias in front of a batch normalization has a gradient of rounding errors alone."""
     transforms = (ClipByNorm(1.0), WeightDecay(0.01))
-    return Trainer(net, Adam(0.01), batch_size=10, seed=1, transforms=transforms, **options)
+    return Trainer(net, Momentum(0.05), batch_size=10, seed=1, transforms=transforms, **options)
 
 
 def train(trainer, iterations=12):

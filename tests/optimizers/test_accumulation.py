@@ -10,6 +10,7 @@ from optimizer_rules import SHAPES, problem
 from transforming import Smooth, host, leaves, on, trained
 
 from xpnet import CompileWarning, get_backend
+from xpnet.backends.base import Block, PlainStep
 from xpnet.backends.dispatch import namespace
 from xpnet.optimizers import (
     OPTIMIZERS,
@@ -175,9 +176,9 @@ def test_recorded_and_replayed(rng, name, transforms):
     optimizer = OPTIMIZERS[name](lr=Cosine(0.05, 40, final=0.01))
     x, t = rng.normal(size=(60, 3)), rng.normal(size=60)
 
-    def step(state, x, t, rows, masks=None):
-        xp, params = namespace(x), state["params"]
-        batch, target = xp.take(x, rows, axis=0), xp.take(t, rows, axis=0)
+    def step(state, data, rows, draws):
+        xp, params = namespace(data["x"]), state["params"]
+        batch, target = (xp.take(data[name], rows, axis=0) for name in "xt")
         difference = xp.matmul(batch, params["w"]) + params["b"] - target
         grads = {"w": xp.matmul(batch.T, difference) / 6, "b": xp.sum(difference) / 6}
         grads, states, ready = apply_transforms(transforms, grads, state["transforms"], params)
@@ -186,8 +187,8 @@ def test_recorded_and_replayed(rng, name, transforms):
         return {"params": params, "optimizer": own, "transforms": states}, loss
 
     numpy = get_backend("numpy")
-    block, found = rng.integers(0, 60, (11, 6)), []
-    for each in (step, numpy.compile(step)):
+    block, found = Block(rng.integers(0, 60, (11, 6)), {}), []
+    for each in (PlainStep(step, numpy), numpy.compile(step)):
         params = {"w": np.asarray([0.5, -1.0, 2.0]), "b": np.asarray(0.1)}
         state = {
             "params": params,
@@ -196,7 +197,7 @@ def test_recorded_and_replayed(rng, name, transforms):
         }
         with warnings.catch_warnings():
             warnings.simplefilter("error", CompileWarning)
-            found.append(numpy.run(each, state, x, t, block, {}))
+            found.append(each.run(state, {"x": x, "t": t}, block))
     (plain, losses), (replayed, losses_again) = found
     np.testing.assert_allclose(losses_again, losses, rtol=1e-12)
     for place, a in leaves(plain).items():

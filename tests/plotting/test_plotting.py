@@ -31,7 +31,7 @@ def history():
 
 @pytest.fixture
 def without_validation(history):
-    history.evaluations = [Evaluation(e.epoch, e.iteration, e.train, None) for e in history.evaluations]
+    history.evaluations = [Evaluation(e.epoch, e.iteration, e.train_accuracy, None) for e in history.evaluations]
     return history
 
 
@@ -90,9 +90,9 @@ def test_loss_curve_of_a_last_stretch_that_is_shorter(history):
 def test_accuracy_curve_shows_train_and_test(history):
     ax = plotting.accuracy_curve(history)
     lines = named_lines(ax)
-    assert legend(ax) == list(lines) == ["train", "test"]
+    assert legend(ax) == list(lines) == ["train", "validation"]
     assert [list(data) for data in lines["train"].get_data()] == [[0, 1, 2], [0.1, 0.8, 0.9]]
-    assert [list(data) for data in lines["test"].get_data()] == [[0, 1, 2], [0.12, 0.78, 0.88]]
+    assert [list(data) for data in lines["validation"].get_data()] == [[0, 1, 2], [0.12, 0.78, 0.88]]
     low, high = ax.get_ylim()
     assert low == 0
     assert high > 1  # a line at 100 % is seen whole

@@ -165,9 +165,10 @@ def test_a_history_is_strict_json_whatever_the_losses(tmp_path):
     assert found == history.to_dict() | {"settings": {"lr": 0.1, "hidden": [20, 10]}}
     assert found["losses"] == [2.5, None, None, None]
     assert [found[k] for k in ("iterations", "samples", "seconds", "samples_per_second")] == [4, 300, 1.5, 200]
-    none = {"train_loss": None, "test_loss": None, "ends_epoch": False}
-    assert found["evaluations"][0] == {"epoch": 0, "iteration": 0, "train": 0.1, "test": None} | none
-    assert found["evaluations"][1] == {"epoch": 1.5, "iteration": 3, "train": 0.9, "test": 0.8} | none
+    both = zip(found["evaluations"], ((0, 0, 0.1, None), (1.5, 3, 0.9, 0.8)), strict=True)
+    for evaluation, (epoch, iteration, train, validation) in both:
+        wanted = {"epoch": epoch, "iteration": iteration, "train_accuracy": train, "validation_accuracy": validation}
+        assert evaluation == wanted | {"train_loss": None, "validation_loss": None, "ends_epoch": False}
 
 
 def test_an_empty_history_is_written_too(tmp_path):

@@ -36,9 +36,9 @@ class Series(Callback):
         ("loss", "train_loss", [float("nan"), 3, 4, 2, 5, 5, 1], 0, 6),
         ("loss", "train_loss", [float("nan"), float("nan"), float("nan"), 1], 0, 3),
         ("loss", "train_loss", [2, float("inf"), 1, 3, 3, 0], 0, 5),
-        ("accuracy", "train", [0.1, 0.2, 0.2, 0.2, 0.3], 0, 4),
-        ("validation_accuracy", "test", [0.3, 0.2, 0.25, 0.9], 0, 3),
-        ("validation_loss", "test_loss", [1, 2, 0.5, 0.6, 0.7], 0, 5),
+        ("accuracy", "train_accuracy", [0.1, 0.2, 0.2, 0.2, 0.3], 0, 4),
+        ("validation_accuracy", "validation_accuracy", [0.3, 0.2, 0.25, 0.9], 0, 3),
+        ("validation_loss", "validation_loss", [1, 2, 0.5, 0.6, 0.7], 0, 5),
     ],
 )
 def test_early_stopping(monitor, field, values, min_delta, epochs):
@@ -105,7 +105,7 @@ def test_epochs_before_there_were_validation_data_are_left_out():
     fit(trainer, epochs=2)
     stopping = EarlyStopping(patience=1)
     history = trainer.fit(x, t, validation=(x, t), epochs=2, callbacks=[stopping], progress=False)
-    assert watched(history, "validation_loss") == [e.test_loss for e in history.evaluations[-2:]]
+    assert watched(history, "validation_loss") == [e.validation_loss for e in history.evaluations[-2:]]
     assert watched(History(), "loss") == []
 
 
@@ -127,7 +127,7 @@ def test_a_checkpoint_every_so_many_steps(tmp_path, monkeypatch):
     ("monitor", "field", "values", "best"),
     [
         ("loss", "train_loss", [3, 2, 2, 2.5, 1, float("nan")], [3, 6, 15]),
-        ("accuracy", "train", [0.1, 0.3, 0.3, 0.2, 0.4], [3, 6, 15]),
+        ("accuracy", "train_accuracy", [0.1, 0.3, 0.3, 0.2, 0.4], [3, 6, 15]),
         ("loss", "train_loss", [float("nan"), 2, 3], [3, 6]),
         ("loss", "train_loss", [3, 1, 2, 1.5], [3, 6]),
     ],

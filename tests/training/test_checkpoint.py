@@ -134,7 +134,7 @@ def test_a_checkpoint_is_safetensors_with_parameters_by_their_names(tmp_path):
     found = load_file(tmp_path / "checkpoint")
     for name, p in trainer.net.params.items():
         np.testing.assert_array_equal(found[name], p)
-        np.testing.assert_array_equal(found[f"optimizer/slots/{name}/m"], trainer.memory["slots"][name]["m"])
+        np.testing.assert_array_equal(found[f"optimizer/slots/{name}/m"], trainer.optimizer_state["slots"][name]["m"])
     assert found["optimizer/t"] == 9
     assert found["training/losses"].tolist() == trainer.history.losses
     assert sorted(found["training/order"].tolist()) == list(range(cases.SAMPLES))
@@ -196,7 +196,7 @@ def test_a_rate_may_become_a_schedule_and_the_other_way_round(saved, given, tmp_
     again.fit(x, t, iterations=20)
     wanted = Momentum(given).learning_rates(np.arange(30.0, 50.0))
     np.testing.assert_allclose(again.history.learning_rates[30:], wanted, rtol=1e-12)
-    assert again.memory.get("t", 50) == 50
+    assert again.optimizer_state.get("t", 50) == 50
 
 
 def test_notes_are_plain_data(tmp_path):

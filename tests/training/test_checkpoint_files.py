@@ -133,7 +133,6 @@ LIES = {
     "a learning rate of NaN": change(("training", "optimizer", "lr"), float("nan")),
     "a surrogate": change(("training", "sampling"), "\ud800"),
     "a batch of nothing": change(("training", "batch_size"), 0),
-    "a divisor of 10**400": change(("training", "divide_x_by"), 10**400),
     "a place after the end": change(("training", "taken"), 8),
     "a generator with a state too large": change(("training", "rng", "state", "state"), 2**128),
     "a generator with a fractional state": change(("training", "rng", "state", "state"), 1.5),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from recording import data, fit, trainer_of
 
+from xpnet.plotting import training_curves
 from xpnet.training import Evaluation, History
 from xpnet.training.history import MONITORS
 
@@ -74,20 +75,19 @@ def test_values_by_name(monitor, value):
 
 
 def test_an_evaluation_as_a_line():
-    assert (
-        str(Evaluation(1.0, 600, 0.9, 0.85)) == "epoch     1  iteration    600  accuracy: train  90.00%  test  85.00%"
-    )
+    both = "epoch     1  iteration    600  accuracy: train  90.00%  validation  85.00%"
+    assert str(Evaluation(1.0, 600, 0.9, 0.85)) == both
     assert str(Evaluation(0.5, 300, 0.9, None)) == "epoch   0.5  iteration    300  accuracy: train  90.00%"
     assert str(Evaluation(0.5, 300, None, None, 1.0)) == "epoch   0.5  iteration    300"
 
 
 def test_a_picture(history):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
-    figure = history.plot()
+    figure = training_curves(history)
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     drawn = [np.asarray(line.get_ydata(), "float64").tolist() for line in lines]
     assert history.losses in drawn
-    assert [e.test for e in history.evaluations] in drawn
+    assert [e.validation_accuracy for e in history.evaluations] in drawn
 
 
 def test_two_calls_have_one_history():

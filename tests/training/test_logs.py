@@ -49,8 +49,8 @@ def test_every_evaluation_is_a_line(kind, tmp_path, training_backend):
     assert [tuple(row) for row in found] == [COLUMNS] * 4
     for row, e in zip(found, history.evaluations, strict=True):
         assert (row["epoch"], row["iteration"], row["learning_rate"]) == (e.epoch, e.iteration, 0.1)
-        assert (row["loss"], row["accuracy"]) == (e.train_loss, e.train)
-        assert (row["validation_loss"], row["validation_accuracy"]) == (e.test_loss, e.test)
+        assert (row["loss"], row["accuracy"]) == (e.train_loss, e.train_accuracy)
+        assert (row["validation_loss"], row["validation_accuracy"]) == (e.validation_loss, e.validation_accuracy)
     assert found[-1]["seconds"] == history.seconds
     assert found[-1]["samples_per_second"] == history.samples_per_second
 

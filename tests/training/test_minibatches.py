@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -11,12 +13,15 @@ from xpnet.training.minibatches import Minibatches
 BOTH = pytest.mark.parametrize("sampling", ["epochs", "replacement"])
 
 
-def masks(rng, samples):
+def draws(rng, samples):
     return {"mask1": rng.random((samples, 3), dtype="float32") >= 0.5, "mask2": rng.random((samples, 7)) >= 0.1}
 
 
 def make(sampling, masked, n=25, batch_size=10):
-    return Minibatches(n, batch_size, np.random.default_rng(4), sampling, masks if masked else None)
+    batches = Minibatches(n, batch_size, np.random.default_rng(4), sampling)
+    if masked:
+        batches.block = partial(batches.block, draws=draws)
+    return batches
 
 
 def steps(batches, sizes):
@@ -25,17 +30,17 @@ def steps(batches, sizes):
     for most in sizes:
         block = batches.block(most)
         assert 1 <= len(block.rows) <= most
-        assert all(len(mask) == len(block.rows) for mask in block.masks.values())
-        found += [(row, {name: mask[k] for name, mask in block.masks.items()}) for k, row in enumerate(block.rows)]
+        assert all(len(mask) == len(block.rows) for mask in block.draws.values())
+        found += [(row, {name: mask[k] for name, mask in block.draws.items()}) for k, row in enumerate(block.rows)]
     return found
 
 
 def assert_same(found, wanted):
-    for (row, its_masks), (other, other_masks) in zip(found, wanted, strict=False):
+    for (row, its_draws), (other, other_draws) in zip(found, wanted, strict=False):
         np.testing.assert_array_equal(row, other)
-        assert its_masks.keys() == other_masks.keys()
-        for name, mask in its_masks.items():
-            np.testing.assert_array_equal(mask, other_masks[name])
+        assert its_draws.keys() == other_draws.keys()
+        for name, mask in its_draws.items():
+            np.testing.assert_array_equal(mask, other_draws[name])
 
 
 @pytest.mark.parametrize(
@@ -90,12 +95,12 @@ def test_the_same_steps_in_blocks_of_any_size(sampling, masked):
 def test_masks_that_take_much_memory_make_blocks_short(sampling, monkeypatch):
     wanted = steps(make(sampling, masked=True, n=200), [1] * 40)
     assert len(make(sampling, masked=True, n=200).block(20).rows) == 20
-    monkeypatch.setattr(xpnet.training.minibatches, "MASK_BYTES", 350)  # one step takes 100
+    monkeypatch.setattr(xpnet.training.minibatches, "DRAW_BYTES", 350)  # one step takes 100
     batches = make(sampling, masked=True, n=200)
     assert len(batches.block(20).rows) == 4
     assert not batches.epoch_ended
     assert_same(steps(make(sampling, masked=True, n=200), [20] * 10), wanted)
-    monkeypatch.setattr(xpnet.training.minibatches, "MASK_BYTES", 1)
+    monkeypatch.setattr(xpnet.training.minibatches, "DRAW_BYTES", 1)
     assert_same(steps(make(sampling, masked=True, n=200), [20] * 40), wanted)
 
 
@@ -117,7 +122,7 @@ def test_going_back_gives_the_same_steps_again(sampling, masked, before):
 
 def test_masks_have_the_size_of_their_batch():
     batches = make("epochs", masked=True)
-    assert [{name: mask.shape for name, mask in batches.block(5).masks.items()} for _ in range(2)] == [
+    assert [{name: mask.shape for name, mask in batches.block(5).draws.items()} for _ in range(2)] == [
         {"mask1": (2, 10, 3), "mask2": (2, 10, 7)},
         {"mask1": (1, 5, 3), "mask2": (1, 5, 7)},
     ]

@@ -9,16 +9,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.registry import OURS, origin, others
 
-#: ``step(state, x, t, rows, masks) -> (state, loss)``: one update on the minibatch ``x[rows], t[rows]``, with masks by
-#: name for layers that draw them.
-Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
+#: Arrays of all samples by name: ``{"x": ..., "t": ...}``, and ``"weight"`` where samples have one.
+Data = dict[str, Array]
+
+#: ``step(state, data, rows, draws) -> (state, loss)``: one update on the samples ``rows`` of the data, with what its
+#: layers draw by name.
+Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
 
@@ -28,6 +31,33 @@ Result = TypeVar("Result")
 
 class BackendUnavailableError(RuntimeError):
     """A backend was asked for that cannot be used here; the message says why and what to install."""
+
+
+class Block(NamedTuple):
+    """What K steps in a row are taken on, on the host: the samples of each (K, B), and draws (K, B, ...) by name."""
+
+    rows: np.ndarray
+    draws: dict[str, np.ndarray]
+
+
+class CompiledStep(ABC):
+    """What :meth:`Backend.compile` makes of a step: it takes a block of them at once."""
+
+    @abstractmethod
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        """Take one step for each row of the block, and read the losses back together.
+
+        Args:
+            state: consumed; go on with the one that is returned.
+            data: all samples, on the backend.
+            block: K minibatches.
+
+        Returns:
+            The state after K steps, and K losses as a NumPy array.
+        """
+
+    def release(self) -> None:  # noqa: B027  (most keep none)
+        """Let go of the arrays of the last run; what was compiled stays."""
 
 
 @dataclass(frozen=True)
@@ -276,48 +306,19 @@ class Backend(ABC):
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
         return map(function, items)
 
-    def compile(self, step: Step) -> Step:
-        """Make ``step`` fast for many calls. The result consumes the state it is given: go on with the one returned.
+    def compile(self, step: Step) -> CompiledStep:
+        """Make ``step`` fast for many calls."""
+        return PlainStep(step, self)
 
-        It may have a method ``run(state, x, t, block, masks)``, which takes a block at once, as :meth:`run` does.
-        """
-        return step
+    def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
+        """The rows and the draws of one step after the other, moved to the device once a block."""
+        rows, moved = self.asarray(block.rows), {name: self.asarray(drawn) for name, drawn in block.draws.items()}
+        for i in range(block.rows.shape[0]):
+            yield rows[i, ...], {name: drawn[i, ...] for name, drawn in moved.items()}
 
-    def run(
-        self,
-        step: Step,
-        state: State,
-        x: Array,
-        t: Array,
-        block: np.ndarray,
-        masks: dict[str, np.ndarray] | None = None,
-    ) -> tuple[State, np.ndarray]:
-        """Take one step for each row of ``block``, and read the losses back together.
-
-        Args:
-            step: what :meth:`compile` returned.
-            state: consumed.
-            x, t: all samples and their targets, on this backend.
-            block: integers (K, B) on the host: the samples of each of K minibatches.
-            masks: on the host, (K, B, ...) by name: what layers that are random in training draw.
-
-        Returns:
-            The state after K steps, and K losses as a NumPy array.
-        """
-        masks = masks or {}
-        if hasattr(step, "run"):
-            return step.run(state, x, t, block, masks)  # type: ignore[no-any-return]
-        losses = []
-        for rows, drawn in self.portions(block, masks):
-            state, loss = step(state, x, t, rows, drawn)
-            losses.append(loss)
-        return state, self.read_together(losses)
-
-    def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """The rows and the masks of one step after the other, moved to the device once a block."""
-        rows, moved = self.asarray(block), {name: self.asarray(mask) for name, mask in masks.items()}
-        for i in range(block.shape[0]):
-            yield rows[i, ...], {name: mask[i, ...] for name, mask in moved.items()}
+    def copy(self, x: Array) -> Array:
+        """x in memory of its own, row after row where the library lets one choose."""
+        return self.xp.asarray(x, copy=True)
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         """0-d arrays as one NumPy array; the device is waited for once."""
@@ -334,6 +335,21 @@ class Backend(ABC):
 
     def __repr__(self) -> str:
         return f"<xpnet backend {self.name!r} on {self.device_name}>"
+
+
+@dataclass(frozen=True)
+class PlainStep(CompiledStep):
+    """A step that runs as it is, call by call."""
+
+    step: Step
+    backend: Backend
+
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        losses = []
+        for rows, draws in self.backend.portions(block):
+            state, loss = self.step(state, data, rows, draws)
+            losses.append(loss)
+        return state, self.backend.read_together(losses)
 
 
 def describe(x: Any) -> str:

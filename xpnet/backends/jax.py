@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Result, Step, dtype_name
+from xpnet.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    Block,
+    CompiledStep,
+    Data,
+    PlainStep,
+    Result,
+    Step,
+    dtype_name,
+)
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -18,7 +28,7 @@ from xpnet.streams import warn
 CAPACITY = 256
 #: How many sizes of batches keep their programs.
 MOST_SIZES = 16
-#: How much memory the minibatches and masks of one dispatch may take. They are padded to one size, so that blocks of
+#: How much memory the minibatches and draws of one dispatch may take. They are padded to one size, so that blocks of
 #: every length run the same program, and padding that is never read has to be moved to the device all the same.
 DISPATCH_BYTES = 2**22
 #: Where y has at most so many columns, and x at least so many times as many, XLA on a CPU takes less time for xᵀ y as
@@ -99,87 +109,76 @@ class JaxBackend(Backend):
         """Wait for every array there is: JAX promises no order in which computations end."""
         self.library().block_until_ready(self.library().live_arrays())
 
-    def compile(self, step: Step) -> Step:
-        return CompiledStep(step, self)
+    def compile(self, step: Step) -> CompiledStep:
+        return JaxStep(step, self)
 
-    def portions(self, block: np.ndarray, masks: dict[str, np.ndarray]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
         """As they are on the host: a compiled step takes such an array in less time than a slice on the device."""
-        for i, rows in enumerate(block.astype(np.int32)):
-            yield rows, {name: mask[i] for name, mask in masks.items()}
+        for i, rows in enumerate(block.rows.astype(np.int32)):
+            yield rows, {name: drawn[i] for name, drawn in block.draws.items()}
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         return np.asarray(self.library().device_get(numbers))
 
 
-class CompiledStep:
-    """One step, compiled when it is called; and ``many``, as many as there is room for, compiled as a loop.
+class JaxStep(CompiledStep):
+    """As many steps as there is room for, compiled as a loop.
 
-    ``many(state, x, t, rows, masks, count)``, with rows (K, B) and masks (K, B, ...), takes ``count`` of the K steps
+    ``many(state, data, rows, draws, count)``, with rows (K, B) and draws (K, B, ...), takes ``count`` of the K steps
     and returns the state and losses (K,), of which the first ``count`` are set. Each batch size B is compiled once.
+    What JAX cannot trace runs as it is, after one warning.
     """
 
-    def __init__(self, plain: Step, backend: JaxBackend) -> None:
-        self.plain, self.backend, self.failed = plain, backend, False
+    def __init__(self, step: Step, backend: JaxBackend) -> None:
+        self.plain, self.failed = PlainStep(step, backend), False
         self.sizes: set[int] = set()
         self.jax = jax = backend.library()
-        step = with_turned_products(plain, jax) if backend.device.platform == "cpu" else plain
-        self.one = jax.jit(step, donate_argnums=0)
-        self.body = jax.jit(step, inline=True)  # for its cache: what is asked for the dtype of the loss is traced once
+        turned = with_turned_products(step, jax) if backend.device.platform == "cpu" else step
+        self.body = jax.jit(
+            turned, inline=True
+        )  # for its cache: what is asked for the dtype of the loss is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
 
-    def __call__(
-        self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
-    ) -> tuple[State, Array]:
-        state, loss = self.one(state, x, t, rows, masks)
-        return state, loss
-
-    def run(
-        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
-    ) -> tuple[State, np.ndarray]:
-        """A step for each row of ``block``; as it is, after one warning, if JAX cannot trace it."""
-        if not self.failed:
-            try:
-                return self._dispatched(state, x, t, block, masks)
-            except (TypeError, self.jax.errors.JAXIndexError) as error:  # before anything was computed
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        result = self.backend.run(self.plain, state, x, t, block, masks)
-        if not self.failed:
-            self.failed = True
-            warn(
-                f"JAX cannot compile the training step, which runs call by call: {reason}", CompileWarning, stacklevel=2
-            )
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        if self.failed:
+            return self.plain.run(state, data, block)
+        try:
+            return self._dispatched(state, data, block)
+        except (TypeError, self.jax.errors.JAXIndexError) as error:  # before anything was computed
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        result = self.plain.run(state, data, block)
+        self.failed = True
+        warn(f"JAX cannot compile the training step, which runs call by call: {reason}", CompileWarning, stacklevel=2)
         return result
 
-    def _dispatched(
-        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
-    ) -> tuple[State, np.ndarray]:
+    def _dispatched(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         """As many steps at once as there is room for in a dispatch."""
-        self.sizes.add(block.shape[1])
+        self.sizes.add(block.rows.shape[1])
         if len(self.sizes) > MOST_SIZES:  # JAX keeps the programs of all
             self.many.clear_cache()
             self.body.clear_cache()
-            self.sizes = {block.shape[1]}
-        rows, losses = block.astype(np.int32), []
-        for start in range(0, len(rows), capacity := steps_a_dispatch(rows, masks)):
+            self.sizes = {block.rows.shape[1]}
+        rows, losses = block.rows.astype(np.int32), []
+        for start in range(0, len(rows), capacity := steps_a_dispatch(Block(rows, block.draws))):
             count = min(capacity, len(rows) - start)
             here = slice(start, start + count)
-            drawn = {name: padded(mask[here], capacity) for name, mask in masks.items()}
-            state, found = self.many(state, x, t, padded(rows[here], capacity), drawn, np.int32(count))
+            draws = {name: padded(drawn[here], capacity) for name, drawn in block.draws.items()}
+            state, found = self.many(state, data, padded(rows[here], capacity), draws, np.int32(count))
             losses.append((found, count))
         return state, np.concatenate([np.asarray(found)[:count] for found, count in losses])
 
-    def _many(self, state: State, x: Array, t: Array, rows: Array, masks: Params, count: Array) -> tuple[State, Array]:
+    def _many(self, state: State, data: Data, rows: Array, draws: Params, count: Array) -> tuple[State, Array]:
         lax = self.jax.lax
 
         def take(i: Array) -> tuple[Array, Params]:
-            return self.jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), (rows, masks))  # type: ignore[no-any-return]
+            return self.jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), (rows, draws))  # type: ignore[no-any-return]
 
         def one(i: Array, carried: tuple[State, Array]) -> tuple[State, Array]:
             state, losses = carried
-            state, loss = self.body(state, x, t, *take(i))
+            state, loss = self.body(state, data, *take(i))
             return state, lax.dynamic_update_index_in_dim(losses, loss, i, 0)
 
-        _, loss = self.jax.eval_shape(self.body, state, x, t, *take(np.int32(0)))
+        _, loss = self.jax.eval_shape(self.body, state, data, *take(np.int32(0)))
         losses = self.jax.numpy.zeros(rows.shape[0], loss.dtype)
         return lax.fori_loop(0, count, one, (state, losses))  # type: ignore[no-any-return]
 
@@ -222,9 +221,9 @@ def _turned(equation: Any, stored: dict[Any, Any], jax: ModuleType) -> Any:
     return equation.replace(invars=[x, y], primitive=call.primitive, params=call.params, effects=call.effects)
 
 
-def steps_a_dispatch(rows: np.ndarray, masks: dict[str, np.ndarray]) -> int:
+def steps_a_dispatch(block: Block) -> int:
     """How many steps there is room for; it depends on the shapes of one step alone, so a program serves all blocks."""
-    a_step: int = rows[0].nbytes + sum(mask[0].nbytes for mask in masks.values())
+    a_step: int = block.rows[0].nbytes + sum(drawn[0].nbytes for drawn in block.draws.values())
     return max(1, min(CAPACITY, DISPATCH_BYTES // a_step))
 
 

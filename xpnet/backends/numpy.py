@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpnet._typing import Array
-from xpnet.backends.base import Backend, Item, Result, Step
+from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
 from xpnet.backends.replay import RecordedStep
 from xpnet.backends.replay.tracer import Tracer
 
@@ -28,8 +28,11 @@ class NumpyBackend(Backend):
     def devices(cls) -> tuple[str, ...]:
         return ("cpu",)
 
-    def compile(self, step: Step) -> Step:
-        return RecordedStep(step, self.xp)
+    def compile(self, step: Step) -> CompiledStep:
+        return RecordedStep(step, self)
+
+    def copy(self, x: Array) -> Array:
+        return np.array(x, order="C")
 
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:

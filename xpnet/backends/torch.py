@@ -10,14 +10,23 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Step, dtype_name
+from xpnet.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    Block,
+    CompiledStep,
+    Data,
+    PlainStep,
+    Step,
+    dtype_name,
+)
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
 #: How many programs are kept: those of the sizes of batches that were used last.
 MOST_PROGRAMS = 16
 
-#: Arrays in the order of :func:`leaves`: of the state, x, t, the rows, of the masks -> of the state, and the loss.
+#: Arrays in the order of :func:`leaves`: of the state, the data, the rows, the draws -> of the state, and the loss.
 Program = Callable[..., list[Array]]
 
 
@@ -92,11 +101,14 @@ class TorchBackend(Backend):
         if self.device.type != "cpu":
             getattr(self.library(), self.device.type).synchronize()
 
-    def compile(self, step: Step) -> Step:
-        return CompiledStep(step, self)
+    def copy(self, x: Array) -> Array:
+        return x.clone(memory_format=self.library().contiguous_format)
+
+    def compile(self, step: Step) -> CompiledStep:
+        return TorchStep(step, self)
 
 
-class CompiledStep:
+class TorchStep(CompiledStep):
     """One step as one graph that ``torch.compile`` makes a program of, for each size of a batch.
 
     The graph is traced with arrays that have no values, by their operations rather than by the lines of Python, so
@@ -104,42 +116,30 @@ class CompiledStep:
     On CUDA it is what ``torch.compile`` makes of it by default.
     """
 
-    def __init__(self, plain: Step, backend: TorchBackend) -> None:
-        self.plain, self.backend, self.failed = plain, backend, False
+    def __init__(self, step: Step, backend: TorchBackend) -> None:
+        self.step, self.backend, self.failed = step, backend, False
         self.programs: dict[Any, Program] = {}
 
-    def __call__(
-        self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
-    ) -> tuple[State, Array]:
-        program = self.program(state, x, t, rows, masks or {})
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        steps = list(self.backend.portions(block))
+        program = self.program(state, data, *steps[0])
         if program is None:
-            return self.plain(state, x, t, rows, masks or {})
-        *flat, loss = program(*leaves(state), x, t, rows, *leaves(masks or {}))
-        return rebuilt(state, iter(flat)), loss
-
-    def run(
-        self, state: State, x: Array, t: Array, block: np.ndarray, masks: dict[str, np.ndarray]
-    ) -> tuple[State, np.ndarray]:
-        """A step for each row of ``block``."""
-        steps = list(self.backend.portions(block, masks))
-        program = self.program(state, x, t, *steps[0])
-        if program is None:
-            return self.backend.run(self.plain, state, x, t, block, masks)
-        flat, losses = leaves(state), []
-        for rows, drawn in steps:
-            *flat, loss = program(*flat, x, t, rows, *leaves(drawn))
+            return PlainStep(self.step, self.backend).run(state, data, block)
+        flat, samples, losses = leaves(state), leaves(data), []
+        for rows, draws in steps:
+            *flat, loss = program(*flat, *samples, rows, *leaves(draws))
             losses.append(loss)
         return rebuilt(state, iter(flat)), self.backend.read_together(losses)
 
-    def program(self, state: State, x: Array, t: Array, rows: Array, masks: Params) -> Program | None:
+    def program(self, state: State, data: Data, rows: Array, draws: Params) -> Program | None:
         """The program for arrays of these shapes; None if there can be none."""
         if self.failed:
             return None
-        arrays = [*leaves(state), x, t, rows, *leaves(masks)]
-        key = tuple((tuple(a.shape), a.dtype, a.device) for a in arrays), names((state, masks))
+        tree = {"state": state, "data": data, "rows": rows, "draws": draws}
+        key = tuple((tuple(a.shape), a.dtype, a.device) for a in leaves(tree)), names(tree)
         if key not in self.programs:
             try:
-                self.programs[key] = self._compiled(state, masks, arrays)
+                self.programs[key] = self._compiled(tree)
             except Exception as error:  # whatever goes wrong in a compiler, training can go on without it
                 self.failed = True
                 warn(_uncompiled(error), CompileWarning, stacklevel=2)
@@ -149,15 +149,14 @@ class CompiledStep:
         self.programs[key] = self.programs.pop(key)  # the last one used is the last one
         return self.programs[key]
 
-    def _compiled(self, state: State, masks: Params, arrays: list[Array]) -> Program:
+    def _compiled(self, tree: dict[str, Any]) -> Program:
         make_fx = importlib.import_module("torch.fx.experimental.proxy_tensor").make_fx
-        count = len(leaves(state))
+        arrays, count = leaves(tree), len(leaves(tree["state"]))
 
         def flat_step(*arrays: Array) -> list[Array]:
-            before, (x, t, rows), drawn = arrays[:count], arrays[count : count + 3], arrays[count + 3 :]
-            given = rebuilt(state, iter(before))
-            after, loss = self.plain(given, x, t, rows, rebuilt(masks, iter(drawn)))
-            self._check_alike(state, after)
+            given = rebuilt(tree, iter(arrays))
+            after, loss = self.step(given["state"], given["data"], given["rows"], given["draws"])
+            self._check_alike(tree["state"], after)
             return [*leaves(after), loss]
 
         with warnings.catch_warnings():

@@ -25,7 +25,6 @@ from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
-from xpnet.training.loop import Loop
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
 ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "no_plot", "quiet", "resume")
@@ -160,7 +159,7 @@ def _evaluate(trainer: Trainer, data: list[Split]) -> None:
     """What a run does after its last step, and one that was killed then has not done."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            Loop(trainer, *data[0], data[1], ()).evaluate()
+            trainer.evaluate(*data[0], validation=data[1])
     except DivergedError as error:
         raise ValueError(str(error)) from None
 
@@ -298,7 +297,9 @@ def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
     rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
     last = history.evaluations[-1] if history.evaluations else None
-    done = f"test accuracy {last.test:.2%} after {last.iteration} iterations" if last else "not evaluated"
+    done = (
+        f"test accuracy {last.validation_accuracy:.2%} after {last.iteration} iterations" if last else "not evaluated"
+    )
     tell(f"{done} ({rate})")
     if not options["quiet"]:
         tell("\n".join(made))

@@ -41,10 +41,11 @@ def loss_curve(history: Course, ax: Axes | None = None) -> Axes:
 
 
 def accuracy_curve(history: Course, ax: Axes | None = None) -> Axes:
-    """Train and test accuracy at the start, after each epoch, and at the end."""
+    """Accuracy on training and validation data at the start, after each epoch, and at the end."""
     ax = axes_or_new(ax)
-    for name, style in (("train", "o-"), ("test", "s--")):
-        points = [(e.epoch, rate) for e in history.evaluations if (rate := getattr(e, name)) is not None]
+    for name, style in (("train", "o-"), ("validation", "s--")):
+        rates = [(e.epoch, getattr(e, f"{name}_accuracy")) for e in history.evaluations]
+        points = [(epoch, rate) for epoch, rate in rates if rate is not None]
         if points:
             ax.plot(*zip(*points, strict=True), style, markersize=3, label=name)
     ax.set(xlabel="epoch", ylabel="accuracy", title="Accuracy", ylim=(0, 1.02))

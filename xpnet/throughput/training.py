@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xpnet._typing import Array, State
-from xpnet.models import TwoLayerNet
+from xpnet._typing import Array
+from xpnet.backends.base import PlainStep
+from xpnet.initializers import normal
+from xpnet.layers import Affine, Layer, ReLU, Rescale
+from xpnet.models import Sequential
 from xpnet.optimizers import SGD
 from xpnet.throughput.entrants import Entrant
-from xpnet.training import LONGEST_BLOCK, make_step
+from xpnet.training import LONGEST_BLOCK, init_state, make_step
 from xpnet.training.minibatches import Minibatches
 
 PIXELS, CLASSES, LEARNING_RATE = 784, 10, 0.1
@@ -22,7 +25,7 @@ Split = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Job:
-    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on TwoLayerNet 784-hidden-10."""
+    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on the book's network 784-hidden-10."""
 
     hidden: int
     batch_size: int
@@ -35,7 +38,7 @@ class Job:
         return self.hidden * self.batch_size
 
 
-class Block(NamedTuple):
+class Timed(NamedTuple):
     """Steps in a row: how long they took together, and the loss of each."""
 
     seconds: float
@@ -52,13 +55,15 @@ class Training:
 
     def __init__(self, entrant: Entrant, job: Job, data: Split, clock: Callable[[], float]) -> None:
         self.backend, self.clock = entrant.backend, clock
-        (self.x, self.t), optimizer = data, SGD(lr=LEARNING_RATE)
-        net = TwoLayerNet(PIXELS, job.hidden, CLASSES, seed=job.seed, dtype=job.dtype, backend=self.backend)
-        step = make_step(net, optimizer, divide_x_by=255)
-        self.step = self.backend.compile(step) if entrant.compiled else step
-        self.state: State = {"params": net.params, "optimizer": optimizer.init(net.params)}
+        x, t = data
+        self.data, optimizer = {"x": x, "t": t}, SGD(lr=LEARNING_RATE)
+        layers: list[Layer] = [Rescale(1 / 255), Affine(PIXELS, job.hidden), ReLU(), Affine(job.hidden, CLASSES)]
+        net = Sequential(layers, weight_init=normal(0.01), seed=job.seed, dtype=job.dtype, backend=self.backend)
+        step = make_step(net, optimizer)
+        self.step = self.backend.compile(step) if entrant.compiled else PlainStep(step, self.backend)
+        self.state = init_state(net, optimizer)
         # whole minibatches only: a shorter one would be of another shape, which some libraries compile
-        whole = self.x.shape[0] // job.batch_size * job.batch_size
+        whole = x.shape[0] // job.batch_size * job.batch_size
         self.batches = Minibatches(whole, job.batch_size, np.random.default_rng(job.seed))
 
     @property
@@ -66,15 +71,15 @@ class Training:
         """The most steps that a block may have: what a Trainer takes at a time, and no epoch's end within."""
         return min(LONGEST_BLOCK, self.batches.per_epoch)
 
-    def take(self, steps: int) -> Block:
+    def take(self, steps: int) -> Timed:
         """The next steps; what an epoch has left is passed over if it is not as many."""
-        rows = self.batches.block(steps).rows
-        while len(rows) < steps:
-            rows = self.batches.block(steps).rows
+        block = self.batches.block(steps)
+        while len(block.rows) < steps:
+            block = self.batches.block(steps)
         start = self.clock()
-        self.state, losses = self.backend.run(self.step, self.state, self.x, self.t, rows)
+        self.state, losses = self.step.run(self.state, self.data, block)
         self.backend.synchronize()
-        return Block(self.clock() - start, losses)
+        return Timed(self.clock() - start, losses)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Copies on the host."""

@@ -5,7 +5,7 @@ from xpnet.training.history import Evaluation, History
 from xpnet.training.logs import CSVLog, JSONLinesLog
 from xpnet.training.loop import LONGEST_BLOCK, Split
 from xpnet.training.progress import Progress
-from xpnet.training.step import make_step
+from xpnet.training.step import init_state, make_step
 from xpnet.training.trainer import Trainer
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "Split",
     "StopOnDivergence",
     "Trainer",
+    "init_state",
     "make_step",
 ]

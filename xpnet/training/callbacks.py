@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +77,36 @@ class Callback:
 
     def on_end(self, trainer: Training) -> None:
         """Called when ``fit`` ends for any reason, even before this callback's :meth:`on_begin` was called."""
+
+
+class Callbacks:
+    """Those of one call of ``fit``, which are called in their order, with its trainer."""
+
+    def __init__(self, trainer: Training, callbacks: Sequence[Callback]) -> None:
+        self.trainer, self.all = trainer, callbacks
+
+    def begin(self) -> None:
+        for callback in self.all:
+            callback.on_begin(self.trainer)
+
+    def block(self) -> None:
+        for callback in self.all:
+            callback.on_block(self.trainer)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        with aside():
+            for callback in self.all:
+                callback.on_evaluation(self.trainer, evaluation)
+
+    def end(self) -> None:
+        """Each of them, whatever the others raise."""
+        with ExitStack() as ends:
+            for callback in reversed(self.all):
+                ends.callback(callback.on_end, self.trainer)
+
+    def steps_until_one(self, iteration: int, most: int) -> int:
+        """How many steps may follow, at most so many, before one asks to be called."""
+        return min([most, *(each.every - iteration % each.every for each in self.all if each.every)])
 
 
 class OnEvaluation(Callback):
@@ -240,13 +270,17 @@ def watched(history: History, monitor: str) -> list[float]:
         ValueError: the last evaluation has no such value. It need not be at the end of an epoch, so that the error
             comes before the first step.
     """
+    check_monitored(history, monitor)
+    return history.values(monitor)
+
+
+def check_monitored(history: History, monitor: str) -> None:
+    """Raise ``ValueError`` if the last evaluation has no value of the monitor."""
     if history.evaluations and history.evaluations[-1].value(monitor) is None:
         wants = "a network that classifies" if monitor == "accuracy" else "validation=(x, t)"
         if monitor == "validation_accuracy":
             wants += " and a network that classifies"
         raise ValueError(f"there is no {monitor} to watch: it needs {wants}")
-    values = [evaluation.value(monitor) for evaluation in history.evaluations if evaluation.ends_epoch]
-    return [value for value in values if value is not None]
 
 
 def better(monitor: str, value: float, other: float, by: float = 0.0) -> bool:

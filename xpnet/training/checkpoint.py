@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from math import inf, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from xpnet import optimizers
-from xpnet._typing import Optimizer, State
+from xpnet._typing import Optimizer, State, Transform
 from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
 from xpnet.models import Sequential
 from xpnet.models import load as models_load
-from xpnet.optimizers import OPTIMIZERS
+from xpnet.optimizers import OPTIMIZERS, TRANSFORMS
+from xpnet.optimizers.transforms import check_transforms
 from xpnet.schedules import SCHEDULES
 from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
@@ -26,18 +27,23 @@ from xpnet.serialization.atomic import PathLike, path_of
 from xpnet.serialization.config import check_plain, from_config, kind_of, shortened, to_config
 from xpnet.training.history import Evaluation
 from xpnet.training.minibatches import SAMPLING, Minibatches
+from xpnet.training.state import TrainingState
 
 #: Random generators whose state is a few integers, which a file can be asked for safely.
 GENERATORS = ("PCG64", "PCG64DXSM")
-#: What stands before the names of what an optimizer remembers, and of the series of the history.
-MEMORY, SERIES = files.BESIDE[:2]
+#: What stands before the names of what an optimizer and the transforms remember, and of the series of the history.
+REMEMBERED, SERIES = {"optimizer/": "optimizer_state", "transforms/": "transform_states"}, "training/"
 #: What an optimizer remembers and can be told anew.
 DERIVED = ("optimizer/t", "optimizer/scale")
 #: What may be made of an optimizer's description.
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
+#: What may be made of the descriptions of transforms.
+TRANSFORM_KINDS = {kind.__name__: kind for kind in TRANSFORMS.values()}
+
+Kind = TypeVar("Kind", bound=TrainingState)
 
 
-def check(trainer: Any, path: PathLike) -> None:
+def check(trainer: TrainingState, path: PathLike) -> None:
     """Raise what :func:`save` would raise, as far as it can be known before."""
     text, series = _checked(trainer)
     header = files.header_of(trainer.net) | _memory_header(trainer) | tensors.header_of(series)
@@ -45,14 +51,14 @@ def check(trainer: Any, path: PathLike) -> None:
     atomic.check_writable(path, len(text) + sum(sizes))
 
 
-def save(trainer: Any, path: PathLike) -> None:
+def save(trainer: TrainingState, path: PathLike) -> None:
     """Write all that is needed to go on."""
     text, series = _checked(trainer)
-    memory = {name: trainer.net.backend.to_numpy(inside[key]) for name, inside, key in _leaves(trainer.memory)}
+    memory = {name: trainer.net.backend.to_numpy(inside[key]) for name, inside, key in _remembered(trainer)}
     files.write(trainer.net, path, text, memory | series)
 
 
-def _checked(trainer: Any) -> tuple[str, dict[str, np.ndarray]]:
+def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
     """The description of a training and its series, once it is seen that :func:`load` will take them.
 
     A file that nobody can read is noticed when it is needed, and then it is too late.
@@ -72,9 +78,9 @@ def _checked(trainer: Any) -> tuple[str, dict[str, np.ndarray]]:
     series |= _table(history.evaluations)
     training = {
         "optimizer": to_config(trainer.optimizer),
+        "transforms": [to_config(transform) for transform in trainer.transforms],
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
-        "divide_x_by": trainer.divide_x_by,
         "compile": trainer.compile,
         "iteration": trainer.iteration,
         "epoch": batches.epoch,
@@ -102,20 +108,21 @@ def _checked(trainer: Any) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def load(
-    kind: type,
+    kind: type[Kind],
     path: PathLike,
     net: Sequential | None,
     optimizer: Optimizer | None,
+    applied: Sequence[Transform] | None,
     backend: str | Backend | None,
     device: Any,
-) -> Any:
+) -> Kind:
     """The trainer that :func:`save` wrote."""
     if net is not None and (backend is not None or device is not None):
         raise ValueError("net and backend are both given; the trainer will be where net is: net.to(backend)")
     if net is not None and not isinstance(net, Sequential):
         raise TypeError(f"net is {net!r}, expected a network: TwoLayerNet(784, 50, 10), for example")
     path = path_of(path)
-    made: list[Any] = []
+    made: list[tuple[Kind, _Fields]] = []
     places: dict[str, tuple[State, str]] = {}
 
     def look(header: tensors.Header, metadata: dict[str, str]) -> None:
@@ -130,7 +137,8 @@ def load(
             expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        trainer = kind(to, _optimizer(path, fields, optimizer), **_options(fields))
+        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
+        trainer = kind(to, rule, transforms=pieces, **_options(fields))
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
         expected = _memory_header(trainer) | _series_header(fields, order)
@@ -140,20 +148,20 @@ def load(
         files.check_header(path, beside, expected, "this training")
         if net is None:
             to.params = dict.fromkeys(to.params)  # their memory goes to those that are read
-        places.update((name, (inside, key)) for name, inside, key in _leaves(trainer.memory))
-        made.extend((trainer, fields))
+        places.update((name, (inside, key)) for name, inside, key in _remembered(trainer))
+        made.append((trainer, fields))
 
     def place(name: str, array: np.ndarray) -> Any:
         if name.startswith(SERIES):
             return array
-        moved = made[0].net.backend.asarray(array)
+        moved = made[0][0].net.backend.asarray(array)
         if name in places:
             inside, key = places[name]
             inside[key] = moved
         return moved
 
     arrays = tensors.read_arrays(path, look, place)
-    trainer, fields = made
+    ((trainer, fields),) = made
     _fill(trainer, fields, arrays)
     return trainer
 
@@ -219,21 +227,32 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
     return made
 
 
+def _transforms(path: Path, fields: _Fields, given: Sequence[Transform] | None) -> tuple[Transform, ...]:
+    """The transforms in the file, or those that are given if they are of the same kinds."""
+    found = fields.of("transforms", list)
+    if given is not None:
+        kinds = [each.get("kind") if isinstance(each, dict) else None for each in found]
+        if kinds != [kind_of(type(each)) for each in check_transforms(given)]:
+            raise CheckpointError(f"{path} is of other transforms: {shortened(kinds)} in the file, {given!r} given")
+        return tuple(given)
+    try:
+        return check_transforms([from_config(each, TRANSFORM_KINDS) for each in found])
+    except (CheckpointError, TypeError) as error:
+        raise CheckpointError(f"{path} has a transform that cannot be made: {error}; give it: transforms=") from None
+
+
 def _options(fields: _Fields) -> dict[str, Any]:
     """How the trainer in the file was made."""
     sampling = fields.of("sampling", str)
-    divide_x_by = None if fields.of("divide_x_by", int, float, type(None)) is None else fields.number("divide_x_by")
     if sampling not in SAMPLING:
         raise fields.damaged("sampling")
-    if divide_x_by == 0:
-        raise fields.damaged("divide_x_by")
     batch_size, compiled = fields.count("batch_size", 1), fields.of("compile", bool, type(None))
-    return {"sampling": sampling, "divide_x_by": divide_x_by, "batch_size": batch_size, "compile": compiled}
+    return {"sampling": sampling, "batch_size": batch_size, "compile": compiled}
 
 
-def _memory_header(trainer: Any) -> tensors.Header:
-    """What a file has to have of what the optimizer remembers."""
-    arrays = ((name, inside[key]) for name, inside, key in _leaves(trainer.memory))
+def _memory_header(trainer: TrainingState) -> tensors.Header:
+    """What a file has to have of what the optimizer and the transforms remember."""
+    arrays = ((name, inside[key]) for name, inside, key in _remembered(trainer))
     return {name: (tuple(a.shape), dtype_name(a.dtype)) for name, a in arrays}
 
 
@@ -247,7 +266,7 @@ def _series_header(fields: _Fields, order: tuple[int, ...]) -> tensors.Header:
     return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, 5), "bool")}
 
 
-def _fill(trainer: Any, fields: _Fields, arrays: dict[str, Any]) -> None:
+def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> None:
     """Put what is in the file into a trainer that is like the one that was saved; its network comes last."""
     backend, history = trainer.net.backend, trainer.history
     trainer.batches, history.evaluations, trainer.notes = _past(fields, arrays)
@@ -258,16 +277,17 @@ def _fill(trainer: Any, fields: _Fields, arrays: dict[str, Any]) -> None:
     history.samples = fields.count("samples", below=2**52)  # with room for more, which have to be read again
     history.seconds = fields.number("seconds", -inf)
     trainer.iteration = len(history.losses)
-    if "t" in trainer.memory and "optimizer/t" not in arrays:
-        trainer.memory["t"] = backend.asarray(trainer.iteration, trainer.memory["t"].dtype)
+    state = trainer.optimizer_state
+    if "t" in state and "optimizer/t" not in arrays:
+        state["t"] = backend.asarray(trainer.optimizer_steps(trainer.iteration), state["t"].dtype)
     try:
-        scale = trainer.rescale()
+        trainer.check_scale()
     except ValueError as error:
         raise CheckpointError(
             f"{fields.complaint}: it has a history that its learning rate cannot be told from: {error}"
         ) from None
-    if scale is not None:
-        trainer.memory["scale"] = backend.asarray(scale, trainer.memory["scale"].dtype)
+    if "scale" in state:
+        state["scale"] = backend.asarray(trainer.scale, state["scale"].dtype)
     trainer.net.take_arrays(arrays)
 
 
@@ -338,12 +358,18 @@ def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluat
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
         *known, ends = row
         rates: list[Any] = [value if is_there else None for value, is_there in zip(values, known, strict=True)]
-        train, test, train_loss, test_loss = rates
-        found.append(Evaluation(epoch, int(iteration), train, test, train_loss, test_loss, ends))
+        train, validation, train_loss, validation_loss = rates
+        found.append(Evaluation(epoch, int(iteration), train, validation, train_loss, validation_loss, ends))
     return found
 
 
-def _leaves(tree: State, prefix: str = MEMORY) -> Iterator[tuple[str, State, str]]:
+def _remembered(trainer: TrainingState) -> Iterator[tuple[str, State, str]]:
+    """Each array that the optimizer and the transforms remember, as :func:`_leaves` gives it."""
+    for prefix, attribute in REMEMBERED.items():
+        yield from _leaves(getattr(trainer, attribute), prefix)
+
+
+def _leaves(tree: State, prefix: str) -> Iterator[tuple[str, State, str]]:
     """Each array in nested dicts: its name in a file, the dict that it is in, and its key there."""
     for key, value in tree.items():
         if isinstance(value, dict):

@@ -8,16 +8,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from xpnet import plotting
 from xpnet.schedules.plateau import check_monitor
 from xpnet.serialization import atomic
 
 #: The attribute of an :class:`Evaluation` for each thing that can be monitored.
 MONITORS = {
     "loss": "train_loss",
-    "accuracy": "train",
-    "validation_loss": "test_loss",
-    "validation_accuracy": "test",
+    "accuracy": "train_accuracy",
+    "validation_loss": "validation_loss",
+    "validation_accuracy": "validation_accuracy",
 }
 
 
@@ -31,16 +30,15 @@ class Evaluation:
 
     epoch: float
     iteration: int
-    train: float | None
-    test: float | None
+    train_accuracy: float | None
+    validation_accuracy: float | None
     train_loss: float | None = None
-    test_loss: float | None = None
+    validation_loss: float | None = None
     ends_epoch: bool = False
 
     def __str__(self) -> str:
-        rates = [
-            f"{name} {rate:7.2%}" for name, rate in (("train", self.train), ("test", self.test)) if rate is not None
-        ]
+        both = (("train", self.train_accuracy), ("validation", self.validation_accuracy))
+        rates = [f"{name} {rate:7.2%}" for name, rate in both if rate is not None]
         accuracy = "  accuracy: " + "  ".join(rates) if rates else ""
         return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}{accuracy}"
 
@@ -81,6 +79,11 @@ class History:
     def samples_per_second(self) -> float:
         return self.samples / self.seconds if self.seconds else 0.0
 
+    def values(self, monitor: str) -> list[float]:
+        """The values of what :meth:`Evaluation.value` takes at the ends of epochs, where there is one."""
+        found = [evaluation.value(monitor) for evaluation in self.evaluations if evaluation.ends_epoch]
+        return [value for value in found if value is not None]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it; a number that is not finite becomes None."""
         return {
@@ -96,10 +99,6 @@ class History:
     def save(self, path: str | Path, **more: Any) -> None:
         """Write :meth:`to_dict`, and whatever else is given by name, as JSON; the file is there whole or not at all."""
         atomic.write_bytes(path, (json.dumps(more | self.to_dict(), indent=1, allow_nan=False) + "\n").encode())
-
-    def plot(self) -> Any:
-        """The losses and the accuracies beside each other, a matplotlib Figure; needs ``pip install "xpnet[plot]"``."""
-        return plotting.training_curves(self)
 
 
 def _finite(value: float | None) -> float | None:

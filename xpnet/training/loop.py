@@ -8,26 +8,29 @@ state that it made before, and takes the good steps again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from xpnet._typing import Array, State
+from xpnet.backends.base import CompiledStep, Data
 from xpnet.backends.dispatch import namespace
 from xpnet.errors import DivergedError
-from xpnet.training.callbacks import Callback, aside
+from xpnet.training.callbacks import Callbacks
 from xpnet.training.history import Evaluation
-from xpnet.training.minibatches import Mark
-from xpnet.training.step import make_step, preparation
+from xpnet.training.minibatches import Draws, Mark
+from xpnet.training.state import TrainingState
+from xpnet.training.step import copy_state
 
 #: A block grows until it takes this many seconds: long enough that nothing but steps costs time, short enough that
 #: Ctrl-C and the progress bar answer at once.
 BLOCK_SECONDS = 0.1
 LONGEST_BLOCK = 256
 
-Split = tuple[Array, Array]
+#: Samples, their targets, and perhaps a weight for each.
+Split = tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -41,75 +44,80 @@ class _Snapshot:
 
 
 class Loop:
-    """One call of ``fit``: the state, and the ways to go on with it or back."""
+    """One call of ``fit``, and the ways to go on with a training or back.
+
+    Args:
+        training: what goes on.
+        step: compiled or not.
+        data, validation: ``{"x", "t"}``, and ``"weight"`` where samples have one.
+        draws: what layers draw for one step; None if they draw nothing.
+        callbacks: what is called in between.
+        interrupted: whether to end.
+    """
 
     def __init__(
         self,
-        trainer: Any,
-        x: Array,
-        t: Array,
-        validation: Split | None,
-        callbacks: Sequence[Callback],
-        interrupted: Callable[[], bool] = lambda: False,
+        training: TrainingState,
+        step: CompiledStep,
+        data: Data,
+        validation: Data | None,
+        draws: Draws | None,
+        callbacks: Callbacks,
+        interrupted: Callable[[], bool],
     ):
-        self.trainer, self.net, self.history = trainer, trainer.net, trainer.history
-        self.x, self.t, self.validation, self.callbacks = x, t, validation, callbacks
-        self.interrupted = interrupted
-        self.batches, self.backend = trainer.batches, trainer.net.backend
-        step = make_step(self.net, trainer.optimizer, divide_x_by=trainer.divide_x_by)
-        self.step = self.backend.compile(step) if trainer.compiles else step
-        self.prepare = preparation(self.net, trainer.divide_x_by)
-        # a step consumes its state, and the user may hold on to these
-        self.state: State = {"params": copied(self.net.own_params()), "optimizer": copied(trainer.memory)}
+        self.training, self.history, self.batches = training, training.history, training.batches
+        self.step, self.data, self.validation, self.draws = step, data, validation, draws
+        self.callbacks, self.interrupted = callbacks, interrupted
         self.snapshots: list[_Snapshot] = []
         self.size = 1
 
     def run(self) -> None:
         """Take blocks of steps until it is enough."""
-        trainer = self.trainer
-        self.show()
-        for callback in self.callbacks:
-            callback.on_begin(trainer)
-        self._take_over()
+        training = self.training
+        training.forget()  # the user may hold on to the arrays of now
+        training.compose()
+        self.callbacks.begin()
         self.evaluate()
-        while trainer.iteration < trainer.goal and trainer.stopped is None and not self.interrupted():
-            self.take(self._most())
-            for callback in self.callbacks:
-                callback.on_block(trainer)
-            self._take_over()
-            if self.batches.epoch_ended or trainer.iteration == trainer.goal:
+        while training.iteration < training.goal and training.stopped is None and not self.interrupted():
+            left = training.goal - training.iteration
+            self.take(self.callbacks.steps_until_one(training.iteration, min(self.size, left)))
+            self.callbacks.block()
+            if self.batches.epoch_ended or training.iteration == training.goal:
                 self.evaluate()
-        if self.interrupted() or trainer.stopped is not None:
+        if self.interrupted() or training.stopped is not None:
             self.evaluate()
+        self.state()  # what a callback assigned at the end is looked at, too
 
-    def show(self) -> None:
-        """Leave the state of the moment where callbacks, and the user afterwards, find it."""
-        self.trainer.net.params, self.trainer.memory = self.state["params"], self.state["optimizer"]
+    def state(self) -> State:
+        """The tree for the next step, with what callbacks assigned."""
+        if self.training.replaced():
+            self.snapshots = []  # the steps to what was there before lead nowhere now
+            self.training.take_over()
+        return self.training.tree()
 
     def take(self, most: int) -> None:
         """Take a block of steps."""
-        trainer, start = self.trainer, time.perf_counter()
+        training, state, start = self.training, self.state(), time.perf_counter()
         # two of them: the first loss of this block may show that the last step of the one before was too much
-        here = _Snapshot(trainer.iteration, self.history.samples, copied(self.state), self.batches.mark())
+        copies = copy_state(training.net.backend, state)
+        here = _Snapshot(training.iteration, self.history.samples, copies, self.batches.mark())
         self.snapshots = [*self.snapshots[-1:], here]
-        rows, masks = self.batches.block(most)
+        block = self.batches.block(most, self.draws)
         try:
-            self.state, losses = self.backend.run(self.step, self.state, self.x, self.t, rows, masks)
+            state, losses = self.step.run(state, self.data, block)
         except BaseException:  # the state is consumed, and this may have happened in the middle of a step
-            self._return_to(self.snapshots[-1])
-            self.show()
+            self._return_to(here)
             raise
         seconds = time.perf_counter() - start
         finite = np.isfinite(losses)
         if not finite.all():
             bad = int(np.argmin(finite))
-            self._note(losses[: bad + 1], trainer.iteration)
-            self._rewind(trainer.iteration + bad, float(losses[bad]))
-        self._note(losses, trainer.iteration)
-        self.history.samples += rows.size
+            self._note(losses[: bad + 1])
+            self._rewind(training.iteration + bad, float(losses[bad]))
+        training.take_back(state)
+        self._note(losses)
+        self._advance(block.rows)
         self.history.seconds += seconds
-        trainer.iteration += len(rows)
-        self.show()
         if seconds < BLOCK_SECONDS / 2:
             self.size = min(2 * self.size, LONGEST_BLOCK)
         elif seconds > 2 * BLOCK_SECONDS:
@@ -117,82 +125,65 @@ class Loop:
 
     def evaluate(self) -> None:
         """Add accuracies to the history and report them; go back if the last step left weights that are not finite."""
-        iteration = self.trainer.iteration
-        if not all(bool(namespace(p).all(namespace(p).isfinite(p))) for p in self.state["params"].values()):
-            self._rewind(iteration, float("nan"))
-        self._evaluate(iteration)
+        state = self.state()
+        if not all(map(_is_finite, (*state["params"].values(), *state["buffers"].values()))):
+            self._rewind(self.training.iteration, float("nan"))
+        self._evaluate()
 
-    def _most(self) -> int:
-        """How many steps the next block may have: callbacks ask to be called after certain ones."""
-        now: int = self.trainer.iteration
-        stops = [callback.every - now % callback.every for callback in self.callbacks if callback.every]
-        return min([self.size, int(self.trainer.goal) - now, *stops])
-
-    def _note(self, losses: np.ndarray, iteration: int) -> None:
-        self.history.losses += losses.tolist()
-        self.history.learning_rates += self.trainer.learning_rates(iteration, len(losses))
-
-    def _evaluate(self, iteration: int) -> None:
-        if self.history.evaluations and self.history.evaluations[-1].iteration == iteration:
+    def _evaluate(self) -> None:
+        training, state = self.training, self.state()
+        if self.history.evaluations and self.history.evaluations[-1].iteration == training.iteration:
             return  # the same weights
-        found = []
-        for split in ((self.x, self.t), self.validation):
-            params = self.state["params"]
-            found.append((None, None) if split is None else self.net.evaluate(params, *split))
-        (train_loss, train), (test_loss, test) = found
-        ends = iteration > 0 and self.batches.epoch_ended
-        evaluation = Evaluation(self.batches.epoch, iteration, train, test, train_loss, test_loss, ends)
+        found: list[tuple[float | None, float | None]] = []
+        for split in (self.data, self.validation):
+            arrays = state["params"] | state["buffers"]
+            found.append((None, None) if split is None else training.net.evaluate(arrays, **split))
+        (train_loss, train), (validation_loss, validation) = found
+        ends = training.iteration > 0 and self.batches.epoch_ended
+        evaluation = Evaluation(
+            self.batches.epoch, training.iteration, train, validation, train_loss, validation_loss, ends
+        )
         self.history.evaluations.append(evaluation)
-        self._adapt()
-        with aside():
-            for callback in self.callbacks:
-                callback.on_evaluation(self.trainer, evaluation)
-        self._take_over()
+        training.check_scale()
+        self.callbacks.evaluation(evaluation)
 
-    def _take_over(self) -> None:
-        """Go on with the weights that a callback gave the network, if one did."""
-        if self.net.params is not self.state["params"]:
-            self.state["params"] = copied(self.net.own_params())
-            self.snapshots = []  # the steps to what was there before lead nowhere now
-            self.show()
+    def _note(self, losses: np.ndarray) -> None:
+        self.history.losses += losses.tolist()
+        self.history.learning_rates += self.training.learning_rates(self.training.iteration, len(losses))
 
-    def _adapt(self) -> None:
-        """Scale the learning rate by what the history asks for."""
-        scale = self.trainer.rescale()
-        if scale is not None:
-            memory = self.state["optimizer"]
-            memory["scale"] = self.backend.asarray(scale, memory["scale"].dtype)
+    def _advance(self, rows: np.ndarray) -> None:
+        self.training.iteration += len(rows)
+        self.history.samples += rows.size
 
     def _return_to(self, snapshot: _Snapshot) -> None:
         """Forget what came after: the history keeps its losses for a while, to show where they led."""
-        self.state = snapshot.state
+        self.training.take_back(snapshot.state)
         self.batches.go_back(snapshot.mark)
-        self.trainer.iteration, self.history.samples = snapshot.iteration, snapshot.samples
+        self.training.iteration, self.history.samples = snapshot.iteration, snapshot.samples
 
     def _rewind(self, iteration: int, loss: float) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
+        training, again = self.training, 0
         if self.snapshots:
             origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)
-            again = iteration - 1 - origin.iteration
-            if again > 0:
-                rows, masks = self.batches.block(again)
-                self.state, _ = self.backend.run(self.step, self.state, self.x, self.t, rows, masks)
-                self.trainer.iteration += len(rows)
-                self.history.samples += rows.size
-        good = self.trainer.iteration
+            again = max(iteration - 1 - origin.iteration, 0)
+        good = training.iteration + again
         self.history.evaluations = [e for e in self.history.evaluations if e.iteration <= good]
-        self._adapt()
-        self.show()
-        self._evaluate(good)
+        if again:
+            block = self.batches.block(again, self.draws)
+            state, _ = self.step.run(training.compose(), self.data, block)
+            training.take_back(state)
+            self._advance(block.rows)
+        self._evaluate()
         raise DivergedError(
             f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
-            f"a finite loss. Try a smaller learning rate than {self.trainer.learning_rate:g}",
+            f"a finite loss. Try a smaller learning rate than {training.learning_rate:g}",
             iteration=iteration,
             loss=loss,
         )
 
 
-def copied(tree: State) -> State:
-    """The same dicts with copies of the arrays in them."""
-    return {k: copied(v) if isinstance(v, dict) else namespace(v).asarray(v, copy=True) for k, v in tree.items()}
+def _is_finite(array: Array) -> bool:
+    xp = namespace(array)
+    return bool(xp.all(xp.isfinite(array)))

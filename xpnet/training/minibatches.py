@@ -1,4 +1,4 @@
-"""Minibatches, and the masks that go with them, drawn on the host: one seed gives the same ones on every backend."""
+"""Minibatches, and what else is random in a step, drawn on the host: one seed gives the same ones on every backend."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-#: ``masks(rng, samples)``: the masks of one step, by name.
-Masks = Callable[[np.random.Generator, int], dict[str, np.ndarray]]
+from xpnet.backends.base import Block
+
+#: ``draws(rng, samples)``: what the layers of a network draw for one step on so many samples, by name.
+Draws = Callable[[np.random.Generator, int], dict[str, np.ndarray]]
 
 SAMPLING = ("epochs", "replacement")
-#: About how much memory the masks of one block take.
-MASK_BYTES = 2**26
-
-
-class Block(NamedTuple):
-    """What K steps in a row are taken on: integers (K, B), the samples of each, and masks (K, B, ...) by name."""
-
-    rows: np.ndarray
-    masks: dict[str, np.ndarray]
+#: About how much memory the draws of one block take.
+DRAW_BYTES = 2**26
 
 
 class Mark(NamedTuple):
@@ -49,10 +44,9 @@ class Minibatches:
         batch_size: int,
         rng: np.random.Generator,
         sampling: str = "epochs",
-        masks: Masks | None = None,
         passed: float = 0.0,
     ) -> None:
-        self.n, self.batch_size, self.rng, self.sampling, self.masks = n, batch_size, rng, sampling, masks
+        self.n, self.batch_size, self.rng, self.sampling = n, batch_size, rng, sampling
         self.order, self.taken, self.passed = np.arange(0), self.per_epoch, passed - 1
 
     @property
@@ -69,7 +63,7 @@ class Minibatches:
         """How many passes through the data were made, ``passed`` of them by others before."""
         return self.passed + (self.taken / self.per_epoch if self.n else 1)
 
-    def block(self, most: int) -> Block:
+    def block(self, most: int, draws: Draws | None = None) -> Block:
         """The next minibatches, at most so many, of one size and one epoch; asking for fewer gives the same ones."""
         if self.epoch_ended:
             self.taken, self.passed = 0, self.passed + 1
@@ -79,26 +73,25 @@ class Minibatches:
         whole = self.per_epoch if self.sampling == "replacement" else self.n // size
         count = max(min(most, whole - self.taken), 1)
         start, self.taken = self.taken * size, self.taken + count
-        if self.masks is None:
+        if draws is None:
             if self.sampling == "replacement":
                 return Block(self.rng.integers(0, self.n, (count, size)), {})
             return Block(self.order[start : start + count * size].reshape(count, -1), {})
-        return self._masked(start, count)
+        return self._one_by_one(start, count, draws)
 
-    def _masked(self, start: int, count: int) -> Block:
+    def _one_by_one(self, start: int, count: int, draws: Draws) -> Block:
         """The same, with the draws of one step after those of the step before, however many steps there are."""
-        assert self.masks is not None
-        rows, masks, size, room = [], [], self.batch_size, MASK_BYTES
+        rows, drawn, size, room = [], [], self.batch_size, DRAW_BYTES
         for k in range(count):
             here = slice(start + k * size, start + (k + 1) * size)
             row = self.rng.integers(0, self.n, size) if self.sampling == "replacement" else self.order[here]
             rows.append(row)
-            masks.append(self.masks(self.rng, len(row)))
-            room -= sum(mask.nbytes for mask in masks[-1].values())
+            drawn.append(draws(self.rng, len(row)))
+            room -= sum(array.nbytes for array in drawn[-1].values())
             if room <= 0:
                 break
         self.taken += len(rows) - count
-        return Block(np.stack(rows), {name: np.stack([m[name] for m in masks]) for name in masks[0]})
+        return Block(np.stack(rows), {name: np.stack([one[name] for one in drawn]) for name in drawn[0]})
 
     def mark(self) -> Mark:
         return Mark(self.order, self.taken, self.passed, self.rng.bit_generator.state)

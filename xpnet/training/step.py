@@ -1,43 +1,89 @@
-"""One training step, pure, so that it can be compiled."""
+"""One training step, pure, so that it can be compiled; and the state that the first one is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
+from types import FunctionType, ModuleType
 from typing import Any
 
-from xpnet._typing import Array, Optimizer, Params, State
-from xpnet.backends.base import Step
+from xpnet._typing import Array, Optimizer, Params, State, Transform
+from xpnet.backends.base import Backend, Data, Step
 from xpnet.backends.dispatch import namespace
 from xpnet.models import Sequential
+from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, step_when
 
 
-def make_step(net: Sequential, optimizer: Optimizer, *, divide_x_by: float | None = None) -> Step:
-    """The training step ``step(state, x, t, rows, masks={}) -> (state, loss)``: one update on x[rows], t[rows].
+def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = ()) -> Step:
+    """The training step ``step(state, data, rows, draws) -> (state, loss)``: one update on a minibatch.
 
-    It is pure but for consuming ``state`` (``{"params": ..., "optimizer": ...}``), so it can be compiled. ``masks`` are
-    those of the layers that draw some (:class:`xpnet.layers.Dropout`), by name; without them, such a layer is off.
+    It is pure but for consuming ``state``, so it can be compiled.
+
+    - ``state``: ``{"params", "buffers", "optimizer", "transforms"}``, nested dicts of arrays; :func:`init_state` makes
+      the first.
+    - ``data``: ``{"x", "t"}``, and ``"weight"`` where samples have one: arrays of all samples.
+    - ``rows``: integers (B,), which samples the minibatch has.
+    - ``draws``: what the layers draw, by name, as ``net.draws(rng, shape)`` returns it; ``{}`` where there is nothing.
 
     Args:
         net: the network, of which only the layers and the loss are used.
         optimizer: the update rule.
-        divide_x_by: see :class:`Trainer`.
-    """
-    prepare = preparation(net, divide_x_by)
+        transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``.
 
-    def step(state: State, x: Array, t: Array, rows: Array, masks: Params | None = None) -> tuple[State, Array]:
-        xp = namespace(x)
-        batch = prepare(xp.take(x, rows, axis=0)), xp.take(t, rows, axis=0)
-        params = state["params"]
-        loss, grads = net.value_and_grad(params | masks if masks else params, *batch)
-        params, memory = optimizer.step(params, grads, state["optimizer"])
-        return {"params": params, "optimizer": memory}, loss
+    >>> import numpy as np
+    >>> from xpnet import SGD, TwoLayerNet, get_backend
+    >>> net, optimizer = TwoLayerNet(3, 5, 2, seed=0, backend="numpy"), SGD(lr=0.5)
+    >>> data = {"x": np.eye(3, dtype="float32"), "t": np.asarray([0, 1, 1])}
+    >>> step, state, losses = make_step(net, optimizer), init_state(net, optimizer), []
+    >>> for rows in ([0, 1], [2, 0], [1, 2]):
+    ...     state, loss = step(state, data, np.asarray(rows), {})
+    ...     losses.append(float(loss))
+    >>> losses[-1] < losses[0]
+    True
+    >>> net.params = state["params"]
+    """
+    applied = check_transforms(transforms)
+
+    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+        xp = namespace(data["x"])
+        batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
+        params, buffers = state["params"], state["buffers"]
+        loss, grads, updates = net.training_value_and_grad(params | buffers | draws, **batch)
+        transformed, ready = state["transforms"], None
+        if applied:
+            grads, transformed, ready = apply_transforms(applied, grads, transformed, params)
+        take = optimizer.step if ready is None else partial(step_when, ready, optimizer)
+        params, optimized = take(params, grads, state["optimizer"])
+        after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
+        return after, loss
 
     return step
 
 
-def only_ours(net: Sequential, optimizer: Optimizer) -> bool:
+def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Transform] = ()) -> State:
+    """The state before the first step: ``{"params", "buffers", "optimizer", "transforms"}``.
+
+    All arrays are copies, so that a step may consume them. :func:`make_step` shows how it is used.
+    """
+    params = net.own_params()
+    state = {
+        "params": params,
+        "buffers": net.own_buffers(),
+        "optimizer": optimizer.init(params),
+        "transforms": init_transforms(check_transforms(transforms), params),
+    }
+    return copy_state(net.backend, state)
+
+
+def copy_state(backend: Backend, tree: State) -> State:
+    """The same nested dicts with copies of the arrays in them."""
+    return {k: copy_state(backend, v) if isinstance(v, dict) else backend.copy(v) for k, v in tree.items()}
+
+
+def only_ours(net: Sequential, *parts: Any) -> bool:
     """Whether a step is made of xpnet's parts alone, which remember nothing but what is in their state."""
-    return _ours(net) and all(map(_wholly_ours, (*net.layers.values(), net.loss_layer, optimizer)))
+    return _ours(net) and _wholly_ours((*net.layers.values(), net.loss_layer, *parts))
 
 
 def _ours(part: Any) -> bool:
@@ -45,14 +91,38 @@ def _ours(part: Any) -> bool:
 
 
 def _wholly_ours(part: Any) -> bool:
-    if part is None or isinstance(part, str | int | float | tuple | list):
+    if part is None or isinstance(part, str | int | float):
         return True
+    if isinstance(part, tuple | list | dict):
+        return all(map(_wholly_ours, part.values() if isinstance(part, dict) else part))
     return _ours(part) and all(_wholly_ours(value) for name, value in vars(part).items() if name != "_held")
 
 
-def preparation(net: Sequential, divide_x_by: float | None) -> Callable[[Array], Array]:
-    """What is done to samples before they go in: in the dtype of the network, and divided."""
-    if divide_x_by is None:
-        return lambda x: x
-    divisor = divide_x_by
-    return lambda x: namespace(x).astype(x, net.dtype) / divisor
+class _Same:
+    """An object, equal to itself alone: it may have no hash, or a way of its own to be equal."""
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.part is other.part
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def made_of(part: Any, inside: tuple[int, ...] = ()) -> Any:
+    """What a step was compiled from, to be compared: the same objects, with the same in their fields."""
+    if part is None or isinstance(part, str | bytes | int | float | complex):
+        return type(part), part
+    if id(part) in inside:
+        return None
+    inside = (*inside, id(part))
+    if isinstance(part, tuple | list):
+        return [made_of(each, inside) for each in part]
+    if isinstance(part, dict):
+        return [(made_of(key, inside), made_of(value, inside)) for key, value in part.items()]
+    if isinstance(part, type | FunctionType | ModuleType):
+        return _Same(part)
+    # what a dataclass has beside its fields it remembers for speed alone
+    names = [field.name for field in fields(part)] if is_dataclass(part) else list(getattr(part, "__dict__", ()))
+    return _Same(part), [(name, made_of(getattr(part, name), inside)) for name in names if name[:1] != "_"]

@@ -6,11 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from replaying import NUMPY, assert_same
+from replaying import NUMPY, assert_same, copied, one_step, run
 
 from xpnet import CompileWarning, graph, namespace
 from xpnet.backends.dispatch import backend_of, check_same_backend, device, name_of
-from xpnet.training.loop import copied
 
 #: Lines of a step by what they are about: x is a batch (8, 5, 4), i are integers (8, 6) from 0 to 4 and m booleans
 #: (8, 5, 4); W is (5, 4). They make y, whose weighted sum is the loss, and may write into W.
@@ -100,10 +99,11 @@ CALLS = {
 def step_of(line):
     code = compile(line, "step", "exec")
 
-    def step(state, x, t, rows, masks=None):
-        xp = namespace(x)
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
         here = {"xp": xp, "np": np, "backend_of": backend_of, "graph": graph, "xp_of": namespace}
-        here |= {"x": xp.take(x, rows, axis=0), "W": state["W"], "i": xp.take(t, rows, axis=0), "m": masks["m"]}
+        x, t = (xp.take(data[name], rows, axis=0) for name in "xt")
+        here |= {"x": x, "W": state["W"], "i": t, "m": draws["m"]}
         exec(code, here)
         y, W = here["y"], here["W"]
         weights = xp.reshape(xp.cos(xp.arange(y.size, dtype=W.dtype)), y.shape)
@@ -123,7 +123,7 @@ def test_what_layers_call(line, dtype, rng):
     state = {"W": rng.normal(size=(5, 4)).astype(dtype)}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error", CompileWarning)
-        assert_same([NUMPY.run(each, copied(state), x, t, block, masks) for each in (step, recorded)])
+        assert_same([run(each, copied(state), x, t, block, **masks) for each in (step, recorded)])
     assert all(recorded.plans.values())
 
 
@@ -131,14 +131,15 @@ def test_what_the_seam_says_of_an_array_that_is_recorded(rng):
     """It is NumPy's, has a namespace of its own, and no device, as there are no values to look at."""
     seen = []
 
-    def step(state, x, t, rows, masks=None):
+    def step(state, data, rows, draws):
+        x = data["x"]
         xp = namespace(x)
         if not isinstance(x, np.ndarray):
             check_same_backend(x, "x", NUMPY, "the network")
             seen.append((name_of(x), backend_of(x) == NUMPY, device(x), xp is namespace(x) is not NUMPY.xp))
         return state, xp.sum(x) + xp.sum(state["w"])
 
-    NUMPY.compile(step)({"w": np.ones(2)}, rng.normal(size=(3, 2)), np.ones(3), np.arange(3))
+    one_step(NUMPY.compile(step), {"w": np.ones(2)}, rng.normal(size=(3, 2)), np.ones(3), np.arange(3))
     assert seen == [("numpy", True, None, True)] * 2
 
 
@@ -156,4 +157,4 @@ def test_what_is_not_recorded_runs_as_it_is(line, why, rng):
     block, masks = rng.integers(0, 30, (5, 8)), {"m": rng.random((5, 8, 5, 4)) < 0.5}
     step, state = step_of(line), {"W": rng.normal(size=(5, 4))}
     with pytest.warns(CompileWarning, match=why):
-        assert_same([NUMPY.run(s, copied(state), x, t, block, masks) for s in (step, NUMPY.compile(step))])
+        assert_same([run(s, copied(state), x, t, block, **masks) for s in (step, NUMPY.compile(step))])

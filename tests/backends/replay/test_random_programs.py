@@ -11,10 +11,9 @@ import warnings
 
 import numpy as np
 import pytest
-from replaying import NUMPY
+from replaying import NUMPY, copied, one_step, run
 
 from xpnet import CompileWarning, namespace
-from xpnet.training.loop import copied
 
 #: ``{n}`` is a new name; ``{a}``, ``{b}`` and ``{c}`` are arrays there are; ``{f}`` is a number and ``{k}`` an axis.
 COMPUTES = """
@@ -85,8 +84,8 @@ def step_of(lines):
     terms = [f"xp.mean(xp.astype({name}, w.dtype)) * {0.3 + i}" for i, name in enumerate(names)]
     code = compile("\n".join([*lines, 's["w"] *= 0.9', f"loss = {' + '.join(terms)}"]), "step", "exec")
 
-    def step(state, x, t, rows, masks=None):
-        here = {"xp": namespace(x), "s": dict(state), "x": x, "t": t, "rows": rows}
+    def step(state, data, rows, draws):
+        here = {"xp": namespace(data["x"]), "s": dict(state), **data, "rows": rows}
         exec(code, here)
         step.left = here
         return here["s"], here["loss"]
@@ -100,7 +99,7 @@ def stays_small(lines, args):
     state = copied(before)
     for rows in block:
         try:
-            state, loss = step(state, x, t, rows)
+            state, loss = step(state, {"x": x, "t": t}, rows, {})
         except (ValueError, TypeError, IndexError, AttributeError, NameError):
             return False
         arrays = [loss, *state.values(), *(a for name, a in step.left.items() if name[0] in "yb" and name.isalnum())]
@@ -115,10 +114,10 @@ def replayed(lines, args):
     """Why the recorded step did not run, if it did not; it has to have done the same as the step itself."""
     step, (state, x, t, block) = step_of(lines), args
     recorded = NUMPY.compile(step)
-    expected, losses = NUMPY.run(step, copied(state), x, t, block, {})
+    expected, losses = run(step, copied(state), x, t, block)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CompileWarning)
-        found, again = NUMPY.run(recorded, copied(state), x, t, block, {})
+        found, again = run(recorded, copied(state), x, t, block)
     for name, a, b in [("loss", losses, again), *((name, expected[name], found[name]) for name in state)]:
         np.testing.assert_array_equal(b, a, err_msg=f"{name}, of\n" + "\n".join(lines))
     return recorded.reason
@@ -166,29 +165,30 @@ def test_steps_that_were_drawn_once(case):
 def test_indices_that_differ_between_recordings_are_noticed(rng):
     columns = iter(range(100))
 
-    def step(state, x, t, rows, masks=None):
-        return state, namespace(x).sum(namespace(x).take(x, rows, axis=0)[:, next(columns) % 3])
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
+        return state, xp.sum(xp.take(data["x"], rows, axis=0)[:, next(columns) % 3])
 
     with pytest.warns(CompileWarning, match="does not compute the same twice"):
-        NUMPY.compile(step)({"w": np.ones(2)}, rng.normal(size=(9, 3)), np.ones(9), np.arange(4))
+        one_step(NUMPY.compile(step), {"w": np.ones(2)}, rng.normal(size=(9, 3)), np.ones(9), np.arange(4))
 
 
 def test_rows_of_a_part_are_looked_at(rng):
-    def step(state, x, t, rows, masks=None):
-        return state, namespace(x).sum(namespace(x).take(x[:5, :], rows, axis=0))
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
+        return state, xp.sum(xp.take(data["x"][:5, :], rows, axis=0))
 
     with pytest.raises(IndexError):
-        NUMPY.run(
-            NUMPY.compile(step), {"w": np.ones(2)}, rng.normal(size=(9, 3)), np.ones(9), np.asarray([[0], [7]]), {}
-        )
+        run(NUMPY.compile(step), {"w": np.ones(2)}, rng.normal(size=(9, 3)), np.ones(9), [[0], [7]])
 
 
 @pytest.mark.parametrize("kind", ["scalar", "read-only"])
 def test_a_state_that_cannot_be_written_is_replaced(kind, rng):
-    def step(state, x, t, rows, masks=None):
-        return {"w": state["w"] + 1.0}, namespace(x).sum(namespace(x).take(x, rows, axis=0))
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
+        return {"w": state["w"] + 1.0}, xp.sum(xp.take(data["x"], rows, axis=0))
 
     w = np.float64(1.0) if kind == "scalar" else np.broadcast_to(1.0, 3)
     with pytest.warns(CompileWarning):
-        state, _ = NUMPY.compile(step)({"w": w}, rng.normal(size=(9, 3)), np.ones(9), np.arange(4))
+        state, _ = one_step(NUMPY.compile(step), {"w": w}, rng.normal(size=(9, 3)), np.ones(9), np.arange(4))
     np.testing.assert_array_equal(state["w"], np.full(np.shape(w), 2.0))

@@ -7,9 +7,9 @@ import pytest
 from optimizer_rules import CASES, OPTIONS
 from replaying import assert_same, compared, net_of
 
-from xpnet import SGD, MultiLayerNet, losses
-from xpnet.layers import GELU, Affine, Dropout, Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from xpnet.optimizers import OPTIMIZERS, Adam
+from xpnet import SGD, MultiLayerNet, Sequential, losses
+from xpnet.layers import GELU, Affine, Dropout, Identity, LeakyReLU, ReLU, Rescale, Sigmoid, Softmax, Tanh
+from xpnet.optimizers import OPTIMIZERS, Accumulate, Adam, ClipByNorm, WeightDecay
 from xpnet.schedules import ReduceOnPlateau
 
 
@@ -52,17 +52,29 @@ def test_one_hot_targets(small):
     assert_same(compared(net_of(Affine(6, 4)), SGD(0.1), x, np.eye(4, dtype="uint8")[t]))
 
 
-def test_masks_of_dropout_are_those_of_each_step(small, rng):
-    masks = {"mask1": rng.random((25, 10, 6)) < 0.5}
-    found = compared(net_of(ReLU(), Dropout(0.5), Affine(6, 4)), SGD(0.1), *small, masks=masks)
-    assert_same(found)
+def test_what_layers_draw_is_that_of_each_step(small):
+    assert_same(compared(net_of(ReLU(), Dropout(0.5), Affine(6, 4)), SGD(0.1), *small))
+
+
+@pytest.mark.parametrize("loss", [losses.SoftmaxWithLoss(), losses.MeanSquaredError()])
+def test_weights_of_samples(loss, small, rng):
+    x, t = small
+    t = t if isinstance(loss, losses.SoftmaxWithLoss) else rng.random((60, 4))
+    assert_same(compared(net_of(Affine(6, 4), loss=loss), SGD(0.1), x, t, weight=rng.random(60)))
+
+
+@pytest.mark.parametrize("transforms", [(ClipByNorm(0.1),), (Accumulate(3), WeightDecay(0.1))], ids=str)
+def test_transforms(transforms, small):
+    assert_same(compared(net_of(Affine(6, 4)), Adam(0.1), *small, transforms=transforms))
 
 
 @pytest.mark.parametrize("hidden", [50, 700])
-def test_bytes_that_are_divided(hidden, digits):
+def test_bytes_that_are_rescaled(hidden, digits):
+    """Few hidden units leave the factor to the product with the weights, many do not."""
     x, t = np.round(digits[0][0][:500] * 255).astype("uint8"), digits[0][1][:500]
-    net = MultiLayerNet(784, [hidden], 10, seed=0, dtype="float64", backend="numpy")
-    assert_same(compared(net, SGD(0.1), x, t, batch=20, divide_x_by=255))
+    layers = [Rescale(1 / 255), Affine(784, hidden), ReLU(), Affine(hidden, 10)]
+    net = Sequential(layers, seed=0, dtype="float64", backend="numpy")
+    assert_same(compared(net, SGD(0.1), x, t, batch=20))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "ftrl", "nadam"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
-from replaying import NUMPY, assert_same, compared, net_of
+from replaying import NUMPY, assert_same, compared, copied, net_of, one_step, run
 
 from xpnet import SGD, CompileWarning, Trainer, make_step, namespace
 from xpnet.backends.replay.recorded import MOST_PLANS
-from xpnet.layers import Affine, Tanh
+from xpnet.layers import Affine, Rescale, Tanh
+from xpnet.losses import MeanSquaredError
 from xpnet.optimizers import Adam
-from xpnet.training.loop import copied
+from xpnet.training import init_state
 
 
 @pytest.fixture
@@ -105,10 +104,10 @@ STEPS = [
 def step_of(function):
     """A training step whose loss is that function, and whose weights go on by it."""
 
-    def step(state, x, t, rows, masks=None):
-        xp = namespace(x)
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
         w = state["w"]
-        loss = function(xp, w, xp.take(x, rows, axis=0))
+        loss = function(xp, w, xp.take(data["x"], rows, axis=0))
         w -= 1e-3 * loss
         return {"w": w}, loss
 
@@ -119,7 +118,7 @@ def both(step, state, x, steps=4):
     recorded = NUMPY.compile(step)
     block = np.random.default_rng(0).integers(0, len(x), (steps, 6))
     t = np.zeros(len(x))
-    found = [NUMPY.run(each, copied(state), x, t, block, {}) for each in (step, recorded)]
+    found = [run(each, copied(state), x, t, block) for each in (step, recorded)]
     return found, recorded
 
 
@@ -136,8 +135,8 @@ def test_what_a_step_may_do_to_its_own_arrays(function, rng):
 def test_new_arrays_in_the_state(rng):
     """They are brought to where the old ones are, which stay the caller's."""
 
-    def step(state, x, t, rows, masks=None):
-        xp = namespace(x)
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
         return {"a": xp.maximum(state["a"], 0.0) + 1.0, "b": state["a"] - state["b"]}, xp.sum(state["b"])
 
     found, recorded = both(step, {"a": rng.normal(size=4), "b": rng.normal(size=4)}, rng.normal(size=(9, 2)))
@@ -145,28 +144,28 @@ def test_new_arrays_in_the_state(rng):
     assert_same(found)
 
 
-def reads_a_value(state, x, t, rows, masks=None):
+def reads_a_value(state, data, rows, draws):
     state["w"] -= 1.0 if float(state["w"][0]) > 0 else 2.0
-    return state, namespace(x).sum(state["w"])
+    return state, namespace(rows).sum(state["w"])
 
 
-def has_a_shape_of_values(state, x, t, rows, masks=None):
-    xp = namespace(x)
+def has_a_shape_of_values(state, data, rows, draws):
+    xp = namespace(rows)
     state["w"] += xp.sum(xp.unique_values(rows))
     return state, xp.sum(state["w"])
 
 
-def grows(state, x, t, rows, masks=None):
+def grows(state, data, rows, draws):
     more = {f"w{len(state)}": state["w"] + 1.0} if len(state) < 3 else {}
-    return state | more, namespace(x).sum(state["w"])
+    return state | more, namespace(rows).sum(state["w"])
 
 
-def swaps(state, x, t, rows, masks=None):
-    return {"w": state["v"], "v": state["w"]}, namespace(x).sum(state["w"])
+def swaps(state, data, rows, draws):
+    return {"w": state["v"], "v": state["w"]}, namespace(rows).sum(state["w"])
 
 
-def has_its_own_loss(state, x, t, rows, masks=None):
-    return state, namespace(x).ones(())
+def has_its_own_loss(state, data, rows, draws):
+    return state, namespace(rows).ones(())
 
 
 @pytest.mark.parametrize(
@@ -189,22 +188,22 @@ def test_what_cannot_be_recorded_runs_as_it_is_after_one_warning(step, why, rng)
 
 
 def test_random_numbers_in_a_step_are_noticed(rng):
-    draws = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
 
-    def step(state, x, t, rows, masks=None):
-        state["w"] += draws.normal(size=3)
-        return state, namespace(x).sum(state["w"])
+    def step(state, data, rows, draws):
+        state["w"] += generator.normal(size=3)
+        return state, namespace(rows).sum(state["w"])
 
     with pytest.warns(CompileWarning, match="as if it drew random numbers"):
         both(step, {"w": np.zeros(3)}, rng.normal(size=(9, 2)))
 
 
 def test_errors_are_those_of_the_step(rng):
-    def step(state, x, t, rows, masks=None):
+    def step(state, data, rows, draws):
         raise ZeroDivisionError("of its own")
 
     with pytest.raises(ZeroDivisionError, match="of its own"):  # and a warning would be another
-        NUMPY.compile(step)({"w": np.zeros(3)}, np.zeros((3, 2)), np.zeros(3), np.zeros(2, int))
+        one_step(NUMPY.compile(step), {"w": np.zeros(3)}, np.zeros((3, 2)), np.zeros(3), [0, 0])
 
 
 def test_rows_out_of_range_are_an_error_and_negative_ones_count_from_the_end(small):
@@ -212,14 +211,11 @@ def test_rows_out_of_range_are_an_error_and_negative_ones_count_from_the_end(sma
     net = net_of(Affine(6, 4))
     step = make_step(net, SGD(0.1))
     recorded = NUMPY.compile(step)
-    state = {"params": net.params, "optimizer": {}}
     for rows in ([0, 60], [-61, 0]):
         with pytest.raises(IndexError):
-            recorded(copied(state), x, t, np.asarray(rows))
-    (_, loss), (_, expected) = (
-        recorded(copied(state), x, t, np.asarray([-1, 3])),
-        step(copied(state), x, t, np.asarray([59, 3])),
-    )
+            one_step(recorded, init_state(net, SGD(0.1)), x, t, rows)
+    _, loss = one_step(recorded, init_state(net, SGD(0.1)), x, t, [-1, 3])
+    _, expected = one_step(step, init_state(net, SGD(0.1)), x, t, [59, 3])
     assert loss == pytest.approx(expected, rel=1e-12)
 
 
@@ -229,13 +225,12 @@ def test_states_by_turns_do_not_disturb_each_other(small):
     optimizer = Adam(0.01)
     step = make_step(net, optimizer)
     recorded = NUMPY.compile(step)
-    start = {"params": net.params, "optimizer": optimizer.init(net.params)}
     block = np.random.default_rng(3).integers(0, 60, (8, 10))
-    expected, _ = NUMPY.run(step, copied(start), *small, block, {})
-    states = [copied(start), copied(start)]
+    expected, _ = run(step, init_state(net, optimizer), *small, block)
+    states = [init_state(net, optimizer), init_state(net, optimizer)]
     for k in range(8):
         for i in (0, 1):
-            states[i], _ = recorded(states[i], *small, block[k])
+            states[i], _ = one_step(recorded, states[i], *small, block[k])
     for state in states:
         assert_same([(expected, 0), (state, 0)])
 
@@ -243,23 +238,23 @@ def test_states_by_turns_do_not_disturb_each_other(small):
 def test_arrays_of_the_state_that_share_memory_are_left_alone(rng):
     """What is written to one is read from the other, which a recording cannot know."""
 
-    def step(state, x, t, rows, masks=None):
+    def step(state, data, rows, draws):
         state["w"] += 1.0
         state["v"] *= 2.0
-        return state, namespace(x).sum(state["w"])
+        return state, namespace(rows).sum(state["w"])
 
     recorded, w = NUMPY.compile(step), np.ones(3)
     with pytest.warns(CompileWarning, match="two arrays of its state share memory"):
-        recorded({"w": w, "v": w[:2]}, np.zeros((3, 2)), np.zeros(3), np.zeros(2, int))
+        one_step(recorded, {"w": w, "v": w[:2]}, np.zeros((3, 2)), np.zeros(3), [0, 0])
     assert w.tolist() == [4.0, 4.0, 2.0]
 
 
 def test_it_computes_into_the_arrays_of_the_state(small):
     net = net_of(Affine(6, 4))
     recorded = NUMPY.compile(make_step(net, SGD(0.1)))
-    state = {"params": copied(net.params), "optimizer": {}}
+    state = init_state(net, SGD(0.1))
     held = dict(state["params"])
-    state, _ = recorded(state, *small, np.arange(10))
+    state, _ = one_step(recorded, state, *small, np.arange(10))
     assert all(state["params"][name] is array for name, array in held.items())
     assert not np.array_equal(held["W1"], net.params["W1"])
 
@@ -301,9 +296,10 @@ class Marked(np.ndarray):
 @pytest.mark.parametrize("where", ["x", "t", "state"])
 @pytest.mark.parametrize("plain_first", [False, True])
 def test_arrays_with_rules_of_their_own_run_as_they_are(kind, where, plain_first):
-    def step(state, x, t, rows, masks=None):
+    def step(state, data, rows, draws):
+        x, t, xp = data["x"], data["t"], namespace(data["x"])
         state["w"] = state["w"] + x[0:2, 0] + 0.0 * t[0:2]
-        return state, namespace(x).sum(state["w"]) + namespace(x).sum(x[0:3, 0] + 1.0)
+        return state, xp.sum(state["w"]) + xp.sum(x[0:3, 0] + 1.0)
 
     def arguments(kind):
         arrays = {"state": np.ones(2), "x": np.ones((3, 2)), "t": np.ones(3)}
@@ -313,13 +309,40 @@ def test_arrays_with_rules_of_their_own_run_as_they_are(kind, where, plain_first
 
     recorded = NUMPY.compile(step)
     if plain_first:
-        recorded(*arguments(None))
+        one_step(recorded, *arguments(None))
         assert all(recorded.plans.values()), "a plan for arrays of this shape is there"
-    expected = step(*arguments(kind))
+    expected = one_step(step, *arguments(kind))
     with pytest.warns(CompileWarning, match=rf"{where}.* is of type {kind.__name__}, which may compute otherwise"):
-        state, loss = recorded(*arguments(kind))
+        state, loss = one_step(recorded, *arguments(kind))
     assert float(loss) == float(expected[1])
     np.testing.assert_array_equal(state["w"], expected[0]["w"])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
+def test_data_that_lie_column_by_column_are_read(dtype, rng):
+    """x, t and weights, also where a layer reshapes what it is given; weights of the network are copied row by row."""
+    x, t, weight = rng.integers(0, 9, (60, 2, 7)).astype(dtype), rng.random((60, 4)), rng.random((60, 2))[:, 1]
+    net = net_of(Affine(6, 4), loss=MeanSquaredError(), first=(Rescale(0.1), Affine(14, 7)))
+    net.params = {name: np.asfortranarray(w) for name, w in net.params.items()}
+    expected, _ = compared(net, Adam(0.01), x, t, weight=weight.copy())
+    found = compared(net, Adam(0.01), np.asfortranarray(x), np.asfortranarray(t), weight=weight)
+    for state, losses in found:
+        assert_same([expected, (state, losses)])
+        assert all(w.flags.c_contiguous for w in state["params"].values())
+
+
+def test_columns_of_the_data_are_reshaped(rng):
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
+        scaled = 2.0 * data["x"]  # lies as x does
+        state["w"] += xp.sum(xp.reshape(scaled, (-1,))[:5]) + xp.sum(xp.reshape(data["x"], (7, 60))[2, :])
+        return state, xp.sum(state["w"])
+
+    x = rng.normal(size=(60, 7))
+    for lies in (x, np.asfortranarray(x), np.asfortranarray(x)[::2], x.T.copy().T):
+        found, recorded = both(step, {"w": np.zeros(3)}, np.concatenate([lies, lies]) if len(lies) < 60 else lies)
+        assert all(recorded.plans.values()), recorded.reason
+        assert_same(found)
 
 
 def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
@@ -330,58 +353,14 @@ def test_a_file_mapped_into_memory_is_an_array_as_others(tmp_path, small):
     assert_same(found)
 
 
-def test_arrays_of_another_recording_are_refused_by_what_they_are():
-    kept = []
-
-    def keeping(state, x, t, rows, masks=None):
-        kept.append(state["w"] * 2.0)
-        state["w"] += 1.0
-        return state, namespace(x).sum(state["w"])
-
-    def mixing(state, x, t, rows, masks=None):
-        state["w"] += kept[-1] if not isinstance(state["w"], np.ndarray) else 5.0
-        return state, namespace(x).sum(state["w"])
-
-    arguments = np.zeros((3, 2)), np.zeros(3), np.zeros(2, int)
-    NUMPY.compile(keeping)({"w": np.ones(3)}, *arguments)
-    assert not isinstance(kept[-1], np.ndarray)
-    with pytest.warns(CompileWarning, match="it uses an array of another step, that of another thread perhaps"):
-        state, _ = NUMPY.compile(mixing)({"w": np.ones(3)}, *arguments)
-    assert state["w"].tolist() == [6.0] * 3
-
-
-def test_two_threads_that_record_at_the_same_time(rng):
-    """Each step writes down its own calls, however the threads take turns."""
-    meeting, found = threading.Barrier(2, timeout=20), {}
-
-    def work(name, factor):
-        def step(state, x, t, rows, masks=None):
-            if not isinstance(state["w"], np.ndarray):
-                meeting.wait()  # both are recording
-            state["w"] *= factor
-            return state, namespace(x).sum(state["w"])
-
-        recorded, state = NUMPY.compile(step), {"w": np.ones(3)}
-        for _ in range(3):
-            state, loss = recorded(state, np.zeros((3, 2)), np.zeros(3), np.zeros(2, int))
-        found[name] = state["w"].tolist(), float(loss), all(recorded.plans.values())
-
-    threads = [threading.Thread(target=work, args=pair) for pair in (("a", 2.0), ("b", 3.0))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == {"a": ([8.0] * 3, 24.0, True), "b": ([27.0] * 3, 81.0, True)}
-
-
 def test_plans_of_sizes_that_are_not_used_any_more_go(small):
     net = net_of(Affine(6, 4))
-    recorded, state = NUMPY.compile(make_step(net, SGD(0.1))), {"params": copied(net.params), "optimizer": {}}
+    recorded, state = NUMPY.compile(make_step(net, SGD(0.1))), init_state(net, SGD(0.1))
     expected = copied(state)
     for size in (*range(1, 40), 3, 39):
         rows = np.arange(size)
-        state, loss = recorded(state, *small, rows)
-        expected, other = recorded.step(expected, *small, rows)
+        state, loss = one_step(recorded, state, *small, rows)
+        expected, other = one_step(recorded.plain, expected, *small, rows)
         assert float(loss) == pytest.approx(float(other), rel=1e-10)
         assert len(recorded.plans) <= MOST_PLANS
     assert all(recorded.plans.values())

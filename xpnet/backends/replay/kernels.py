@@ -75,8 +75,8 @@ def _mean(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[]
 def _take(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:
     x, indices = operands[:2]
     axis = operands[2] if len(operands) > 2 else call.options.get("axis")
-    roots = [ref.root.given for ref in call.operands[:2]]
-    if axis != 0 or call.operands[0].base is not None or roots not in ([("x",), ("rows",)], [("t",), ("rows",)]):
+    source, rows = (ref.root.given or ("",) for ref in call.operands[:2])
+    if axis != 0 or call.operands[0].base is not None or (source[0], rows[0]) != ("data", "rows"):
         return _any(call, operands, out)
     return partial(x.take, indices, axis, out, "clip")  # in range they are: RecordedStep looks at all rows of a block
 

@@ -118,10 +118,13 @@ class Program:
     loss: Ref
 
     def check_closed(self) -> None:
-        """Raise unless each place that is read was given, is a constant, or was written by a call before."""
+        """Raise unless each place that is read was given, is a constant, or was written by a call before.
+
+        So does a place of which a part is written: the rest has to be there.
+        """
         known = set(self.given.values())
         for call in [*self.calls, Call("loss", (self.loss,), self.loss)]:
-            for ref in call.read():
+            for ref in (*call.read(), *([call.out] if call.out.base is not None else [])):
                 if ref.root not in known and ref.root.constant is None:
                     raise UnrecordableError("it uses an array of another step, that of another thread perhaps")
             known.add(call.out.root)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from xpnet._typing import Array, Params, State
+from xpnet._typing import Params, State
+from xpnet.backends.base import Backend, Block, CompiledStep, Data, PlainStep, Step
 from xpnet.backends.replay.plan import Plan
 from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
 from xpnet.backends.replay.rewrite import simplified
@@ -25,71 +25,64 @@ MOST_PLANS = 16
 
 Names = tuple[str, ...]
 Given = dict[Names, np.ndarray]
-Step = Callable[[State, Array, Array, Array, Params], tuple[State, Array]]
 
 
-class RecordedStep:
-    """``step(state, x, t, rows, masks) -> (state, loss)``, recorded at the first call with arguments of such a form.
+class RecordedStep(CompiledStep):
+    """A step that is recorded at its first run with arguments of such a form, and replayed from then on.
 
-    A step that cannot be recorded runs as it is, after one warning that says why.
+    What cannot be recorded runs as it is, after one warning that says why.
 
     Args:
         step: pure but for consuming its state.
-        library: the namespace of the standard that its arrays belong to.
+        backend: that of its arrays, NumPy's.
     """
 
-    def __init__(self, step: Step, library: ModuleType) -> None:
-        self.step, self.library = step, library
+    def __init__(self, step: Step, backend: Backend) -> None:
+        self.plain, self.library = PlainStep(step, backend), backend.xp
         self.plans: dict[Any, Plan | None] = {}
-        self.bound: tuple[Any, Given, list[Callable[[], Any]]] | None = None
+        self.bound: tuple[Plan, Given, list[Callable[[], Any]]] | None = None
         self.reason: Exception | None = None
         self.warned = False
         self.lock = threading.Lock()
 
-    def __call__(
-        self, state: State, x: Array, t: Array, rows: Array, masks: Params | None = None
-    ) -> tuple[State, Array]:
-        """One step."""
-        state, losses = self.run(
-            state, x, t, rows[None, ...], {name: m[None, ...] for name, m in (masks or {}).items()}
-        )
-        return state, np.asarray(losses[0])
-
-    def run(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
-        """A step for each row of ``block``."""
+    def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         with self.lock:  # there is one memory, however many threads
-            return self._run(state, x, t, block, masks)
+            given = dict(_leaves({"state": state, "data": data}))
+            plan = self._plan(state, data, given, block)
+            if plan is not None:
+                try:
+                    calls, rows, draws = self._calls(plan, given, block)
+                except Exception as error:  # nothing was computed yet, and the step itself can be
+                    self.reason, plan = error, None
+            if plan is None:
+                return self._plainly(state, data, block)
+            losses, loss = np.empty(len(block.rows), plan.loss.dtype), plan.loss
+            for k, taken in enumerate(block.rows):
+                rows[...] = taken
+                for name, place in draws.items():
+                    place[...] = block.draws[name][k]
+                for call in calls:
+                    call()
+                losses[k] = loss
+            return state, losses
 
-    def _run(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
-        given = dict(_leaves({"state": state, "x": x, "t": t}))
-        plan = self._plan(state, given, x, t, block, masks)
-        if plan is not None:
-            try:
-                calls, rows, drawn = self._calls(plan, given, block, masks)
-            except Exception as error:  # nothing was computed yet, and the step itself can be
-                self.reason, plan = error, None
-        if plan is None:
-            return self._plainly(state, x, t, block, masks)
-        losses, loss = np.empty(len(block), plan.loss.dtype), plan.loss
-        for k, taken in enumerate(block):
-            rows[...] = taken
-            for name, place in drawn.items():
-                place[...] = masks[name][k]
-            for call in calls:
-                call()
-            losses[k] = loss
-        return state, losses
+    def release(self) -> None:
+        with self.lock:
+            self.bound = None
 
-    def _plan(self, state: State, given: Given, x: Array, t: Array, block: Array, masks: Params) -> Plan | None:
+    def _plan(self, state: State, data: Data, given: Given, block: Block) -> Plan | None:
         """How to replay the step on arguments of this form; None if it has to run as it is."""
-        if not block.size or int(block.min()) < 0 or int(block.max()) >= min(len(x), len(t)):
+        rows = block.rows
+        data_shapes = [getattr(a, "shape", ()) for name, a in given.items() if name[0] == "data"]
+        samples = min([shape[0] if shape else 0 for shape in data_shapes], default=0)
+        if not rows.size or int(rows.min()) < 0 or int(rows.max()) >= samples:
             return None  # it takes what is in range without looking: an error, or rows from the end, are the step's own
-        form = (*((name, _form(a)) for name, a in given.items()), _form(block[0]), *_forms(masks))
+        one = {name: drawn[0] for name, drawn in block.draws.items()}
+        form = tuple([(name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
         if form not in self.plans:
-            one = {name: mask[0] for name, mask in masks.items()}
             try:
                 with np.errstate(all="ignore"):
-                    first, second = (self._recorded(state, x, t, block[0], one) for _ in range(2))
+                    first, second = (self._recorded(state, data, rows[0], one) for _ in range(2))
                 if not _same(first, second):
                     raise UnrecordableError(
                         "it does not compute the same twice, as if it drew random numbers or counted"
@@ -103,7 +96,7 @@ class RecordedStep:
         self.plans[form] = self.plans.pop(form)  # the last one used is the last one
         return self.plans[form]
 
-    def _recorded(self, state: State, x: Array, t: Array, rows: Array, masks: Params) -> Program:
+    def _recorded(self, state: State, data: Data, rows: np.ndarray, draws: Params) -> Program:
         recorder, given = Recorder(self.library), {}
 
         def tracers(tree: Any, name: Names) -> Any:
@@ -123,9 +116,9 @@ class RecordedStep:
                 raise UnrecordableError(f"{'/'.join(name)} is locked, or its elements are apart")
             return Tracer(np.array(tree, order="K"), given[name])
 
-        args = {"state": state, "x": x, "t": t, "rows": rows, "masks": masks}
+        args = {"state": state, "data": data, "rows": rows, "draws": draws}
         with recorder.recording():
-            after, loss = self.step(*(tracers(value, (name,)) for name, value in args.items()))
+            after, loss = self.plain.step(*(tracers(value, (name,)) for name, value in args.items()))
             if not isinstance(loss, Tracer) or loss.shape:
                 raise UnrecordableError("its loss is not an array without axes")
             if not loss.ref.made:
@@ -137,35 +130,32 @@ class RecordedStep:
         program.check_closed()
         return program
 
-    def _calls(
-        self, plan: Plan, given: Given, block: Array, masks: Params
-    ) -> tuple[list[Callable[[], Any]], np.ndarray, Params]:
-        """The calls on these arrays, and where they find the rows and masks of a step."""
+    def _calls(self, plan: Plan, given: Given, block: Block) -> tuple[list[Callable[[], Any]], np.ndarray, Params]:
+        """The calls on these arrays, and where they find the rows and draws of a step."""
         bound, arrays, calls = self.bound or (None, {}, [])
         if bound is not plan or any(given[name] is not arrays[name] for name in given):
             state = [array for name, array in given.items() if name[0] == "state"]
             if any(np.may_share_memory(a, b) for a, b in combinations(state, 2)):
                 raise UnrecordableError("two arrays of its state share memory")
-            arrays = {**given, ("rows",): np.empty_like(block[0])}
-            arrays |= {("masks", name): np.empty_like(mask[0]) for name, mask in masks.items()}
+            arrays = {**given, ("rows",): np.empty_like(block.rows[0])}
+            arrays |= {("draws", name): np.empty_like(drawn[0]) for name, drawn in block.draws.items()}
             calls = plan.bound(arrays)
             self.bound = plan, arrays, calls
-        return calls, arrays[("rows",)], {name: arrays[("masks", name)] for name in masks}
+        return calls, arrays[("rows",)], {name: arrays[("draws", name)] for name in block.draws}
 
-    def _plainly(self, state: State, x: Array, t: Array, block: Array, masks: Params) -> tuple[State, np.ndarray]:
-        losses = []
-        for k, rows in enumerate(block):
-            state, loss = self.step(state, x, t, rows, {name: mask[k] for name, mask in masks.items()})
-            losses.append(loss)
-            if self.reason is not None and not self.warned:
-                self.warned = True
-                warn(
-                    f"the training step is not compiled, and runs call by call: {self.reason}. It was run "
-                    "to try; Trainer(compile=False) does not try",
-                    CompileWarning,
-                    stacklevel=2,
-                )
-        return state, np.asarray(losses)
+    def _plainly(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
+        result = self.plain.run(state, data, block)
+        if self.reason is not None and not self.warned:
+            self.warned = True
+            told = isinstance(self.reason, UnrecordableError)
+            why = str(self.reason) if told else f"{type(self.reason).__name__}: {self.reason}"
+            warn(
+                f"the training step is not compiled, and runs call by call: {why}. It was run to try; "
+                "Trainer(compile=False) does not try",
+                CompileWarning,
+                stacklevel=2,
+            )
+        return result
 
 
 def _leaves(tree: Any, name: Names = ()) -> Iterator[tuple[Names, np.ndarray]]:
@@ -180,10 +170,6 @@ def _form(array: Any) -> Any:
     if type(array) not in PLAIN:
         return type(array), getattr(array, "shape", None)
     return array.shape, array.dtype.str, array.strides, array.flags.writeable
-
-
-def _forms(arrays: Params) -> Iterator[Any]:
-    return ((name, _form(array[0])) for name, array in arrays.items())
 
 
 def _return_state(recorder: Recorder, after: dict[Names, Any], given: dict[Names, Ref]) -> None:

@@ -1,0 +1,153 @@
+"""A step is compiled once for a trainer: later calls of fit compile and record nothing, unless it is another step."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from xpnet import SGD, Sequential, Trainer, TwoLayerNet
+from xpnet.backends.replay import recorded
+from xpnet.layers import Affine, ReLU, Tanh
+from xpnet.optimizers import Adam, ClipByNorm
+from xpnet.schedules import ReduceOnPlateau
+from xpnet.training import Callback
+from xpnet.training.step import made_of
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """How often steps were recorded by NumPy, and traced by JAX; one compilation has two recordings or one trace."""
+    found = []
+    usual = recorded.RecordedStep._recorded
+
+    def counted(self, *arguments):
+        found.append("recorded")
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(recorded.RecordedStep, "_recorded", counted)
+    usual_loss = Sequential.training_value_and_grad
+
+    def traced(self, params, x, **rest):
+        if "Tracer" in type(x).__name__ and type(x).__module__.startswith("jax"):
+            found.append("traced")
+        return usual_loss(self, params, x, **rest)
+
+    monkeypatch.setattr(Sequential, "training_value_and_grad", traced)
+    return found
+
+
+@pytest.fixture
+def data(training_backend, rng):
+    b = training_backend
+    if b.name not in ("numpy", "jax"):
+        pytest.skip(f"{b.name} compiles nothing by default")
+    return b.asarray(rng.normal(size=(60, 6)).astype("float32")), b.asarray(rng.integers(0, 4, 60))
+
+
+def trainer_of(backend, optimizer, **options):
+    net = TwoLayerNet(6, 5, 4, weight_init_std=0.3, seed=0, backend=backend)
+    return Trainer(net, optimizer, batch_size=20, seed=1, **options)
+
+
+def test_a_second_fit_compiles_nothing(training_backend, data, count):
+    """Also on other data of the same shapes, after a callback assigned weights, and a rate that came down."""
+    b = training_backend
+    trainer = trainer_of(b, Adam(ReduceOnPlateau(0.01, patience=0, threshold=0.9)), transforms=(ClipByNorm(1.0),))
+    trainer.fit(*data, epochs=2, progress=False)
+    once = len(count)
+    assert once == {"numpy": 2, "jax": 1}[b.name]
+    other = b.asarray(b.to_numpy(data[0]) + 1), b.asarray((b.to_numpy(data[1]) + 1) % 4)
+
+    class Reset(Callback):
+        def on_block(self, trainer):
+            trainer.net.params["W1"] = trainer.net.params["W1"] * 0.5
+
+    for samples, callbacks in ((data, []), (other, []), (data, [Reset()])):
+        trainer.fit(*samples, epochs=2, callbacks=callbacks, progress=False)
+    trainer.batch_size = 20
+    trainer.evaluate(*data)
+    assert len(count) == once
+    assert trainer.history.iterations == 24
+
+
+def test_cut_and_uncut_trainings_agree_to_the_last_bit(training_backend, data):
+    found = []
+    for cuts in ([12], [5, 1, 6]):
+        trainer = trainer_of(training_backend, Adam(0.01))
+        for iterations in cuts:
+            trainer.fit(*data, iterations=iterations, progress=False)
+        found.append(trainer.history.losses)
+    assert found[0] == found[1]
+
+
+def test_another_step_is_compiled_anew(training_backend, data, count):
+    b = training_backend
+    trainer = trainer_of(b, SGD(0.1))
+    trainer.fit(*data, iterations=3, progress=False)
+    once = len(count)
+    for change in (
+        lambda: setattr(trainer, "optimizer", SGD(0.2)),
+        lambda: setattr(trainer, "transforms", (ClipByNorm(0.1),)),
+        lambda: setattr(trainer.net, "loss_layer", type(trainer.net.loss_layer)()),
+    ):
+        change()
+        before = len(count)
+        trainer.fit(*data, iterations=3, progress=False)
+        assert len(count) == before + once
+
+
+def test_copies_compile_for_themselves(training_backend, data, count):
+    trainer = trainer_of(training_backend, SGD(0.1))
+    trainer.fit(*data, iterations=3, progress=False)
+    for copied in (copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
+        other, before = copied(trainer), len(count)
+        other.fit(*data, iterations=3, progress=False)
+        assert len(count) > before
+    before = len(count)
+    assert trainer.fit(*data, iterations=3, progress=False).losses == other.history.losses
+    assert len(count) == before
+
+
+class Odd(Tanh):
+    """A layer with no hash, that is equal to nothing, with an array among its fields."""
+
+    __hash__ = None
+
+    def __init__(self):
+        object.__setattr__(self, "table", np.arange(3.0))
+
+    def __eq__(self, other):
+        raise TypeError("not even this")
+
+
+def test_layers_without_a_hash_or_a_way_to_be_equal(data, count, training_backend):
+    b = training_backend
+    net = Sequential([Affine(6, 5), Odd(), Affine(5, 4)], seed=0, backend=b)
+    trainer = Trainer(net, SGD(0.1), batch_size=20, compile=True)
+    trainer.fit(*data, iterations=3, progress=False)
+    once = len(count)
+    trainer.fit(*data, iterations=3, progress=False)
+    assert len(count) == once
+
+
+def test_what_a_step_is_made_of():
+    """The same objects with the same fields, however deep; a field that was changed makes another step."""
+
+    class Own:
+        def __init__(self):
+            self.rate, self.inside, self.table = 0.5, [ReLU(), {"k": 1}], np.zeros(3)
+            self.itself = self
+
+    one, other = Own(), Own()
+    assert made_of([one]) == made_of([one])
+    assert made_of([one]) != made_of([other])
+    before = made_of([one])
+    one.rate = 0.25
+    assert made_of([one]) != before
+    before = made_of([one])
+    one.inside[1]["k"] = 2
+    assert made_of([one]) != before
+    assert made_of(1) != made_of(True)
