@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options, title
+from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, network, network_options, title
 from xpnet.gradient import MODES, check_gradient
 from xpnet.streams import printable
 
@@ -31,9 +31,9 @@ def check(**options: Any) -> None:
             net.load(options["weights"])
         (x, t), _ = mnist_digits()
         n, move = options["samples"], net.backend.asarray
-        x, t = move(x[:n], "float32"), move(t[:n])
+        x, t = move(as_taken(net, x[:n]), "float32"), move(t[:n])
         of = printable(options["weights"] or f"seed {options['seed']}")
-        click.echo(f"{title(net, options)}, {n} digits, {of}")
+        click.echo(f"{title(net)}, {n} digits, {of}")
         start = time.perf_counter()
         report = check_gradient(net, x, t, mode=options["mode"], h=options["h"], tolerance=options["tolerance"])
     click.echo(f"{report}\n{time.perf_counter() - start:.2f} s")

@@ -1,7 +1,16 @@
 """Networks, the files they are kept in, and the ways to make them again."""
 
+from xpnet.models.convnets import DeepConvNet, ResNet, SimpleConvNet
 from xpnet.models.load import load_network
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
 from xpnet.models.network import Sequential
 
-__all__ = ["MultiLayerNet", "Sequential", "TwoLayerNet", "load_network"]
+__all__ = [
+    "DeepConvNet",
+    "MultiLayerNet",
+    "ResNet",
+    "Sequential",
+    "SimpleConvNet",
+    "TwoLayerNet",
+    "load_network",
+]
