@@ -17,7 +17,7 @@ from xpnet import datasets, functions, gradient, initializers, layers, losses, o
 from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
 from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
-from xpnet.models import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet, load_network
+from xpnet.models import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet, half, load_network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.training import Evaluation, History, Trainer, make_step
 
@@ -54,6 +54,7 @@ __all__ = [
     "gradient",
     "gradient_descent",
     "graph",
+    "half",
     "initializers",
     "layers",
     "load_network",

@@ -29,7 +29,7 @@ from xpnet.validation import check_finite
 PIXELS, CLASSES, IMAGE = 784, 10, (1, 28, 28)
 
 #: The networks that xpnet train knows by name, and the hidden units of each: two-layer has as many layers as told.
-MODELS: dict[str, tuple[type[Sequential], int | None]] = {
+MODELS: dict[str, tuple[Callable[..., Sequential], int | None]] = {
     "two-layer": (TwoLayerNet, 50),
     "simple-convnet": (SimpleConvNet, 100),
     "deep-convnet": (DeepConvNet, 50),
@@ -94,7 +94,8 @@ def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
     where = {"seed": rng, "dtype": options["dtype"], "backend": get_backend(options["backend"], options["device"])}
     model, dropout = options["model"], options.get("dropout", 0.0)
     kind, usual = MODELS[model]
-    sizes = options["hidden"] = options["hidden"] or (() if usual is None else (usual,))
+    sizes: tuple[int, ...] = options["hidden"] or (() if usual is None else (usual,))
+    options["hidden"] = sizes
     if kind is TwoLayerNet:
         if len(sizes) == 1 and not dropout:
             return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
