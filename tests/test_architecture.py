@@ -31,7 +31,7 @@ FLOORS = [
     {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput"},
+    {"throughput", "testing"},
     {"__init__"},
     {"cli"},
     {"__main__"},
@@ -75,6 +75,12 @@ def test_imports_run_one_way(path):
     for other in imported(path):
         same_folder = other == here and path.parent != PACKAGE
         assert same_folder or floor_of(other) < floor_of(here), f"{here} imports {other}"
+
+
+def test_nothing_imports_what_is_a_door_to_others():
+    """``xpnet.testing`` is for those who write layers: the package does without it."""
+    for path in MODULES:
+        assert room(path) == "testing" or "testing" not in imported(path), f"{path.name} imports xpnet.testing"
 
 
 def test_no_files_import_each_other_in_a_circle():

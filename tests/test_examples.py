@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {
     "train_mnist": ["--iterations", "100"],
@@ -142,7 +144,7 @@ def test_optimizers_mnist(outputs):
 
 
 def test_train_mnist(outputs):
-    assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  test +\d+\.\d+%", outputs("train_mnist")[0])
+    assert re.search(r"iteration +100 +accuracy: train +\d+\.\d+%  validation +\d+\.\d+%", outputs("train_mnist")[0])
 
 
 def test_initializers_mnist(outputs):

@@ -253,3 +253,14 @@ def test_a_name_stays_in_one_line():
     drawing = draw(variable(1.0, "two\nlines") * 2)
     assert "(two lines) --" in str(drawing)
     assert "two lines" in drawing.svg
+
+
+def test_algebra_and_complex_numbers_are_drawn():
+    A, b = variable(np.eye(3) * 2, "A"), variable(np.arange(3.0), "b")
+    spectrum = np.fft.rfft(np.linalg.solve(A, b))
+    values, _ = np.linalg.eigh(A)
+    drawing = draw(np.sum(np.abs(spectrum) ** 2) + np.sum(values) + np.abs(spectrum[0] * 2j))
+    labels = [node.label for node in drawing.scene.nodes]
+    assert {"linalg.solve", "fft.rfft", "eigh w", "|x|"} <= set(labels)
+    assert arrows(drawing)["fft.rfft", "|x|"] == ("(2,) complex, norm 1.73", "complex, norm 3.46")
+    assert "complex" in drawing.text()

@@ -19,24 +19,34 @@ def total(x):
 
 
 REFUSED = {
-    "sort": (lambda v, xp: xp.sort(v), TypeError, "sort is not recorded; these are: abs, .*zeros_like, and slices"),
+    "what no library has": (
+        lambda v, xp: xp.nosuch(v),
+        AttributeError,
+        "nosuch is not recorded; these are: abs, .*zeros_like",
+    ),
+    "sorting in place": (lambda v, xp: v.sort(), AttributeError, r"'sort'; a variable is not written into"),
+    "a function's name": (lambda v, xp: v.linspace, AttributeError, r"has a function: namespace\(v\)\.linspace"),
+    "an option that nobody knows": (
+        lambda v, xp: xp.sum(v, weights=v),
+        TypeError,
+        "options axis.*keepdims; got weights",
+    ),
+    "complex result": (lambda v, xp: grad(lambda x: 1j * xp.sum(x))(v.value), TypeError, "complex number.*real"),
+    "export": (lambda v, xp: v.__dlpack__(), BufferError, r"the graph would end.*v\.value is its array"),
+    "a mask of another shape": (lambda v, xp: v[xp.stack([v > 0, v > 0])], IndexError, "too many indices"),
+    "a shorter mask": (lambda v, xp: v[(v > 0)[:1]], IndexError, r"mask of shape \(1,\).*\(2,\)"),
+    "two dots": (lambda v, xp: v[..., [0], ...], IndexError, "one ... at most"),
     "assignment": (lambda v, xp: v.__setitem__(0, 1), TypeError, "cannot be assigned into.*where"),
-    "a method": (lambda v, xp: v.sum(), AttributeError, r"no attribute 'sum'.*namespace\(v\)\.sum\(v\)"),
-    "another option of a deviation": (lambda v, xp: xp.std(v, ddof=1), TypeError, "correction .*ddof.*; got ddof"),
     "exact sum": (lambda v, xp: xp.sum(v, dtype=xp.int64), TypeError, "floating-point dtypes, got int64"),
     "item": (lambda v, xp: v.item(), AttributeError, r"no attribute 'item'; v\.value is its array, and float\(v\)"),
     "detach": (lambda v, xp: v.detach(), AttributeError, r"constant\(v\) is its value"),
     "rounded": (lambda v, xp: round(xp.sum(v), 2), TypeError, r"f'{v:\.3f}' shows"),
     "format of a vector": (lambda v, xp: f"{v:.2f}", TypeError, r"'\.2f' is for one number.*\(2,\)"),
-    "true": (lambda v, xp: v[True], TypeError, "this index is True, of type bool"),
-    "false among others": (lambda v, xp: v[0, False], TypeError, "this index is False, of type bool"),
-    "true of a library": (lambda v, xp: v[xp.any(v.value > 0)], TypeError, "an array of bool"),
     "whole float": (lambda v, xp: v[xp.sum(v.value)], TypeError, "this index is"),
     "out of bounds": (lambda v, xp: v[2], IndexError, r"index 2 is out of bounds for axis 0 of shape \(2,\)"),
     "out of bounds below": (lambda v, xp: v[None, ..., -3], IndexError, "index -3 is out of bounds for axis 0"),
-    "rows of a number": (lambda v, xp: xp.sum(v)[xp.arange(1)], IndexError, "without axes has no rows"),
+    "rows of a number": (lambda v, xp: xp.sum(v)[xp.arange(1)], IndexError, "too many indices.*1 axes"),
     "rows that are floats": (lambda v, xp: xp.take(v, v.value, axis=0), TypeError, "indices are integers.*float64"),
-    "rows in a list": (lambda v, xp: xp.take(v, [0], axis=0), TypeError, "an array, along.*of type list"),
     "rows along no axis": (lambda v, xp: xp.take(v, xp.arange(1), axis=1), IndexError, r"axis 1 .*\(2,\)"),
     "a name": (lambda v, xp: variable(v.value, 1), TypeError, "name is 1, expected text"),
     "a name of bytes": (lambda v, xp: constant(v, b"x"), TypeError, "name is b'x', expected text"),
@@ -45,19 +55,6 @@ REFUSED = {
     "what to unfold": (lambda v, xp: draw(xp.sum(v), unfold=1), TypeError, "unfold is 1, expected True, False"),
     "variable of a bool": (lambda v, xp: variable(True), TypeError, "True has no derivatives"),
     "variable that is huge": (lambda v, xp: variable(10**400), ValueError, "too large for float64"),
-    "variable that is complex": (lambda v, xp: variable(1j), TypeError, "complex.*real numbers"),
-    "complex constant": (lambda v, xp: constant(xp.astype(v.value, xp.complex128)), TypeError, "complex128"),
-    "complex operand": (lambda v, xp: v * xp.astype(v.value, xp.complex128), TypeError, "complex128.*real numbers"),
-    "complex number": (lambda v, xp: 2j * v, TypeError, "complex.*real numbers"),
-    "made complex": (lambda v, xp: xp.astype(v, xp.complex64), TypeError, "does not become complex64"),
-    "array of variables": (
-        lambda v, xp: xp.asarray([[v[0], 1.0]]),
-        TypeError,
-        r"lists of variables, stack\(\[x, y\]\)",
-    ),
-    "array full of one": (lambda v, xp: xp.full((2,), v[0]), TypeError, "full is not recorded"),
-    "range up to one": (lambda v, xp: xp.linspace(0.0, v[1], 3), TypeError, "linspace is not recorded"),
-    "an option": (lambda v, xp: xp.sum(v, where=True), TypeError, "sum .*options axis, dtype, keepdims; got where"),
     "too few": (lambda v, xp: xp.add(v), TypeError, "add takes 2 arrays, got 1"),
     "an unknown function": (lambda v, xp: xp.nosuch(v), AttributeError, "nosuch is not recorded; these are"),
     "end of a slice": (lambda v, xp: v[0 : v[0]], TypeError, "slice has integers for ends.*this is variable"),
@@ -68,16 +65,12 @@ REFUSED = {
     "length of a number": (lambda v, xp: len(v[0]), TypeError, r"no length.*no array is made.*float\(v\)"),
     "linalg": (lambda v, xp: xp.linalg(v), TypeError, "linalg is a folder of functions"),
     "fft": (lambda v, xp: xp.fft(v), TypeError, "fft is a folder of functions"),
-    "float": (lambda v, xp: v[1.0], TypeError, "indexed with integers, slices.*of type float"),
+    "float": (lambda v, xp: v[1.0], TypeError, "indexed with integers, slices.*this index is 1.0, of type float"),
     "text": (lambda v, xp: v["a"], TypeError, "of type str"),
-    "a list": (lambda v, xp: v[[0, 1]], TypeError, "of type list"),
-    "a comparison": (lambda v, xp: v[v > 0], TypeError, r"indexed with integers.*an array of bool, shape \(2,\)"),
     "list operand": (lambda v, xp: v * [1.0, 2.0], TypeError, "of type list"),
     "variable of variable": (lambda v, xp: variable(v), TypeError, r"is a variable already.*constant\(v\)"),
     "variable of a list": (lambda v, xp: variable([1.0]), TypeError, "expected an array.*of type list"),
     "variable of integers": (lambda v, xp: variable(xp.astype(v, xp.int64).value), TypeError, "int64.*floating-point"),
-    "f returns a float": (lambda v, xp: grad(lambda x: 1.0)(v.value), TypeError, "returned a value of type float"),
-    "f returns a value": (lambda v, xp: grad(lambda x: x.value)(v.value), TypeError, "returned a .*array"),
     "f returns a vector": (lambda v, xp: grad(lambda x: x * 2)(v.value), ValueError, r"\(2,\).*one number"),
     "f returns several": (lambda v, xp: grad(lambda x: (x[0], x[1]))(v.value), TypeError, "of type tuple"),
     "no arguments": (lambda v, xp: grad(lambda: 1.0)(), TypeError, "argument 0, and there are 0"),
@@ -87,7 +80,6 @@ REFUSED = {
     "text argument": (lambda v, xp: grad(lambda x: x)("a"), TypeError, "of type str"),
     "no rows": (lambda v, xp: xp.sum(v)[0], IndexError, "ind"),
     "T of a vector": (lambda v, xp: v.T, ValueError, r"T is for matrices.*\(2,\)"),
-    "round to places": (lambda v, xp: xp.round(v, 2), TypeError, "round .*no options"),
     "variable by a name": (lambda v, xp: xp.sum(x=v), TypeError, "sum"),
 }
 
@@ -100,16 +92,12 @@ def test_refused(case, training_backend, array):
         f(v, namespace(v))
 
 
-def test_indices_by_arrays_are_refused(training_backend, array):
-    v = variable(array([[1.0, 2.0], [3.0, 4.0]]))
-    for key in (array([True, False]), array([[0, 1]]), (array([0, 1]), array([0, 1])), (slice(None), array([0]))):
-        with pytest.raises(TypeError, match=r"indexed with integers, slices.*where\(\) and take\(\) do the rest"):
-            v[key]
-    xp = namespace(v)
-    with pytest.raises((TypeError, ValueError, IndexError), match=r"[Ii]nd(ex|ices)"):  # at once, not in backward()
-        xp.take(v, array([[0, 1]]), axis=0)
-    with pytest.raises((TypeError, ValueError), match="axis"):
-        xp.take(v, array([0, 1]))
+def test_what_does_not_depend_on_the_argument_has_the_gradient_zero(training_backend, array):
+    x = array([1.0, 2.0])
+    for f in (lambda x: 1.0, lambda x: namespace(x.value).sum(x.value)):
+        with pytest.warns(UserWarning, match="the gradient is zero"):
+            g = grad(f)(x)
+        assert training_backend.to_numpy(g).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("key", [np.int64(1), (np.int32(-1), ...), (..., np.uint8(0))])
@@ -136,9 +124,8 @@ def test_numpy_arrays_are_not_written_into(rng):
     for convert in (np.asarray, np.array, lambda v: np.asarray([v, v])):
         with pytest.raises(TypeError, match=r"not converted to an array.*v\.value"):
             convert(v)
-    for call in (lambda: np.sort(v), lambda: np.cumsum(v), lambda: np.mean(a=v), lambda: np.linalg.norm(v)):
-        with pytest.raises((TypeError, AttributeError), match="record"):
-            call()
+    with pytest.raises((TypeError, AttributeError), match="record"):
+        np.mean(a=v)
 
 
 def test_two_libraries(training_backend, array):
@@ -172,22 +159,17 @@ def test_bitwise(rng):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (np.fft.fft, "^fft.fft is not recorded; these are: abs"),
-        (np.linalg.norm, r"^linalg.norm is not recorded; sqrt\(sum\(x \* x\)\) does the same"),
-        (np.linalg.inv, "^linalg.inv is not recorded"),
-        (lambda v: namespace(v).linalg.trace(v), "^linalg.trace is not recorded"),
-        (lambda v: namespace(v).fft.fft(v), "^fft.fft is not recorded"),
+        (np.linalg.eig, "^linalg.eig is not recorded; these are: abs"),
         (lambda v: namespace(v).linalg.nosuch(v), "^linalg.nosuch is not recorded"),
-        (np.outer, r"^outer is not recorded; x\[:, None\] \* y does"),
-        (np.sort, "^sort is not recorded"),
-        (np.cbrt, "^cbrt is not recorded"),
+        (np.unwrap, "^unwrap is not recorded"),
+        (np.spacing, "^spacing is not recorded"),
         (lambda v: np.random.default_rng(0).normal(v), r"not converted to an array.*v\.value"),
     ],
 )
 def test_functions_that_are_not_recorded_are_named(call, message):
     v = variable(np.eye(2))
     with pytest.raises((TypeError, AttributeError), match=message):
-        call(v) if call is not np.outer else call(v, v)
+        call(v)
 
 
 def test_functions_in_folders_of_a_library(training_backend, array, rng):
@@ -275,8 +257,7 @@ def test_what_python_asks_of_any_object():
     assert len({v, v * 1}) == 2
     with pytest.raises(TypeError, match="cannot be taken apart"):
         del variable(np.ones(3))[0]
-    with pytest.raises(AttributeError, match=r"namespace\(v\)\.clip\(v\)"):
-        v.clip(0, 1)
+    assert float(v.clip(0, 1)) == 1 / 3
 
 
 def test_a_variable_is_made_by_its_functions_and_not_copied():
@@ -318,5 +299,5 @@ def test_a_seed_that_torch_records_is_refused():
         v.backward(seed)
     v.backward(seed.detach())
     assert not v.grad.requires_grad
-    with pytest.raises(TypeError, match=r"v\.value is its array"):
+    with pytest.raises((TypeError, BufferError), match=r"v\.value is its array"):
         torch.tensor(v)

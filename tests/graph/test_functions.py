@@ -100,10 +100,11 @@ def test_gradients(name, training_backend, backend_name, array, rng):
     if b.name in ("torch", "jax"):
         compare(problem.by_graph(np.asarray)(*problem.hosts), wanted, 1e-12)
     else:
-        compare(ours[: problem.n], *gradients(b, problem.first(b.asarray), *problem.hosts))
+        wanted, tolerance = gradients(b, problem.first(b.asarray), *problem.hosts)
+        compare(ours[: problem.n], wanted, max(tolerance, case.noise))
     if backend_name == "numpy":
         along = sum((g * d).sum() for g, d in zip(ours[problem.n :], problem.directions, strict=True))
-        compare([along], [problem.steepness()], 1e-6)
+        compare([along], [problem.steepness()], 1e-5 if case.noise else 1e-6)
     for x, host in zip(given, problem.hosts, strict=True):
         np.testing.assert_array_equal(b.to_numpy(x), host)
 

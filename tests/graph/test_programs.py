@@ -10,7 +10,22 @@ import pytest
 from oracles import gradients
 
 from xpnet import namespace
+from xpnet.backends.dispatch import device
 from xpnet.graph import Variable, grad
+
+
+def power(xp, z):
+    return xp.real(z) ** 2 + xp.imag(z) ** 2
+
+
+def solution(xp, x):
+    """Of a system with a symmetric matrix, which is far from singular."""
+    square = x @ xp.matrix_transpose(x)
+    n = square.shape[-1]
+    k = xp.arange(n, device=device(x))
+    eye = xp.astype(xp.reshape(k, (n, 1)) == k, x.dtype)
+    return xp.linalg.solve(square + 2.0 * eye, x)
+
 
 #: Without corners, so that all oracles agree; of any number.
 UNARY = {
@@ -34,6 +49,16 @@ UNARY = {
     "sum, kept": lambda xp, x: xp.sum(x, axis=-1, keepdims=True) if x.ndim else xp.sum(x),
     "mean": lambda xp, x: xp.mean(x) if np.prod(x.shape) else xp.sum(x),
     "variance": lambda xp, x: xp.var(x) if np.prod(x.shape) else xp.sum(x),
+    "running sum": lambda xp, x: xp.cumulative_sum(x, axis=-1) if x.ndim and np.prod(x.shape) else x,
+    "running product": lambda xp, x: xp.cumulative_prod(xp.tanh(x), axis=0) if x.ndim and np.prod(x.shape) else x,
+    "rolled": lambda xp, x: xp.roll(x, 1, axis=-1) if x.ndim else x,
+    "differences": lambda xp, x: xp.diff(x, axis=0) if x.ndim and x.shape[0] > 1 else x,
+    "product over an axis": lambda xp, x: xp.prod(xp.tanh(x) + 1.5, axis=-1) if x.ndim and x.shape[-1] else x,
+    "copies": lambda xp, x: xp.repeat(x, 2, axis=0) if x.ndim else x,
+    "length": lambda xp, x: xp.linalg.vector_norm(x * x + 1, axis=-1) if x.ndim and x.shape[-1] else x,
+    "power of a spectrum": lambda xp, x: power(xp, xp.fft.rfft(x)) if x.ndim and np.prod(x.shape) else x,
+    "covariances": lambda xp, x: xp.tensordot(x, x, axes=((0,), (0,))) if x.ndim and np.prod(x.shape) else x,
+    "solution": lambda xp, x: solution(xp, x) if x.ndim > 1 and np.prod(x.shape) else x,
     "product": lambda xp, x: x @ xp.matrix_transpose(x) if x.ndim > 1 else x,
 }
 BINARY = {
@@ -88,7 +113,7 @@ def random_program(rng, make):
     return program, [rng.normal(size=shape) for shape in shapes]
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_programs(seed, training_backend, array):
     b = training_backend
     if b.compiles_shapes and seed > 4:

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
+from graph_standard import STANDARD, Case, indices, reduced
 
-from xpnet.backends.dispatch import device, namespace
-
-
-class Case(NamedTuple):
-    """f(xp, *arrays) of these shapes, with entries from ``low`` to ``high``."""
-
-    f: Callable[..., Any]
-    shapes: tuple[tuple[int, ...], ...]
-    low: float = -2
-    high: float = 2
-    without: tuple[str, ...] = ()
-    costly: bool = False
-
-
-def indices(x, values):
-    return namespace(x).asarray(values, device=device(x))
-
-
-def reduced(name, **options):
-    return lambda xp, x: getattr(xp, name)(x, **options)
+from xpnet.backends.dispatch import device
 
 
 def over(name, *axes, shape=(2, 3, 2), without=(), costly=True, **options):
@@ -191,6 +171,7 @@ CASES: dict[str, Case] = {
     "stack": Case(lambda xp, x, y: xp.stack([x, y, x]), ((2, 3), (2, 3))),
     "stack, axis": Case(lambda xp, x, y: xp.stack((y, x), axis=-2), ((2, 3), (2, 3))),
 }
+CASES |= STANDARD
 #: No derivative, or zero almost everywhere; ``test_values`` has them.
 ROUND, ASK = ("floor", "ceil", "trunc", "round"), ("isfinite", "isnan", "isinf")
 FLAT = {
@@ -211,9 +192,21 @@ FLAT = {
     },
     **{n: lambda xp, x, y, n=n: getattr(xp, n)(x, axis=1, keepdims=True) for n in ("argmax", "argmin")},
     **{n: lambda xp, x, y, n=n: getattr(xp, n)(x > 0, axis=0) for n in ("any", "all")},
+    "count_nonzero": lambda xp, x, y: xp.count_nonzero(x > 0, axis=1, keepdims=True),
+    "argsort": lambda xp, x, y: xp.argsort(x, axis=-1),
+    "signbit": lambda xp, x, y: xp.signbit(x),
+    "nextafter": lambda xp, x, y: xp.nextafter(x, y),
+    "searchsorted": lambda xp, x, y: xp.searchsorted(xp.sort(y[0, :]), x[0, :]),
+    "bitwise_and": lambda xp, x, y: xp.astype(x * 9, xp.int64) & xp.astype(y * 9, xp.int64),
+    "bitwise_or": lambda xp, x, y: xp.astype(x * 9, xp.int64) | xp.astype(y * 9, xp.int64),
+    "bitwise_xor": lambda xp, x, y: xp.astype(x * 9, xp.int64) ^ xp.astype(y * 9, xp.int64),
+    "bitwise_invert": lambda xp, x, y: ~xp.astype(x * 9, xp.int64),
+    "bitwise_left_shift": lambda xp, x, y: xp.astype(abs(x) * 9, xp.int64) << xp.astype(abs(y), xp.int64),
+    "bitwise_right_shift": lambda xp, x, y: xp.astype(abs(x) * 9, xp.int64) >> xp.astype(abs(y), xp.int64),
+    "linalg.matrix_rank": lambda xp, x, y: xp.linalg.matrix_rank(x),
 }
 #: What nobody calls: met in gradients of gradients.
-INSIDE_GRADIENTS = {"put_rows", "put_slice", "same"}
+INSIDE_GRADIENTS = {"put_rows", "put_slice", "same", "moved", "copy"}
 
 #: f at points where it has no derivative, or a corner; what jax.grad says there
 CORNERS = {

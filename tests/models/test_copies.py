@@ -14,6 +14,8 @@ from other_process import T, X, diverge, trained_on
 from xpnet import SGD, Adam, DivergedError, Sequential, Trainer, TwoLayerNet
 from xpnet.layers import Affine, Dropout, ReLU
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
 @pytest.mark.parametrize("fitted", [False, True])

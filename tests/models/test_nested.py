@@ -122,6 +122,27 @@ def test_buffers_are_of_training_steps_alone(reference):
     assert not any(np.array_equal(net.buffers[name], b) for name, b in start.items())
 
 
+def test_a_minibatch_of_one_sample_is_found_before_the_first_step(training_backend):
+    net = network(training_backend)
+    x, t, _ = (training_backend.asarray(a[:41]) for a in data())  # four minibatches of ten, and one of one
+    with pytest.raises(ValueError, match=r"BatchNorm1: a minibatch of shape \(1, 8\) has one value a feature"):
+        trainer_of(net).fit(x, t, epochs=1, progress=False)
+
+
+class Drifting(BatchNorm):
+    """It gives its buffers another shape."""
+
+    def train(self, params, x):
+        y, residuals, updates = super().train(params, x)
+        return y, residuals, {name: b[None, :] for name, b in updates.items()}
+
+
+def test_buffers_of_another_shape_are_found_before_the_first_step():
+    net = Sequential([Affine(4, 3), Drifting(3)], seed=0)
+    with pytest.raises(ValueError, match=r"gives Drifting1.mean of shape \(1, 3\) .* expected \(3,\) and float32"):
+        Trainer(net, Momentum(0.1), batch_size=4).fit(np.ones((8, 4), "float32"), np.zeros(8, int), epochs=1)
+
+
 def test_draws_are_named_by_their_place_and_the_same_everywhere(training_backend):
     net = network(training_backend)
     drawn = net.draws(np.random.default_rng(3), (10, LENGTH))

@@ -1,4 +1,7 @@
-"""What a backend is: where arrays are made, moved to the host, waited for, and how a training step is run on them."""
+"""What a backend is: where arrays are made, moved to the host, waited for, and how a training step is run on them.
+
+It is long because it is the whole of what a backend may answer otherwise, in one place for whoever writes one.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,21 @@ Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
 
+#: For height and width.
+Pair = tuple[int, int]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How windows move over images."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair = (1, 1)
+    groups: int = 1
 
 
 class BackendUnavailableError(RuntimeError):
@@ -123,12 +139,21 @@ class Backend(ABC):
     packages: ClassVar[tuple[str, ...]]
     namespace_module: ClassVar[str] = ""
     install: ClassVar[str] = ""
+    #: Whether rows that are not there are refused where rows are taken, and negative ones added to from behind.
+    checks_rows: ClassVar[bool] = False
+    #: Where the library has its special functions, such as ``erf``.
+    special_module: ClassVar[str] = "scipy.special"
     #: Whether whole training steps run on it, or forward passes only.
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.
     compiles_shapes: ClassVar[bool] = False
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
+
+    #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
+    in_place: ClassVar[bool] = False
+    #: The axes of images (N, C, H, W) in the order in which layers of images leave them in memory.
+    image_axes: ClassVar[tuple[int, int, int, int]] = (2, 1, 3, 0)
 
     device: Any
     xp: ModuleType
@@ -301,6 +326,35 @@ class Backend(ABC):
         None where a library has no such view of this array; then its rows are copied.
         """
         return None
+
+    @staticmethod
+    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
+        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), by the library itself: (N, F, H', W').
+
+        None where that is not faster than xpnet's own.
+        """
+        return None
+
+    @staticmethod
+    def convolution_gradients(
+        x: Array,
+        W: Array,
+        dy: Array,
+        geometry: Geometry,
+        wanted: bool,
+    ) -> tuple[Array | None, Array]:
+        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, and dW."""
+        raise NotImplementedError
+
+    @staticmethod
+    def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:  # noqa: ARG004
+        """The largest entries of windows of x (N, C, H, W), and what :meth:`max_pool_gradient` needs; or None."""
+        return None
+
+    @staticmethod
+    def max_pool_gradient(kept: Any, dy: Array, size: Pair, geometry: Geometry) -> Array:
+        """dx of :meth:`max_pool`: dy goes to the first of the largest entries."""
+        raise NotImplementedError
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""

@@ -14,7 +14,9 @@ class CupyBackend(Backend):
     name = "cupy"
     packages = ("cupy",)
     namespace_module = "array_api_compat.cupy"
+    in_place = True
     install = 'pip install "xpnet[cuda13]" for a CUDA 13 driver, "xpnet[cuda12]" for CUDA 12'
+    special_module = "cupyx.scipy.special"
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

@@ -19,12 +19,22 @@ import array_api_compat
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.base import Backend, BackendUnavailableError, Status, backend_class, describe, dtype_name, name_of
+from xpnet.backends.base import (
+    Backend,
+    BackendUnavailableError,
+    Geometry,
+    Status,
+    backend_class,
+    describe,
+    dtype_name,
+    name_of,
+)
 from xpnet.backends.registry import OURS, known, names
 
 __all__ = [
     "Backend",
     "BackendUnavailableError",
+    "Geometry",
     "backend_names",
     "backend_of",
     "backend_status",
@@ -34,6 +44,7 @@ __all__ = [
     "device",
     "dtype_name",
     "get_backend",
+    "kind_of",
     "name_of",
     "namespace",
     "number_as_array",
@@ -41,7 +52,6 @@ __all__ = [
     "traced",
     "use_backend",
     "widest_floating",
-    "windows_seen",
     "writable",
 ]
 
@@ -113,10 +123,10 @@ def backend_of(x: Array) -> Backend:
     return backend_class(name)(device(x))
 
 
-def windows_seen(x: Array, length: int, step: int, count: int) -> Array | None:
-    """A view of windows of rows, where the library of x has one: see :meth:`Backend.windows`."""
+def kind_of(x: Array) -> type[Backend]:
+    """The class of the backend that an array belongs to; of other arrays of the standard, what is right for all."""
     name = name_of(x)
-    return None if name is None else backend_class(name).windows(x, length, step, count)
+    return Backend if name is None else backend_class(name)
 
 
 def widest_floating(x: Array) -> Any:

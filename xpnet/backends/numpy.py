@@ -22,7 +22,9 @@ class NumpyBackend(Backend):
     name = "numpy"
     packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
+    in_place = True
     install = "pip install numpy"
+    checks_rows = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

@@ -16,6 +16,8 @@ from xpnet.backends.base import (
     Block,
     CompiledStep,
     Data,
+    Geometry,
+    Pair,
     PlainStep,
     Step,
     dtype_name,
@@ -35,6 +37,8 @@ class TorchBackend(Backend):
     packages = ("torch",)
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
+    image_axes = (0, 2, 3, 1)
+    special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
 
     @classmethod
@@ -89,13 +93,40 @@ class TorchBackend(Backend):
         return x.index_add_(0, index, rows)
 
     @staticmethod
-    def windows(x: Array, length: int, step: int, count: int) -> Array | None:
-        *_, rows, high, wide = x.shape
-        *outer, a_row, a_line, an_entry = x.stride()
-        if a_row != high * a_line or rows < length + step * (count - 1):
-            return None
-        shape = (*x.shape[:-3], count, length * high, wide)
-        return x.as_strided(shape, (*outer, step * a_row, a_line, an_entry))
+    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:
+        return _convolve(x, W, geometry)
+
+    @staticmethod
+    def convolution_gradients(
+        x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
+    ) -> tuple[Array | None, Array]:
+        dx, dW, _ = TorchBackend.library().ops.aten.convolution_backward(
+            _channels_last(dy),
+            _channels_last(x),
+            _channels_last(W),
+            None,
+            geometry.stride,
+            geometry.padding,
+            geometry.dilation,
+            False,
+            (0, 0),
+            geometry.groups,
+            (wanted, True, False),
+        )
+        return dx, dW
+
+    @staticmethod
+    def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:
+        x = _channels_last(x)
+        pool = TorchBackend.library().ops.aten.max_pool2d_with_indices
+        y, places = pool(x, size, geometry.stride, geometry.padding)
+        return y, (x, places)
+
+    @staticmethod
+    def max_pool_gradient(kept: Any, dy: Array, size: Pair, geometry: Geometry) -> Array:
+        x, places = kept
+        back = TorchBackend.library().ops.aten.max_pool2d_with_indices_backward
+        return back(_channels_last(dy), x, size, geometry.stride, geometry.padding, (1, 1), False, places)
 
     def synchronize(self) -> None:
         if self.device.type != "cpu":
@@ -171,6 +202,17 @@ class TorchStep(CompiledStep):
         pairs = zip(leaves(before), leaves(after), strict=True)
         if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
             raise TypeError("the state after a step has other names, shapes or dtypes than before")
+
+
+def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
+    options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+    return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), None, *options)
+
+
+def _channels_last(x: Array) -> Array:
+    """x (N, C, H, W) with channels innermost in memory, and strides that say so also where there is but one."""
+    x = x.contiguous(memory_format=TorchBackend.library().channels_last)
+    return x.as_strided(x.shape, (x.stride(0), 1, *x.stride()[2:])) if x.shape[1] == 1 else x
 
 
 def _uncompiled(error: Exception) -> str:

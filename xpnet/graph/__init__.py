@@ -5,6 +5,10 @@ the standard runs on it, and ``y.backward()`` finds the derivatives. :func:`grad
 gradient of another one, and :func:`draw` shows values and derivatives on the arrows of the graph.
 """
 
+from xpnet.graph import composed as _composed  # noqa: F401  (fills the table of functions)
+from xpnet.graph import special
+from xpnet.graph.extend import checkpoint, defvjp, primitive
+from xpnet.graph.modes import elementwise_grad, hessian, hvp, jacobian, jvp, vjp
 from xpnet.graph.pictures.dot import DrawingUnavailableError
 from xpnet.graph.pictures.drawing import Drawing, draw
 from xpnet.graph.transforms import grad, value_and_grad
@@ -15,10 +19,20 @@ __all__ = [
     "Drawing",
     "DrawingUnavailableError",
     "Variable",
+    "checkpoint",
     "constant",
+    "defvjp",
     "draw",
+    "elementwise_grad",
     "grad",
     "group",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "primitive",
+    "special",
     "value_and_grad",
     "variable",
+    "vjp",
 ]

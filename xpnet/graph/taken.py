@@ -28,8 +28,8 @@ from xpnet.streams import warn
 
 #: Functions between an operation and whoever asked for it.
 _BETWEEN = {
-    *("<lambda>", "__array_function__", "__array_ufunc__", "__float__", "clip", "constant", "function", "record"),
-    *("backward", "draw"),
+    *("<lambda>", "__array_function__", "__array_ufunc__", "__float__", "constant", "function", "record"),
+    *("backward", "draw", "full_like"),
 }
 
 #: How many numbers are remembered.
@@ -142,6 +142,8 @@ def check_taken(y: Wrapper, seed: Any = None) -> None:
     if not Seen.any:
         return
     of_seed = None if seed is None or isinstance(seed, int | Wrapper) else _computed(seed, _caller())
+    if isinstance(seed, Wrapper) and isinstance(seed.note, Computed):
+        of_seed = seed.note
     found, computed = list[Wrapper](), list[Wrapper]()
     for v in Ancestry(y, through_all=True).order:
         if isinstance(v.note, Taken):

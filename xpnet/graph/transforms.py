@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from numbers import Real
+from math import prod
+from numbers import Number, Real
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, widest_floating
-from xpnet.graph import operations as ops
-from xpnet.graph.reverse import Ancestry, as_variable, seed_for, sweep
+from xpnet.graph.reverse import Ancestry, Gradients, as_variable, seed_for, sweep
+from xpnet.graph.rules.shapes import SAME
+from xpnet.graph.trees import leaves_of, mapped
 from xpnet.graph.variable import Variable, constant, record, variable
 from xpnet.graph.wrapper import first_inside
+from xpnet.streams import warn
 
 OUTSIDE = (
     "xpnet.graph: functions of the library itself do not record, those of namespace(x) do; and an array from outside "
@@ -41,11 +44,12 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
         gradient are variables computed from these: inside of a function that is differentiated itself, for example, so
         that ``grad(grad(f))`` is the second derivative.
 
-    Where there is no derivative the gradient is: of ``abs`` at 0, 0; of ``maximum`` and ``clip`` at a tie, half of it
-    to either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
-    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))`` and
-    ``hypot`` where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one
-    at a point where it has, by a ``where`` inside:
+    Where there is no derivative the gradient is: of ``abs`` at 0, 0, and so it is of ``hypot``, ``std`` and norms where
+    all is 0 or equal (PyTorch has 0 or NaN there, JAX NaN or 0.5); of ``maximum`` and ``clip`` at a tie, half of it to
+    either side; of ``max``, shared alike; of ``sqrt``, and of ``x**p`` with p between 0 and 1, infinite at 0. And 0
+    times infinity is NaN, which no library of this kind can help, JAX and PyTorch included: of ``sqrt(sum(x * x))``
+    where all is 0, and of ``where`` if the branch that is not taken has no finite derivative. Take that one at a point
+    where it has, by a ``where`` inside:
 
     >>> x = np.asarray([-1.0, 0.0, 4.0])
     >>> with np.errstate(all="ignore"):
@@ -55,27 +59,38 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     array([1.  , 1.  , 0.25])
 
     Raises:
-        TypeError: f returns something else than a variable, uses a function that is not recorded, or makes a Python
-            number of a variable, which has no derivative; or there is nothing to differentiate with respect to.
+        TypeError: f returns something else than a number, or a complex one; uses a function that is not recorded, or
+            makes a Python number of a variable, which has no derivative; or there is nothing to differentiate with
+            respect to.
         ValueError: f returns more than one number.
+
+    Warns:
+        UserWarning: f returns a number that was not computed from its arguments: the gradient is zero.
     """
 
     @functools.wraps(f)
     def differentiated(*args: Any, **options: Any) -> tuple[Array, Any]:
-        numbers = (argnums,) if isinstance(argnums, int) else argnums
-        _check_argnums(numbers, len(args))
-        leaves, wanted = list[Variable](), {i % len(args) for i in numbers}
-        inside = [x if i in wanted else _map(_as_constant, x) for i, x in enumerate(args)]
-        for i in numbers:
-            inside[i] = _map(lambda x: _leaf(x, leaves, (args, options)), args[i])
-        if not leaves:
-            raise TypeError("there is no array among the arguments to differentiate with respect to")
-        y = _called(f, inside, _map(_as_constant, options), leaves[0].serial)
+        y, leaves, numbers = called(f, argnums, args, options)
         value, gradients = _differentiated(y, leaves)
-        found = tuple(_map(lambda _: next(gradients), args[i]) for i in numbers)
+        found = tuple(mapped(lambda _: next(gradients), args[i]) for i in numbers)
         return value, found[0] if isinstance(argnums, int) else found
 
     return differentiated
+
+
+def called(
+    f: Callable[..., Any], argnums: int | tuple[int, ...], args: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Any, list[Variable], tuple[int, ...]]:
+    """What f returns for variables in the places of its arguments; these variables; and which arguments they are."""
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    _check_argnums(numbers, len(args))
+    leaves, wanted = list[Variable](), {i % len(args) for i in numbers}
+    inside = [x if i in wanted else mapped(_as_constant, x) for i, x in enumerate(args)]
+    for i in numbers:
+        inside[i] = mapped(lambda x: _leaf(x, leaves, (args, options)), args[i])
+    if not leaves:
+        raise TypeError("there is no array among the arguments to differentiate with respect to")
+    return _called(f, inside, mapped(_as_constant, options), leaves[0].serial), leaves, numbers
 
 
 def grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
@@ -117,7 +132,7 @@ def _called(f: Callable[..., Any], args: list[Any], options: dict[str, Any], fir
 def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
     # a variable of a function around this one goes in as a node of its own, so that f's own use of it stays apart
     if isinstance(x, Variable) and x.differentiable:
-        leaves.append(record(ops.SAME, (x,)))
+        leaves.append(record(SAME, (x,)))
     else:
         x = x.value if isinstance(x, Variable) else x
         leaves.append(variable(_beside(x, arguments) if isinstance(x, Real) else x))
@@ -126,7 +141,7 @@ def _leaf(x: Any, leaves: list[Variable], arguments: Any) -> Variable:
 
 def _beside(x: Any, arguments: Any) -> Any:
     """A number as an array of the library of the first array among the arguments, if there is one."""
-    like = next((like for like in _leaves(arguments) if _is_array(like)), None)
+    like = next((like for like in _values(arguments) if _is_array(like)), None)
     if like is None or name_of(x) == name_of(like) or x is True or x is False:
         return x
     return backend_of(like).asarray(float(x), dtype_name(widest_floating(like)))
@@ -135,22 +150,48 @@ def _beside(x: Any, arguments: Any) -> Any:
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
     """The value of y and its gradients with respect to the leaves; as variables if y depends on others as well."""
     if not isinstance(y, Variable):
-        what = describe(y)
-        raise TypeError(
-            f"f returned {'a value ' if what.startswith('of ') else ''}{what}, which was not computed from its argument"
-            f" by functions that are recorded; use operators, and functions of namespace(x), without float() or .value "
-            f"in between"
+        if not isinstance(y, Number) and name_of(y) is None:
+            raise TypeError(f"f returned a value {describe(y)}, expected one number; use jacobian or vjp for several")
+        warn(
+            "f returned a value that was not computed from its argument by functions that are recorded, so that the "
+            "gradient is zero; use operators, and functions of namespace(x), without .value in between",
+            stacklevel=3,
         )
-    if y.shape:
-        raise ValueError(f"f returned shape {y.shape}, expected one number; reduce it with sum or mean")
-    reached, keep = Ancestry(y, leaves[0].serial), {v.serial for v in leaves}
-    again = reached.outer
-    gradients = sweep(reached.order, seed_for(y, None), again=again, keep=keep) if y.differentiable else {}
-    found = [gradients[v.serial] if v.serial in gradients else v.xp.zeros_like(v) for v in leaves]
+        return y, (v.library.zeros_like(v.value) for v in leaves)
+    if prod(y.shape) != 1:
+        raise ValueError(
+            f"f returned shape {y.shape}, expected one number; reduce it with sum or mean, or use jacobian or vjp"
+        )
+    if y.library.isdtype(y.dtype, "complex floating"):
+        raise TypeError(
+            "f returned a complex number, whose gradient is none of one number; return real(y), imag(y) or abs(y)"
+        )
+    values, found = pulled_back([y], leaves, [1.0])
+    return values[0], iter(found)
+
+
+def pulled_back(ys: list[Variable], leaves: list[Variable], seeds: list[Any]) -> tuple[list[Array], list[Array]]:
+    """The values of ys, and the gradients with respect to the leaves of the sum of their products with the seeds.
+
+    They are variables where ys or seeds depend on variables from before the leaves.
+    """
+    reached, keep = Ancestry(ys, leaves[0].serial), {v.serial for v in leaves}
+    again = reached.outer or any(isinstance(seed, Variable) and seed.differentiable for seed in seeds)
+    starts: Gradients = {}
+    for y, seed in zip(ys, seeds, strict=True):
+        start = seed_for(y, seed)
+        if not again and isinstance(start, Variable):
+            start = start.value
+        if y.differentiable:
+            starts[y.serial] = starts[y.serial] + start if y.serial in starts else start
+    gradients = sweep(reached.order, starts, again=again, keep=keep) if starts else {}
+    found = [gradients[v.serial] if v.serial in gradients else v.library.zeros_like(v.value) for v in leaves]
     if again:
-        return y, (as_variable(g, type(y)) for g in found)
+        return list(ys), [as_variable(g, type(v)) for g, v in zip(found, leaves, strict=True)]
     # they may share memory until here, and an array in another order of bytes is computed with in the machine's
-    return y.value, (y.library.asarray(g, dtype=v.dtype, copy=True) for g, v in zip(found, leaves, strict=True))
+    return [y.value for y in ys], [
+        v.library.asarray(g, dtype=v.dtype, copy=True) for g, v in zip(found, leaves, strict=True)
+    ]
 
 
 def _is_array(x: Any) -> bool:
@@ -159,20 +200,12 @@ def _is_array(x: Any) -> bool:
 
 def _as_constant(x: Any) -> Any:
     """A floating-point array among the arguments as a constant, so that its namespace records; else x as it is."""
-    return constant(x) if _is_array(x) and namespace(x).isdtype(x.dtype, "real floating") else x
+    return constant(x) if _is_array(x) and _is_floating(x) else x
 
 
-def _map(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The same dicts, lists and tuples, with the function of each of their leaves."""
-    if isinstance(tree, dict):
-        return {key: _map(function, part) for key, part in tree.items()}
-    if isinstance(tree, list | tuple):
-        parts = [_map(function, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-    return function(tree)
+def _values(tree: Any) -> list[Any]:
+    return [x.value if isinstance(x, Variable) else x for x in leaves_of(tree)]
 
 
-def _leaves(tree: Any) -> list[Any]:
-    found: list[Any] = []
-    _map(found.append, tree)
-    return [x.value if isinstance(x, Variable) else x for x in found]
+def _is_floating(x: Array) -> bool:
+    return bool(namespace(x).isdtype(x.dtype, ("real floating", "complex floating")))

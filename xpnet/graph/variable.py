@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from numbers import Integral, Real
-from operator import index
+from numbers import Complex, Integral, Real
 from types import ModuleType
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import describe, dtype_name, name_of, namespace, number_as_array
-from xpnet.graph import operations as ops
+from xpnet.backends.dispatch import current_backend, describe, dtype_name, name_of, namespace, number_as_array
+from xpnet.graph import indexing
 from xpnet.graph.operations import Operation
 from xpnet.graph.recording import Recording
 from xpnet.graph.reverse import backward
+from xpnet.graph.rules import elementwise as ops
+from xpnet.graph.rules.matrices import MATMUL, MATRIX_TRANSPOSE
+from xpnet.graph.rules.shapes import PERMUTE_DIMS
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
 from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
 
@@ -70,43 +72,28 @@ class Variable(Wrapper):
     def T(self) -> Variable:  # noqa: N802  (the standard's name)
         if self.ndim != 2:
             raise ValueError(f"T is for matrices, this has shape {self.shape}; use matrix_transpose or permute_dims")
-        return record(ops.PERMUTE_DIMS, (self,), {"axes": (1, 0)})
+        return record(PERMUTE_DIMS, (self,), {"axes": (1, 0)})
 
     @property
     def mT(self) -> Variable:  # noqa: N802
-        return record(ops.MATRIX_TRANSPOSE, (self,))
+        return record(MATRIX_TRANSPOSE, (self,))
 
     def __iter__(self) -> Iterator[Variable]:
         return (self[i, ...] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Variable:
-        if _is_array(key) and key.ndim == 1 and namespace(key).isdtype(key.dtype, "integral"):
-            if not self.ndim:
-                raise IndexError("a variable without axes has no rows to take")
-            return self.xp.take(self, key, axis=0)  # type: ignore[no-any-return]
-        parts = tuple(map(_part_of_key, key if isinstance(key, tuple) else (key,)))
-        self._check_bounds(parts)
-        return record(ops.GET, (self,), {"key": parts if isinstance(key, tuple) else parts[0]})
-
-    def _check_bounds(self, parts: tuple[Any, ...]) -> None:
-        """Raise ``IndexError`` for what is not there: not every library does."""
-        axis = 0
-        for k, part in enumerate(parts):
-            if part is ...:
-                axis = self.ndim - sum(p is not None for p in parts[k + 1 :])
-            elif part is not None:
-                if isinstance(part, int) and axis < self.ndim and not -self.shape[axis] <= part < self.shape[axis]:
-                    raise IndexError(f"index {part} is out of bounds for axis {axis} of shape {self.shape}")
-                axis += 1
+        return indexing.get(self, key)  # type: ignore[return-value]
 
     __add__, __radd__ = _left(ops.ADD), _right(ops.ADD)
     __sub__, __rsub__ = _left(ops.SUBTRACT), _right(ops.SUBTRACT)
     __mul__, __rmul__ = _left(ops.MULTIPLY), _right(ops.MULTIPLY)
     __truediv__, __rtruediv__ = _left(ops.DIVIDE), _right(ops.DIVIDE)
     __pow__, __rpow__ = _left(ops.POW), _right(ops.POW)
-    __matmul__, __rmatmul__ = _left(ops.MATMUL), _right(ops.MATMUL)
+    __matmul__, __rmatmul__ = _left(MATMUL), _right(MATMUL)
     __mod__, __rmod__ = _left(ops.REMAINDER), _right(ops.REMAINDER)
     __floordiv__, __rfloordiv__ = _left(ops.FLOOR_DIVIDE), _right(ops.FLOOR_DIVIDE)
+    __lshift__, __rlshift__ = _left(ops.SHIFT_LEFT), _right(ops.SHIFT_LEFT)
+    __rshift__, __rrshift__ = _left(ops.SHIFT_RIGHT), _right(ops.SHIFT_RIGHT)
     __neg__, __pos__, __abs__ = _unary(ops.NEGATIVE), _unary(ops.POSITIVE), _unary(ops.ABS)
     __lt__, __le__ = _left(ops.LESS), _left(ops.LESS_EQUAL)
     __gt__, __ge__ = _left(ops.GREATER), _left(ops.GREATER_EQUAL)
@@ -141,6 +128,9 @@ class Variable(Wrapper):
 
     def __int__(self) -> int:
         return int(self._number("int"))
+
+    def __complex__(self) -> complex:
+        return complex(self._number("complex"))
 
     def _number(self, kind: str) -> Array:
         """The value; refused inside of a function that is differentiated, as the result would depend on it unseen."""
@@ -208,7 +198,7 @@ def kind_of(x: Any) -> type[Variable]:
     if library not in _kinds:
         body = {"__slots__": (), "__module__": __name__, "library": library, "xp": Recording(library, record)}
         kind = _kinds.setdefault(library, type("Variable", (Variable,), body))
-        _kinds[kind] = kind
+        _kinds[kind] = kind.xp.kind = kind  # type: ignore[attr-defined]  # its namespace is a Recording
     return _kinds.setdefault(type(x), _kinds[library])
 
 
@@ -218,7 +208,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         TypeError: operands of two libraries, or something that is no operand at all.
     """
-    kind, differentiable, values, numbers = None, False, [], []
+    kind, differentiable, values, numbers, seen = None, False, [], [], Seen.any
     for i, x in enumerate(inputs):
         if isinstance(x, Variable):
             found = type(x)
@@ -226,15 +216,18 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
             if x.differentiable and not differentiable:
                 differentiable = operation.pullback(i) is not None
         else:
-            if type(x) not in NUMBERS and _is_other_number(x):
+            sort = type(x)
+            if sort not in NUMBERS and _are_numbers(sort):  # type: ignore[arg-type]  # a type is hashable
                 x = _number_for(x, inputs)
                 inputs = (*inputs[:i], x, *inputs[i + 1 :])
+                sort = type(x)
             values.append(x)
-            if Seen.any and not isinstance(x, int):
+            if seen and not isinstance(x, int):
                 numbers.append(x)
-            if isinstance(x, NUMBERS):
+            if sort in NUMBERS or isinstance(x, NUMBERS):
                 continue
-            check_operand(x)
+            if check_operand(x):
+                return record(operation, tuple(_unpacked(part, inputs) for part in inputs), options)
             found = kind_of(x)
         if found is not kind:
             if kind is not None:
@@ -244,8 +237,14 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     if operation.compute is not None:
         value = operation.compute(*values, **options)
     else:
-        function = getattr(kind.xp if operation.own else kind.library, operation.name)
+        xp = kind.xp
+        if operation.own:
+            function = getattr(xp, operation.name)
+        else:
+            function = xp.computes.get(operation.name) or xp.computing(operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
+    if type(value) is complex:  # Python's, of 1j times a number of NumPy, which is a float to it
+        value = kind.library.asarray(value)
     made = node(kind, value, differentiable, None, operation, inputs, options)
     for x in numbers:
         note_number(made, x)
@@ -254,30 +253,33 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
 
 @cache
 def _are_numbers(kind: type) -> bool:
-    return issubclass(kind, Real)
-
-
-def _is_other_number(x: Any) -> bool:
-    """Whether x is a number that is not Python's own."""
-    return _are_numbers(type(x)) and type(x) not in NUMBERS  # type: ignore[arg-type]  # a type is hashable
+    return issubclass(kind, Complex)
 
 
 #: Types and dtypes of arrays that nothing has to be asked of.
 _plain = set[tuple[type, Any]]()
 
 
-def check_operand(x: Any) -> None:
-    """Raise ``TypeError`` for complex numbers, and for an array that its own library records."""
+def check_operand(x: Any) -> bool:
+    """Raise ``TypeError`` for an array that its own library records; say whether it is one of objects."""
     kind = (type(x), getattr(x, "dtype", None))
     if kind in _plain:
-        return
+        return False
     if getattr(x, "requires_grad", False):
         raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
-    name = "complex" if isinstance(x, complex) else dtype_name(kind[1])
-    if name.startswith("complex"):
-        raise TypeError(f"this is {name}, and derivatives are found of real numbers, such as its real part")
+    if kind[1] is not None and dtype_name(kind[1]) == "object":
+        return True
     if kind[1] is not None and not hasattr(x, "requires_grad"):
         _plain.add(kind)
+    return False
+
+
+def _unpacked(x: Any, inputs: tuple[Any, ...]) -> Any:
+    """Variables that NumPy put into an array of objects, as one variable; others as they are."""
+    if isinstance(x, Variable) or not hasattr(x, "tolist") or dtype_name(x.dtype) != "object":
+        return x
+    home = next(v for v in inputs if isinstance(v, Variable))
+    return home.xp.asarray(x.tolist())
 
 
 def _number_for(x: Any, inputs: tuple[Any, ...]) -> Any:
@@ -285,38 +287,7 @@ def _number_for(x: Any, inputs: tuple[Any, ...]) -> Any:
     home = next(v for v in inputs if isinstance(v, Variable))
     if name_of(x) is not None and name_of(x) == name_of(home.value):
         return x
-    return int(x) if isinstance(x, Integral) else float(x)
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, Variable) or name_of(x) is not None
-
-
-def _part_of_key(part: Any) -> Any:
-    """A part of an index as Python has it: an integer, a slice, None or ``...``; or ``TypeError``."""
-    if isinstance(part, slice):
-        return slice(*(_end_of_slice(end) for end in (part.start, part.stop, part.step)))
-    if type(part) is int or part is None or part is ...:
-        return part
-    if _is_other_number(part) and isinstance(part, Integral):
-        return int(part)
-    if isinstance(part, Real) or not _is_array(part):
-        what = f"{part!r:.80}, {describe(part)}"
-    elif not part.shape and namespace(part).isdtype(part.dtype, "integral"):
-        return part.__index__()
-    else:
-        what = f"an array of {dtype_name(part.dtype)}, shape {tuple(part.shape)}"
-    raise TypeError(
-        f"a variable is indexed with integers, slices, None and ..., or one row of integers that is an array; "
-        f"this index is {what}; where() and take() do the rest"
-    )
-
-
-def _end_of_slice(end: Any) -> int | None:
-    try:
-        return None if end is None else index(end)
-    except (TypeError, AttributeError) as error:
-        raise TypeError(f"a slice has integers for ends and step, and this is {end!r:.80}") from error
+    return int(x) if isinstance(x, Integral) else float(x) if isinstance(x, Real) else complex(x)
 
 
 def _two_libraries(operation: Operation, inputs: tuple[Any, ...]) -> str:
@@ -329,12 +300,12 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     """A variable: what is computed from it is recorded, and can be differentiated with respect to it.
 
     Args:
-        value: a floating-point array of any library, which is not copied; or a number, which becomes a 0-d array of
-            the backend that :func:`xpnet.use_backend` selected, in float64 where there is that.
+        value: a floating-point array of any library, real or complex, which is not copied; or a number, which becomes
+            a 0-d array of the backend that :func:`xpnet.use_backend` selected, in float64 where there is that.
         name: what a picture calls it.
 
     Raises:
-        TypeError: an array of integers, complex numbers, a list, a variable, an array that its own library records, or
+        TypeError: an array of integers, a list, a variable, an array that its own library records, or
             a name that is no text.
         ValueError: a number that is too large for float64.
 
@@ -349,7 +320,7 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     if isinstance(value, bool):
         raise TypeError(f"a variable is a floating-point number; {value} has no derivatives")
     array = _array(value)
-    if not namespace(array).isdtype(array.dtype, "real floating"):
+    if not namespace(array).isdtype(array.dtype, ("real floating", "complex floating")):
         raise TypeError(
             f"a variable of dtype {dtype_name(array.dtype)} has no derivatives; make it floating-point first, "
             f"xp.astype(x, xp.float64), or a constant(x)"
@@ -365,7 +336,10 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
     in pictures. The constant of a variable is its value, cut off from what it was computed from.
     """
     if isinstance(value, Variable):
-        return node(type(value), value.value, False, check_name(name))
+        made = node(type(value), value.value, False, check_name(name))
+        if value.operation is None and not value.differentiable:
+            made.note = value.note
+        return made
     array = _array(value)
     made = node(kind_of(array), array, False, check_name(name))
     if Seen.any and not isinstance(value, int):
@@ -375,6 +349,8 @@ def constant(value: Array | float, name: str | None = None) -> Variable:
 
 def _array(value: Any) -> Array:
     check_operand(value)
+    if isinstance(value, complex) and name_of(value) is None:
+        return current_backend().asarray(value, "complex128")
     array = number_as_array(float(value) if isinstance(value, bool) else value)
     namespace(array)
     return array

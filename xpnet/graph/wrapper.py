@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import device, dtype_name
-from xpnet.graph.operations import OPERATIONS, Operation
+from xpnet.backends.dispatch import device, dtype_name, host_number
+from xpnet.graph.methods import IN_PLACE, method
+from xpnet.graph.operations import Operation, is_complex
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +46,13 @@ def group(name: str) -> Iterator[None]:
         current.reset(token)
 
 
-NUMBERS = (bool, int, float)
+NUMBERS = (bool, int, float, complex)
 NOTHING: Mapping[str, Any] = {}
 
 #: What methods of other libraries' arrays are here.
 INSTEAD = {
     **dict.fromkeys(("item", "tolist", "numpy", "data", "cpu"), "; v.value is its array, and float(v) a number"),
-    **dict.fromkeys(("detach", "clone", "copy"), "; constant(v) is its value, cut off from what it was computed from"),
-    **dict.fromkeys(("flatten", "ravel"), "; namespace(v).reshape(v, (-1,)) is its entries in one row"),
+    **dict.fromkeys(("detach", "clone"), "; constant(v) is its value, cut off from what it was computed from"),
     "requires_grad": "; v.differentiable says whether there are derivatives with respect to it",
     "zero_grad": "; each backward() replaces the gradients",
 }
@@ -175,30 +175,62 @@ class Wrapper:
             "namespace(v).round(v), whose derivative is zero"
         )
 
-    def __array__(self, *rest: Any, **options: Any) -> Any:
-        raise TypeError(
-            "a variable is not converted to an array by itself, since the graph would end there; v.value is one"
-        )
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.value.shape or dtype is not None:
+            raise TypeError(
+                "a variable is not converted to an array by itself, since the graph would end there; v.value is one, "
+                "and a list of variables is put together by namespace(v).stack([v, w])"
+            )
+        box = host_number(0.0).astype(object)  # one object, so that a list of them is an array of objects
+        box.reshape(1)[0] = self
+        return box
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if self.differentiable:
+            raise BufferError("a variable is not exported, since the graph would end there; v.value is its array")
+        return self.value.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.value.__dlpack_device__()
+
+    @property
+    def real(self) -> Any:
+        return self.xp.real(self) if is_complex(self.library, self.dtype) else self
+
+    @property
+    def imag(self) -> Any:
+        return self.xp.imag(self) if is_complex(self.library, self.dtype) else self.xp.zeros_like(self)
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Any:
+        """The same values on another device of the library; the gradient comes back."""
+        return self if device == self.device else self.xp.moved(self, device)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if not options and method == "__call__":
+            found = self.xp.called.get(ufunc)
+            if found is not None:
+                return found(*inputs)
         if "out" in options:
             raise TypeError(
                 f"{ufunc.__name__} would write into an array, which cannot be recorded; for a += v write a = a + v"
             )
         if method != "__call__":
             raise TypeError(f"{ufunc.__name__}.{method} is not recorded; write it with functions of namespace(v)")
-        return getattr(self.xp, ufunc.__name__)(*inputs, **options)
+        return self.xp.like(ufunc)(*inputs, **options)
 
     def __array_function__(self, function: Any, types: Any, inputs: Any, options: Any) -> Any:
-        part = self.xp
-        for name in function.__module__.split(".")[1:]:  # a folder of the library, such as its fft
-            part = getattr(part, name)
-        return getattr(part, function.__name__)(*inputs, **options)
+        return self.xp.like(function)(*inputs, **options)
 
     def __getattr__(self, name: str) -> Any:
-        known = (name in OPERATIONS or name in vars(type(self.xp))) and not name.startswith("_")
-        hint = "; the standard has functions: namespace(v).{name}(v)" if known else INSTEAD.get(name, "")
-        raise AttributeError(f"a variable has no attribute {name!r}{hint.format(name=name)}", name=name, obj=self)
+        found = None if name.startswith("_") else method(self, name)
+        if found is not None:
+            return found
+        hint = INSTEAD.get(name, "")
+        if name in IN_PLACE:
+            hint = "; a variable is not written into, and functions make a new one: namespace(v).sort(v), for example"
+        elif not hint and not name.startswith("_") and callable(getattr(self.xp, name, None)):
+            hint = f"; the namespace has a function: namespace(v).{name}(v)"
+        raise AttributeError(f"a variable has no attribute {name!r}{hint}", name=name, obj=self)
 
 
 def check_name(name: Any) -> str | None:

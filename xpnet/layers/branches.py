@@ -9,7 +9,7 @@ from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.initializers import Generator, HostArray
 from xpnet.layers.base import Container, Layer, Shape, check_layer_kind
-from xpnet.layers.chain import NOTHING, Part, Several, widest
+from xpnet.layers.chain import NOTHING, Several, widest
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +47,10 @@ class Wrapped(Container):
     @property
     def acts_on(self) -> str:  # type: ignore[override]
         return self.inner.acts_on
+
+    @property
+    def takes(self) -> str:  # type: ignore[override]
+        return self.inner.takes
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,18 +157,29 @@ class TimeDistributed(Wrapped):
     def acts_on(self) -> str:  # type: ignore[override]
         return "batch" if self.inner.acts_on == "batch" else "sample"
 
-    @property
-    def takes(self) -> str:  # type: ignore[override]
-        return self.inner.takes
-
 
 @dataclass(frozen=True, init=False, repr=False)
 class Parallel(Several):
-    """Layers that all get the same x; a subclass says what is made of their outputs."""
+    """Layers that all get the same x; a subclass says what is made of their outputs.
+
+    Raises:
+        ValueError: some take integers and others do not.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        super().__init__(*layers)
+        kinds = {part.name: part.layer.takes == "integers" for part in self.parts}
+        if len(set(kinds.values())) > 1:
+            taking, others = (
+                ", ".join(name for name, takes in kinds.items() if takes is kind) for kind in (True, False)
+            )
+            raise ValueError(
+                f"{type(self).__name__}: {taking} for integers beside {others} for other numbers, and all get one input"
+            )
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         views = self._views(params)
-        pairs = [part.layer.forward(view, x) for part, view in zip(self.parts, views, strict=True)]
+        pairs = [part.call("forward", view, x) for part, view in zip(self.parts, views, strict=True)]
         outputs = [y for y, _ in pairs]
         kept = [(view, residuals) for view, (_, residuals) in zip(views, pairs, strict=True)]
         return self.join(outputs), (kept, [tuple(y.shape) for y in outputs])
@@ -172,7 +187,7 @@ class Parallel(Several):
     def train(self, params: Params, x: Array) -> tuple[Array, Any, Params]:
         outputs, kept, updates = [], [], dict[str, Array]()
         for part, view in zip(self.parts, self._views(params), strict=True):
-            y, residuals, changed = part.layer.train(view, x)
+            y, residuals, changed = part.call("train", view, x)
             updates |= part.named(changed)
             outputs.append(y)
             kept.append((view, residuals))
@@ -180,13 +195,13 @@ class Parallel(Several):
 
     def predict(self, params: Params, x: Array) -> Array:
         views = self._views(params)
-        return self.join([part.layer.predict(view, x) for part, view in zip(self.parts, views, strict=True)])
+        return self.join([part.call("predict", view, x) for part, view in zip(self.parts, views, strict=True)])
 
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         kept, shapes = residuals
         total, grads = None, dict[str, Array]()
         for part, (view, inside), piece in zip(self.parts, kept, self.pieces(dy, shapes), strict=True):
-            dx, found = part.layer.backward(view, inside, piece)
+            dx, found = part.call("backward", view, inside, piece)
             grads |= part.named(found)
             if dx is not None:
                 total = dx if total is None else total + dx
@@ -196,14 +211,14 @@ class Parallel(Several):
         kept, shapes = residuals
         grads: Params = {}
         for part, (view, inside), piece in zip(self.parts, kept, self.pieces(dy, shapes), strict=True):
-            grads |= part.named(part.layer.parameter_gradients(view, inside, piece))
+            grads |= part.named(part.call("parameter_gradients", view, inside, piece))
         return grads
 
     def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         return {name: a for part in self.parts for name, a in part.named(part.layer.draws(rng, shape)).items()}
 
     def output_shape(self, shape: Shape) -> Shape:
-        return self.joined_shape([_shape_of(part, shape) for part in self.parts])
+        return self.joined_shape([part.call("output_shape", shape) for part in self.parts])
 
     def join(self, outputs: list[Array]) -> Array:
         """What is made of the outputs."""
@@ -289,11 +304,3 @@ class Concat(Parallel):
     @property
     def acts_on(self) -> str:  # type: ignore[override]
         return "batch" if widest(self.layers) == "batch" else "sample"
-
-
-def _shape_of(part: Part, shape: Shape) -> Shape:
-    try:
-        return part.layer.output_shape(shape)
-    except ValueError as error:
-        part.sign(error)
-        raise

@@ -13,6 +13,8 @@ from xpnet.initializers import Around, Generator, HostArray
 from xpnet.layers.base import Container, Layer, Shape, check_layer_kind, shapes_of
 
 NOTHING: Params = {}
+#: How a note begins that says which layer an error is of.
+NOTE = "in layer "
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +52,26 @@ class Part:
         """Arrays of this layer by the names outside."""
         return {self.outside.get(local) or f"{self.name}.{local}": a for local, a in arrays.items()}
 
-    def sign(self, error: ValueError) -> None:
-        """Have an error say which layer it is of."""
-        start, text = self.layer.label, str(error)
+    def call(self, method: str, *args: Any) -> Any:
+        """What a method of the layer returns; an error says which layer it is of."""
+        try:
+            return getattr(self.layer, method)(*args)
+        except Exception as error:
+            self.sign(error)
+            raise
+
+    def sign(self, error: Exception) -> None:
+        """Have an error say which layer it is of: in its text if that begins with a layer, else in a note."""
+        start, text, inner = self.layer.label, str(error), isinstance(self.layer, Container)
+        notes = getattr(error, "__notes__", [])
         if text.startswith((f"{start}: ", f"{start}.")):
             error.args = (self.name + text.removeprefix(start),)
-        elif isinstance(self.layer, Container) and re.match(r"[A-Z]\w*[.:]", text):
+        elif notes and notes[-1].startswith(NOTE):
+            notes[-1] = f"{NOTE}{self.name}.{notes[-1].removeprefix(NOTE)}"
+        elif inner and re.match(r"[A-Z]\w*[.:]", text):
             error.args = (f"{self.name}.{text}",)
+        else:
+            error.add_note(f"{NOTE}{self.name}")
 
 
 def parts_of(layers: Iterable[Any]) -> tuple[Part, ...]:
@@ -215,7 +230,7 @@ class Chain(Several):
             view = part.view(params) if part.outside or part.is_random else NOTHING
             try:
                 x, residuals = part.layer.forward(view, x)
-            except ValueError as error:
+            except Exception as error:
                 part.sign(error)
                 raise
             tape.append((view, residuals))
@@ -231,7 +246,7 @@ class Chain(Several):
                     updates |= part.named(changed)
                 else:
                     x, residuals = part.layer.forward(view, x)
-            except ValueError as error:
+            except Exception as error:
                 part.sign(error)
                 raise
             tape.append((view, residuals))
@@ -241,7 +256,7 @@ class Chain(Several):
         for part in self.parts:
             try:
                 x = part.layer.predict(part.view(params) if part.outside or part.is_random else NOTHING, x)
-            except ValueError as error:
+            except Exception as error:
                 part.sign(error)
                 raise
         return x
@@ -255,13 +270,21 @@ class Chain(Several):
         # nobody asks for the gradient of the input, and where arrays are eager it would be a third of the work
         dy, grads = self._backward(residuals, dy, self._first + 1)
         part, (view, kept) = self.parts[self._first], residuals[self._first]
-        return part.named(part.layer.parameter_gradients(view, kept, dy)) | grads
+        try:
+            return part.named(part.layer.parameter_gradients(view, kept, dy)) | grads
+        except Exception as error:
+            part.sign(error)
+            raise
 
     def _backward(self, tape: Any, dy: Array, start: int) -> tuple[Array, Params]:
         """From the end to layer number ``start``."""
         grads: Params = {}
         for part, (view, residuals) in zip(reversed(self.parts[start:]), reversed(tape[start:]), strict=True):
-            dy, found = part.layer.backward(view, residuals, dy)
+            try:
+                dy, found = part.layer.backward(view, residuals, dy)
+            except Exception as error:
+                part.sign(error)
+                raise
             for local, g in found.items():
                 grads[part.outside[local]] = g
         return dy, grads

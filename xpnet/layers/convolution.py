@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from xpnet._checks import check_count
 from xpnet._typing import Array, Params
-from xpnet.backends.dispatch import namespace, quiet
+from xpnet.backends.dispatch import Geometry, kind_of, namespace, quiet
 from xpnet.initializers import zeros
 from xpnet.layers.base import Layer, Shape
 from xpnet.layers.images import check_fits, check_groups, check_images, windows_along
@@ -82,25 +82,67 @@ class Conv2d(Layer):
 
     @quiet
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        columns = self._columns(x)
+        check_images(self, x, self.in_channels)
         xp, (_, out_w) = namespace(x), windows_along(self, x.shape[1:])
+        own = kind_of(x).convolution(x, params["W"], self._geometry)
+        if own is not None:
+            own += xp.reshape(params["b"], (-1, 1, 1))
+            return own, (x, None)
+        if self._in_rows:
+            return self._forward_in_rows(params, x)
+        columns = self._columns(x)
         y = xp.matmul(self._by_filters(params["W"]), columns)
         y += xp.reshape(params["b"], (self.groups, 1, -1, 1))
         return self._as_images(y, out_w, x.shape[0]), (columns, tuple(x.shape))
 
+    @property
+    def _in_rows(self) -> bool:
+        """Whether it costs less to move the results of the columns of W than the columns of x."""
+        (_, kw), (_, sw) = pair(self.kernel_size), pair(self.stride)
+        return kw > 1 and sw == 1 and self.in_channels >= max(self.out_channels, 4 * self.groups)
+
+    def _forward_in_rows(self, params: Params, x: Array) -> tuple[Array, Any]:
+        """The product of x with each column of the kernels, and the sum of these, each moved to where it belongs."""
+        xp, groups, (kh, kw) = namespace(x), self.groups, pair(self.kernel_size)
+        (sh, _), (dh, dw), (ph, pw) = pair(self.stride), pair(self.dilation), pair(self.padding)
+        n, c, _, w = x.shape
+        out_h, out_w = windows_along(self, x.shape[1:])
+        windows = stacked_rows(padded(self._as_rows(x), 1, ph, ph), [i * dh for i in range(kh)], sh, out_h)
+        filters = self.out_channels // groups
+        W = xp.reshape(params["W"], (groups, 1, filters, c // groups, kh, kw))
+        W = xp.reshape(xp.permute_dims(W, (0, 1, 5, 2, 4, 3)), (groups, 1, kw * filters, -1))
+        found = xp.reshape(xp.matmul(W, windows), (groups, out_h, kw, filters, w, n))
+        y = put_back([found[:, :, j, ...] for j in range(kw)], [pw - j * dw for j in range(kw)], 1, out_w, 3, ours=True)
+        y += xp.reshape(params["b"], (groups, 1, -1, 1, 1))
+        y = xp.permute_dims(y, (4, 0, 2, 1, 3))
+        return xp.reshape(y, (n, self.out_channels, out_h, out_w)), (windows, tuple(x.shape))
+
     @quiet
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         columns, shape = residuals
+        if shape is None:
+            return self._own_gradients(params, columns, dy, True)
         rows = self._as_rows(dy)
-        return self._input_gradient(params["W"], rows, shape), self._gradients(columns, rows)
+        return self._input_gradient(params["W"], rows, shape), self._gradients(columns, rows, shape)
 
     @quiet
     def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:
-        return self._gradients(residuals[0], self._as_rows(dy))
+        columns, shape = residuals
+        if shape is None:
+            return self._own_gradients(params, columns, dy, False)[1]
+        return self._gradients(columns, self._as_rows(dy), shape)
+
+    @property
+    def _geometry(self) -> Geometry:
+        return Geometry(pair(self.stride), pair(self.padding), pair(self.dilation), self.groups)
+
+    def _own_gradients(self, params: Params, x: Array, dy: Array, wanted: bool) -> tuple[Array, Params]:
+        """Those of the library's own convolution."""
+        dx, dW = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
+        return dx, {"W": dW, "b": namespace(dy).sum(dy, axis=(0, 2, 3))}
 
     def _columns(self, x: Array) -> Array:
         """The windows of each row of y as columns: (G, H', kh kw C/G, W' N)."""
-        check_images(self, x, self.in_channels)
         xp, groups, (kh, kw) = namespace(x), self.groups, pair(self.kernel_size)
         (sh, sw), (dh, dw), (ph, pw) = pair(self.stride), pair(self.dilation), pair(self.padding)
         n, c, h, w = x.shape
@@ -120,15 +162,30 @@ class Conv2d(Layer):
         W = xp.reshape(W, (self.groups, 1, filters, channels, kh, kw))
         return xp.reshape(xp.permute_dims(W, (0, 1, 2, 4, 5, 3)), (self.groups, 1, filters, kh * kw * channels))
 
-    def _gradients(self, columns: Array, dy: Array) -> Params:
+    def _gradients(self, columns: Array, dy: Array, shape: tuple[int, ...]) -> Params:
         xp, (kh, kw) = namespace(dy), pair(self.kernel_size)
         filters, channels = self.out_channels // self.groups, self.in_channels // self.groups
-        dW = xp.sum(xp.matmul(dy, xp.matrix_transpose(columns)), axis=1)
-        dW = xp.permute_dims(xp.reshape(dW, (self.groups, filters, kh, kw, channels)), (0, 1, 4, 2, 3))
+        left = self._moved(dy, shape) if self._in_rows else dy
+        dW = xp.sum(xp.matmul(left, xp.matrix_transpose(columns)), axis=1)
+        if self._in_rows:
+            dW = xp.permute_dims(xp.reshape(dW, (self.groups, kw, filters, kh, channels)), (0, 2, 4, 3, 1))
+        else:
+            dW = xp.permute_dims(xp.reshape(dW, (self.groups, filters, kh, kw, channels)), (0, 1, 4, 2, 3))
         return {
             "W": xp.reshape(dW, (self.out_channels, channels, kh, kw)),
             "b": xp.reshape(xp.sum(dy, axis=(1, 3)), (self.out_channels,)),
         }
+
+    def _moved(self, dy: Array, shape: tuple[int, ...]) -> Array:
+        """dy (G, H', F/G, W' N) as (G, H', kw F/G, W N): for each column of the kernels moved back under x."""
+        xp, (n, _, _, w) = namespace(dy), shape
+        (_, kw), (_, dw), (_, pw) = pair(self.kernel_size), pair(self.dilation), pair(self.padding)
+        groups, out_h, filters, _ = dy.shape
+        dy = xp.reshape(dy, (groups, out_h, filters, -1, n))
+        before = max(0, (kw - 1) * dw - pw)
+        dy = padded(dy, 3, before, max(0, pw + w - dy.shape[3]))
+        moved = xp.concat([every(dy, 3, before + pw - j * dw, 1, w) for j in range(kw)], axis=2)
+        return xp.reshape(moved, (groups, out_h, kw * filters, w * n))
 
     def _input_gradient(self, W: Array, dy: Array, shape: tuple[int, ...]) -> Array:
         """dx (N, C, H, W) from dy (G, H', F/G, W' N)."""
@@ -149,10 +206,10 @@ class Conv2d(Layer):
             W = xp.reshape(xp.permute_dims(W, (0, 1, 4, 5, 3, 2)), (groups, 1, kh * kw * channels, -1))
             found = xp.reshape(xp.matmul(W, dy), (groups, out_h, kh, kw, channels, out_w, n))
             parts = [found[:, :, i, ...] for i in range(kh)]
-            found = put_back(parts, [i * dh - ph for i in range(kh)], sh, h, 1)
+            found = put_back(parts, [i * dh - ph for i in range(kh)], sh, h, 1, ours=True)
         parts = [found[:, :, j, ...] for j in range(kw)]
-        dx = put_back(parts, [j * dw - pw for j in range(kw)], sw, w, 3)
-        return self._as_images(xp.reshape(dx, (groups, h, channels, w * n)), w, n)
+        dx = put_back(parts, [j * dw - pw for j in range(kw)], sw, w, 3, ours=True)
+        return xp.reshape(xp.permute_dims(dx, (4, 0, 2, 1, 3)), shape)
 
     def _as_rows(self, x: Array) -> Array:
         """x (N, C, H, W) as (G, H, C/G, W N), one run of memory."""

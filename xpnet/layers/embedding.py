@@ -48,14 +48,19 @@ class Embedding(Layer):
         if not xp.isdtype(x.dtype, "integral"):
             raise TypeError(f"Embedding: x is {dtype_name(x.dtype)}, expected integers from 0 to {self.n - 1}")
         flat = xp.reshape(x, (-1,))
+        if x.dtype not in (xp.int32, xp.int64):  # not every library takes rows by others
+            flat = xp.astype(flat, xp.int32 if xp.iinfo(x.dtype).bits < 32 else xp.int64)
         return xp.reshape(xp.take(W, flat, axis=0), (*x.shape, self.dim)), flat
 
     def backward(self, params: Params, residuals: Array, dy: Array) -> tuple[None, Params]:
         return None, self.parameter_gradients(params, residuals, dy)
 
     def parameter_gradients(self, params: Params, residuals: Array, dy: Array) -> Params:
-        rows = namespace(dy).reshape(dy, (-1, self.dim))
-        nothing = namespace(dy).zeros_like(params["W"])
+        xp = namespace(dy)
+        rows = xp.reshape(dy, (-1, self.dim))
+        if hasattr(xp, "put_rows"):  # a graph is recorded, which has a function for it that it can differentiate
+            return {"W": xp.put_rows(rows, residuals, self.n, 0)}
+        nothing = xp.zeros_like(params["W"])
         return {"W": backend_of(dy).add_at(nothing, residuals, rows)}
 
     def check_input(self, x: Array) -> None:

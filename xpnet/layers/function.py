@@ -44,31 +44,39 @@ class GraphLayer(Layer):
 
     @quiet
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        from xpnet.graph import Variable, constant, variable  # later: it takes a third of the time of `import xpnet`
+        from xpnet.graph import Variable  # later: it takes a third of the time of `import xpnet`
 
         if isinstance(x, Variable) or any(isinstance(a, Variable) for a in params.values()):
-            return self.apply(params, x), None  # a graph of more than this layer is being recorded
+            return self.apply(params, x), (x, params)  # a graph of more than this layer is being recorded
+        inputs, arrays = _recorded(x), {name: _recorded(a) for name, a in params.items()}
+        y = self._applied(arrays, inputs)
+        return y.value, (inputs, arrays, y)
 
-        def recorded(a: Array) -> Variable:
-            return variable(a) if namespace(a).isdtype(a.dtype, "real floating") else constant(a)
+    @quiet
+    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
+        from xpnet.graph.reverse import gradients_of
+        from xpnet.graph.wrapper import now
 
-        inputs, arrays = recorded(x), {name: recorded(a) for name, a in params.items()}
+        names, within = list(shapes_of(self)), len(residuals) < 3
+        if within:  # gradients that are to be differentiated again: it is applied once more, to be told from the rest
+            inputs, arrays = _recorded(residuals[0]), {name: _recorded(a) for name, a in residuals[1].items()}
+            since = now()
+            y = self._applied(arrays, inputs)
+        else:
+            since, (inputs, arrays, y) = 0, residuals
+        dx, *found = gradients_of(y, [inputs, *(arrays[name] for name in names)], dy, since=since, again=within)
+        return dx if inputs.differentiable else None, dict(zip(names, found, strict=True))
+
+    def _applied(self, arrays: Params, inputs: Any) -> Any:
+        from xpnet.graph import Variable
+
         y = self.apply(arrays, inputs)
         if not isinstance(y, Variable):
             raise TypeError(
                 f"{type(self).__name__}.apply returned {type(y).__name__}, which does not depend on x by functions "
                 "that are recorded; compute with operators and the functions of namespace(x)"
             )
-        return y.value, (inputs, arrays, y)
-
-    @quiet
-    def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
-        from xpnet.graph.reverse import gradients_of
-
-        inputs, arrays, y = residuals
-        names = list(shapes_of(self))
-        dx, *found = gradients_of(y, [inputs, *(arrays[name] for name in names)], dy)
-        return dx if inputs.differentiable else None, dict(zip(names, found, strict=True))
+        return y
 
     def output_shape(self, shape: Shape) -> Shape:
         """What comes of zeros of this shape, with parameters of zeros, on the host."""
@@ -110,8 +118,22 @@ class Function(GraphLayer):
         if not callable(self.function):
             raise TypeError(f"Function: function is {self.function!r}, expected a function of an array")
 
+    def __hash__(self) -> int:  # a dict of shapes has none
+        return hash((self.function, frozenset((name, tuple(shape)) for name, shape in self.shapes.items())))
+
     def init(self, rng: Any, weight_init: Any) -> dict[str, Any]:
         return {name: weight_init(rng, tuple(shape)) for name, shape in self.shapes.items()}
 
     def apply(self, params: Params, x: Array) -> Array:
         return self.function(x, **params)
+
+
+def _recorded(a: Array) -> Any:
+    """An array as a variable that gradients are taken with respect to, or a constant if it is not of real numbers."""
+    from xpnet.graph import Variable, constant, variable
+
+    if isinstance(a, Variable):
+        if a.differentiable:
+            return a
+        a = a.value
+    return variable(a) if namespace(a).isdtype(a.dtype, "real floating") else constant(a)

@@ -8,10 +8,10 @@ from math import inf
 from typing import Any, ClassVar
 
 from xpnet._typing import Array, Params
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import Geometry, kind_of, namespace
 from xpnet.layers.base import Layer, Shape
 from xpnet.layers.images import check_fits, check_images, windows_along
-from xpnet.layers.windows import check_pair, every, padded, pair, put_back, rows_first, samples_first
+from xpnet.layers.windows import back, check_pair, every, image_axes, padded, pair, put_back
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,12 +46,12 @@ class Pooling(Layer):
         check_fits(self, shape, None)
         return shape[0], *windows_along(self, shape)
 
-    def _axes(self, shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int, int, int], ...]:
-        """For W and then H of an image (C, H, W): the axis in rows_first(x), k, s, p, how long it is and becomes."""
+    def _axes(self, axes: tuple[int, ...], shape: tuple[int, ...]) -> tuple[tuple[int, int, int, int, int, int], ...]:
+        """For W and then H of an image (C, H, W): where the axis lies, k, s, p, how long it is and becomes."""
         (kh, kw), (ph, pw) = pair(self.kernel_size), pair(self.padding)
         assert self.stride is not None
         (sh, sw), (_, h, w), (out_h, out_w) = pair(self.stride), shape, windows_along(self, shape)
-        return (2, kw, sw, pw, w, out_w), (0, kh, sh, ph, h, out_h)
+        return (axes.index(3), kw, sw, pw, w, out_w), (axes.index(2), kh, sh, ph, h, out_h)
 
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         return self.gradient(residuals, dy), {}
@@ -87,19 +87,31 @@ class MaxPool2d(Pooling):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         check_images(self, x)
-        y, won = rows_first(x), []
-        for axis, k, s, p, _, out in self._axes(x.shape[1:]):  # first along the rows, as ties are found by rows
+        own = kind_of(x).max_pool(x, pair(self.kernel_size), self._geometry)
+        if own is not None:
+            return own[0], (own[1], None)
+        xp, axes, won = namespace(x), image_axes(x), []
+        y = xp.permute_dims(x, axes)
+        for axis, k, s, p, _, out in self._axes(axes, x.shape[1:]):  # first along the rows, as ties are found by rows
             y = padded(y, axis, p, p, -inf)
             y, later = _largest([every(y, axis, i, s, out) for i in range(k)])
             won.append(later)
-        return samples_first(y), (won, tuple(x.shape))
+        return xp.permute_dims(y, back(axes)), (won, tuple(x.shape))
+
+    @property
+    def _geometry(self) -> Geometry:
+        assert self.stride is not None
+        return Geometry(pair(self.stride), pair(self.padding))
 
     def gradient(self, residuals: Any, dy: Array) -> Array:
         won, shape = residuals
-        d = rows_first(dy)
-        for (axis, k, s, p, length, _), later in reversed(list(zip(self._axes(shape[1:]), won, strict=True))):
+        if shape is None:
+            return kind_of(dy).max_pool_gradient(won, dy, pair(self.kernel_size), self._geometry)
+        xp, axes = namespace(dy), image_axes(dy)
+        d = xp.permute_dims(dy, axes)
+        for (axis, k, s, p, length, _), later in reversed(list(zip(self._axes(axes, shape[1:]), won, strict=True))):
             d = put_back(_shares(d, later), [i - p for i in range(k)], s, length, axis)
-        return samples_first(d)
+        return xp.permute_dims(d, back(axes))
 
 
 def _largest(entries: Sequence[Array]) -> tuple[Array, list[Array]]:
@@ -139,18 +151,19 @@ class AvgPool2d(Pooling):
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[int, ...]]:
         check_images(self, x)
-        y, size = rows_first(x), 1
-        for axis, k, s, p, _, out in self._axes(x.shape[1:]):
+        xp, axes, size = namespace(x), image_axes(x), 1
+        y = xp.permute_dims(x, axes)
+        for axis, k, s, p, _, out in self._axes(axes, x.shape[1:]):
             y = padded(y, axis, p, p)
             y, size = sum((every(y, axis, i, s, out) for i in range(1, k)), every(y, axis, 0, s, out)), size * k
-        return samples_first(y / size), tuple(x.shape)
+        return xp.permute_dims(y / size, back(axes)), tuple(x.shape)
 
     def gradient(self, shape: tuple[int, ...], dy: Array) -> Array:
-        (kh, kw), axes = pair(self.kernel_size), self._axes(shape[1:])
-        d = rows_first(dy) / (kh * kw)
-        for axis, k, s, p, length, _ in reversed(axes):
+        xp, axes, (kh, kw) = namespace(dy), image_axes(dy), pair(self.kernel_size)
+        d = xp.permute_dims(dy, axes) / (kh * kw)
+        for axis, k, s, p, length, _ in reversed(self._axes(axes, shape[1:])):
             d = put_back([d] * k, [i - p for i in range(k)], s, length, axis)
-        return samples_first(d)
+        return xp.permute_dims(d, back(axes))
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,9 +1,10 @@
 """What convolutions and pooling share: how images lie in memory, windows of them, and the way back.
 
 Images are (N, C, H, W) by their axes, and between these layers they lie in memory as (H, C, W, N): a part of a row is
-then one run of memory for all samples, and a window of whole rows is a matrix where it lies. No layer before or behind
-needs to know: axes are permuted, which moves nothing where arrays have strides, and elementwise functions leave arrays
-as they lie. Where arrays have none, a compiler sees permutations that undo each other.
+then one run of memory for all samples, and a window of whole rows is a matrix where it lies. Where a library convolves
+itself, they lie as it likes them. No layer before or behind needs to know: axes are permuted, which moves nothing where
+arrays have strides, and elementwise functions leave arrays as they lie; where arrays have none, a compiler sees
+permutations that undo each other.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from xpnet._checks import check_count
 from xpnet._typing import Array
-from xpnet.backends.dispatch import device, namespace, windows_seen
+from xpnet.backends.dispatch import device, kind_of, namespace
 
 
 def check_pair(value: Any, name: str, least: int) -> int | tuple[int, int]:
@@ -30,14 +31,14 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)
 
 
-def rows_first(x: Array) -> Array:
-    """x (N, C, H, W) with its axes as it lies in memory: (H, C, W, N)."""
-    return namespace(x).permute_dims(x, (2, 1, 3, 0))
+def image_axes(x: Array) -> tuple[int, ...]:
+    """The axes (N, C, H, W) of images of this library in the order in which they lie in memory."""
+    return kind_of(x).image_axes
 
 
-def samples_first(x: Array) -> Array:
-    """x (H, C, W, N) as (N, C, H, W)."""
-    return namespace(x).permute_dims(x, (3, 1, 0, 2))
+def back(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """What permutes axes back."""
+    return tuple(map(axes.index, range(len(axes))))
 
 
 def padded(x: Array, axis: int, before: int, after: int, value: float = 0.0) -> Array:
@@ -74,32 +75,53 @@ def stacked_rows(x: Array, offsets: Sequence[int], step: int, count: int) -> Arr
     if list(offsets) == list(range(offsets[0], offsets[0] + len(offsets))):
         if len(offsets) == 1:
             return every(x, axis, offsets[0], step, count)
-        seen = windows_seen(part(x, axis, offsets[0], x.shape[axis]), len(offsets), step, count)
+        seen = kind_of(x).windows(part(x, axis, offsets[0], x.shape[axis]), len(offsets), step, count)
         if seen is not None:
             return seen
     return xp.concat([every(x, axis, o, step, count) for o in offsets], axis=axis + 1)
 
 
-def put_back(parts: Sequence[Array], starts: Sequence[int], step: int, length: int, axis: int) -> Array:
+def put_back(
+    parts: Sequence[Array], starts: Sequence[int], step: int, length: int, axis: int, *, ours: bool = False
+) -> Array:
     """The sum of parts, each put to the places start, start + step, ... along an axis of this length.
 
-    What would stand before or behind the axis is left out. It is the way back from :func:`every`.
+    What would stand before or behind the axis is left out. It is the way back from :func:`every`. Parts that are
+    ``ours`` may be overwritten.
     """
     xp, whole = namespace(parts[0]), -(-length // step)
     phases = []
     for phase in range(step):
-        found = None
-        for each, start in zip(parts, starts, strict=True):
-            if (start - phase) % step:
-                continue
-            shift = (start - phase) // step
-            first, last = max(0, -shift), min(each.shape[axis], whole - shift)
-            if first < last:
-                here = padded(part(each, axis, first, last), axis, first + shift, whole - last - shift)
-                found = here if found is None else found + here
+        here = [
+            (each, (start - phase) // step)
+            for each, start in zip(parts, starts, strict=True)
+            if (start - phase) % step == 0
+        ]
+        found = _shifted_sum(here, whole, axis, ours and kind_of(parts[0]).in_place)
         phases.append(padded(part(parts[0], axis, 0, 0), axis, whole, 0) if found is None else found)
     if step == 1:
         return phases[0]
     shape = (*parts[0].shape[:axis], whole * step, *parts[0].shape[axis + 1 :])
     together = xp.reshape(xp.stack(phases, axis=axis + 1), shape)
     return together if whole * step == length else part(together, axis, 0, length)
+
+
+def _shifted_sum(parts: list[tuple[Array, int]], length: int, axis: int, in_place: bool) -> Array | None:
+    """The sum of parts, each shifted so far along an axis; None if none of them is there."""
+    within = []
+    for each, shift in parts:
+        first, last = max(0, -shift), min(each.shape[axis], length - shift)
+        if first < last:
+            within.append((part(each, axis, first, last), first + shift, last + shift))
+    within.sort(key=lambda each: each[1] - each[2])  # that of the whole length first, if there is one
+    if not within:
+        return None
+    (found, start, stop), *others = within
+    found = padded(found, axis, start, length - stop)
+    for each, start, stop in others:
+        if in_place:
+            here = part(found, axis, start, stop)
+            here += each
+        else:
+            found = found + padded(each, axis, start, length - stop)
+    return found

@@ -30,6 +30,7 @@ from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Container, Layer
+from xpnet.layers.chain import Several
 from xpnet.losses import SoftmaxWithLoss, check_weight
 from xpnet.models.summary import table
 from xpnet.serialization import network as files
@@ -379,6 +380,18 @@ class Sequential:
                     f"{dtype_name(self.dtype)}; compute with Python numbers, float(number), and arrays like the input"
                 )
 
+    def check_training(self, x: Array) -> None:
+        """Raise what a training step on x raises, ``ValueError`` too if it would leave buffers of another kind."""
+        with np.errstate(all="ignore"):
+            _, _, updates = self.chain.train(self.own_arrays(), self.as_floating(x))
+        for name, b in updates.items():
+            expected = self._buffer_shapes.get(name)
+            if expected != tuple(b.shape) or b.dtype != self.dtype:
+                raise ValueError(
+                    f"a training step gives {name} of shape {tuple(b.shape)} and dtype {dtype_name(b.dtype)}, expected "
+                    f"{expected} and {dtype_name(self.dtype)}, as its layer declares it in buffers()"
+                )
+
     def output_shape(self, shape: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
         """The shape of the scores of one sample of this shape; None where layers do not say it.
 
@@ -476,18 +489,23 @@ class Sequential:
         return x, t, weight
 
     def _check_input(self, x: Array) -> None:
-        for layer in first_leaves(self.chain):
+        for path, layer in first_leaves(self.chain):
             if hasattr(layer, "check_input"):
-                layer.check_input(x)
+                try:
+                    layer.check_input(x)
+                except ValueError as error:
+                    error.args = (path + str(error).removeprefix(layer.label),)
+                    raise
 
 
-def first_leaves(layer: Layer) -> list[Layer]:
-    """The layers that get the input of this one as it is."""
-    if isinstance(layer, Chain):
-        return first_leaves(layer.layers[0])
-    return (
-        [leaf for child in layer.children for leaf in first_leaves(child)] if isinstance(layer, Container) else [layer]
-    )
+def first_leaves(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    """The layers that get the input of this one as it is, and their paths: ``Concat1.Embedding2``."""
+    if isinstance(layer, Several):
+        parts, start = layer.parts[:1] if isinstance(layer, Chain) else layer.parts, f"{path}." if path else ""
+        return [leaf for part in parts for leaf in first_leaves(part.layer, start + part.name)]
+    if isinstance(layer, Container):
+        return [leaf for child in layer.children for leaf in first_leaves(child, path)]
+    return [(path, layer)]
 
 
 def _in_rows(p: Any, dtype: str) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 
 from xpnet.errors import CheckpointError
 
-#: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three.
-DEEPEST = 10
+#: How many descriptions may stand inside one another: a schedule in a schedule in an optimizer is three, and a residual
+#: block is two.
+DEEPEST = 64
 #: The same of lists and dicts in plain data.
 DEEPEST_PLAIN = 50
 #: Of an integer in plain data; Python does not read those of many thousand.

@@ -12,7 +12,7 @@ from xpnet._checks import check_count, check_switch
 from xpnet._typing import Array, Optimizer, State, Transform
 from xpnet.backends.dispatch import describe
 from xpnet.models import Sequential
-from xpnet.optimizers.transforms import check_transforms, init_transforms
+from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
 from xpnet.training.callbacks import check_monitored
 from xpnet.training.history import History
 from xpnet.training.minibatches import SAMPLING, Minibatches
@@ -115,7 +115,7 @@ class TrainingState:
 
     def optimizer_steps(self, iterations: Any) -> Any:
         """How many steps the optimizer has taken after so many iterations: fewer where gradients are accumulated."""
-        return iterations // prod(getattr(each, "steps", 1) for each in self.transforms)
+        return iterations // prod(each.steps for each in self.transforms if isinstance(each, Accumulate))
 
     def learning_rates(self, start: int, count: int) -> list[float]:
         """Those of so many steps, from number ``start`` (0 is the first) on, if the epoch does not end in between."""

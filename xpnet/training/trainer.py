@@ -210,6 +210,9 @@ class Trainer(TrainingState):
         data = self._samples((x, t, weight), "")
         if self.batch_size > data["x"].shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {data['x'].shape[0]} samples")
+        if self.net.buffers:  # of the smallest minibatch that there will be
+            last = data["x"].shape[0] % self.batch_size if self.sampling == "epochs" else 0
+            self.net.check_training(data["x"][: last or self.batch_size, ...])
         if validation is None:
             return data, None
         if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):

@@ -65,7 +65,8 @@ class Recorder:
                 return x
             if np.may_share_memory(array, x.array):
                 how = TRANSPOSED if name == "matrix_transpose" else f"{name} {values[1:]} {options}"
-                return x.seen(lambda a: function(a, *values[1:], **options), array, how)
+                others = values[1:]  # without x itself, whose values nobody needs any more
+                return x.seen(lambda a: function(a, *others, **options), array, how)
         found = self.noted(name, args, options, array, function)
         found.scalar = isinstance(result, np.generic)
         return found

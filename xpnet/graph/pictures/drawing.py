@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from xpnet._typing import Array
+from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.graph.pictures.dot import FORMS, DrawingUnavailableError, dot, render
 from xpnet.graph.wrapper import group
@@ -165,6 +166,22 @@ def _each(names: Any) -> Any:
     return names if isinstance(names, Collection) else (names,)
 
 
+class _Grouped:
+    """A chain whose layers are recorded as groups of their names."""
+
+    def __init__(self, chain: Any) -> None:
+        self.chain = chain
+
+    def predict(self, params: Params, x: Array) -> Array:
+        for part in self.chain.parts:
+            with group(part.name):
+                x = part.layer.predict(part.view(params), x)
+        return x
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.chain, name)
+
+
 def _loss(net: Any, *batch: Array) -> Variable:
     """The loss of a batch, recorded layer by layer."""
     if len(batch) != 2:
@@ -175,10 +192,9 @@ def _loss(net: Any, *batch: Array) -> Variable:
     arrays = {name: variable(p, name) for name, p in net.params.items()}
     arrays |= {name: constant(b, name) for name, b in net.buffers.items()}
     x = net.as_floating(x)
-    scores = variable(x, "x") if namespace(x).isdtype(x.dtype, "real floating") else x
-    for part in net.chain.parts:
-        with group(part.name):
-            scores = part.layer.predict(part.view(arrays), scores)
+    grouped = copy.copy(net)  # whose own forward it may be
+    grouped.chain = _Grouped(net.chain)
+    scores = grouped.forward(arrays, variable(x, "x") if namespace(x).isdtype(x.dtype, "real floating") else x)
     with group(re.sub("(?<=[a-z])(?=[A-Z])", " ", type(net.loss_layer).__name__).capitalize()):
         loss, _ = net.loss_layer.forward(scores, constant(t, "t"))
     loss.name = "loss"

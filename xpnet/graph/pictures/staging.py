@@ -11,8 +11,9 @@ from typing import Any
 from xpnet._typing import Array
 from xpnet.backends.dispatch import dtype_name, namespace, widest_floating
 from xpnet.graph.wrapper import Group
-from xpnet.graph.operations import DIVIDE, GET, POW, SUBTRACT
 from xpnet.graph.reverse import Ancestry, seed_for, sweep
+from xpnet.graph.rules.elementwise import DIVIDE, POW, SUBTRACT
+from xpnet.graph.rules.shapes import GET
 from xpnet.graph.pictures.scene import Arrow, Kind, Node, Scene, one_line
 from xpnet.graph.wrapper import NUMBERS, Wrapper
 
@@ -54,8 +55,9 @@ class _Stage:
             )
         if backward and y.differentiable:
             order = [v for v in reversed(self.variables) if v.differentiable]
-            self.seed = seed_for(y, seed)
-            self.totals = sweep(order, self.seed, again=False, on_arrow=self._came_back)
+            start = seed_for(y, seed)
+            self.seed = start.value if isinstance(start, Wrapper) else start
+            self.totals = sweep(order, {y.serial: self.seed}, again=False, on_arrow=self._came_back)
 
     def _check_names(self, names: Collection[str]) -> None:
         """Raise unless there is something to unfold for each name."""
@@ -148,7 +150,7 @@ def symbol(v: Wrapper) -> str:
     assert operation is not None
     for i, x in enumerate(v.inputs):
         if isinstance(x, NUMBERS) and (operation, i) in IN_SYMBOL:
-            number = f"({x:g})" if x < 0 else f"{x:g}"
+            number = f"{x:g}" if isinstance(x, complex) or x >= 0 else f"({x:g})"
             return f"{operation.symbol}{number}" if i else f"{number}{operation.symbol}"
     if operation is GET:
         key = v.options["key"]
@@ -167,6 +169,11 @@ def summary(x: Any, *, with_shape: bool = True) -> str:
     """A number as it is, a short vector by its entries, and any other array by its shape and its Euclidean norm."""
     shape = tuple(getattr(x, "shape", ()))
     kind = dtype_name(x.dtype) if hasattr(x, "dtype") else ""
+    if kind.startswith("complex") or isinstance(x, complex):
+        if not shape:
+            return f"{complex(x):.6g}"
+        x = namespace(x).abs(x)
+        return f"{shape} complex, norm {_norm(x):.3g}" if with_shape else f"complex, norm {_norm(x):.3g}"
     if not shape:
         return f"{float(x) + 0.0:.6g}" if kind != "bool" else str(bool(x))
     exact = kind == "bool" or "int" in kind
