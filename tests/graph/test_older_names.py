@@ -74,6 +74,8 @@ FUNCTIONS = {
     "convolve": (lambda m, v, w: m.convolve(v, w), V, W),
     "convolve, same": (lambda m, v, w: m.convolve(v, w, "same"), V, W),
     "convolve, valid": (lambda m, v, w: m.convolve(v, w, mode="valid"), V, W),
+    "correlate": (lambda m, v, w: m.correlate(v, w), V, W),
+    "correlate, full": (lambda m, v, w: m.correlate(v, w, mode="full"), V, W),
     "polyval": (lambda m, w, a: m.polyval(w, a), W, A),
     "vander": (lambda m, v: m.vander(v, 3), V),
     "select": (lambda m, a, b: m.select([a > 1, b > 1], [a * b, b], 0.0), A, B),

@@ -25,6 +25,8 @@ def get(v: Wrapper, key: Any) -> Wrapper:
         IndexError: what is not there: not every library says so. Too many indices, or a mask of another shape.
         TypeError: an index that is neither.
     """
+    if type(key) is type(v.value) and key.shape and kind_of_dtype(v.library, key.dtype).endswith("integer") and v.ndim:
+        return v.xp._taken(v, key, 0)  # type: ignore[no-any-return]
     parts = key if isinstance(key, tuple) else (key,)
     numbers = False
     for part in parts:

@@ -317,14 +317,17 @@ class Recording(ModuleType):
     def put_rows(self, g: Array, rows: Array, n: int, axis: int) -> Array:
         if isinstance(g, Wrapper):
             return self.record(shapes.PUT_ROWS, (g, rows), {"n": n, "axis": axis})
-        wide, order = widened(self, g), (axis, *(i for i in range(g.ndim) if i != axis))
-        if axis:
-            wide = self.library.permute_dims(wide, order)
-        zeros = self.library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
-        back = _backend_of(type(g)).add_at(zeros, _value(rows), wide)  # type: ignore[arg-type]
-        if axis:
-            back = self.library.permute_dims(back, tuple(sorted(range(g.ndim), key=lambda i: order[i])))
-        return back if back.dtype == g.dtype else self.library.astype(back, g.dtype)
+        wide, library, rows = widened(self, g), self.library, _value(rows)
+        add_at = _backend_of(type(g)).add_at  # type: ignore[arg-type]
+        if not axis:
+            zeros = library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
+            back = add_at(zeros, rows, wide)
+        else:
+            order = (axis, *(i for i in range(g.ndim) if i != axis))
+            wide = library.permute_dims(wide, order)
+            zeros = library.zeros((n, *wide.shape[1:]), dtype=wide.dtype, device=device(g))
+            back = library.permute_dims(add_at(zeros, rows, wide), tuple(sorted(range(g.ndim), key=lambda i: order[i])))
+        return back if back.dtype == g.dtype else library.astype(back, g.dtype)
 
     def put_slice(self, g: Array, key: Any, shape: tuple[int, ...]) -> Array:
         if isinstance(g, Wrapper):

@@ -20,6 +20,9 @@ from xpnet.graph.rules.shapes import PERMUTE_DIMS
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
 from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
 
+#: The types of Python's own numbers.
+PLAIN = frozenset(NUMBERS)
+
 
 def _unary(operation: Operation) -> Callable[[Any], Variable]:
     return lambda self: record(operation, (self,))
@@ -208,7 +211,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
     Raises:
         TypeError: operands of two libraries, or something that is no operand at all.
     """
-    kind, differentiable, values, numbers, seen = None, False, [], [], Seen.any
+    kind, differentiable, odd, values, numbers = None, False, False, [], []
     for i, x in enumerate(inputs):
         if isinstance(x, Variable):
             found = type(x)
@@ -217,14 +220,20 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
                 differentiable = operation.pullback(i) is not None
         else:
             sort = type(x)
-            if sort not in NUMBERS and _are_numbers(sort):  # type: ignore[arg-type]  # a type is hashable
+            if sort in PLAIN:
+                values.append(x)
+                if sort is complex:
+                    odd = True
+                if Seen.any and not isinstance(x, int):
+                    numbers.append(x)
+                continue
+            if _are_numbers(sort):  # type: ignore[arg-type]  # a type is hashable
                 x = _number_for(x, inputs)
                 inputs = (*inputs[:i], x, *inputs[i + 1 :])
-                sort = type(x)
             values.append(x)
-            if seen and not isinstance(x, int):
+            if Seen.any and not isinstance(x, int):
                 numbers.append(x)
-            if sort in NUMBERS or isinstance(x, NUMBERS):
+            if isinstance(x, NUMBERS):
                 continue
             if check_operand(x):
                 return record(operation, tuple(_unpacked(part, inputs) for part in inputs), options)
@@ -243,7 +252,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
         else:
             function = xp.computes.get(operation.name) or xp.computing(operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
-    if type(value) is complex:  # Python's, of 1j times a number of NumPy, which is a float to it
+    if odd:  # Python computes 1j times a number of NumPy, which is a float to it
         value = kind.library.asarray(value)
     made = node(kind, value, differentiable, None, operation, inputs, options)
     for x in numbers:

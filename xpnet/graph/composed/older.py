@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from math import pi, prod
+from math import pi
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.linalg import conjugated, ordered
-from xpnet.graph.composed.standard import value, values
+from xpnet.graph.composed.standard import value
 from xpnet.graph.operations import is_complex
 from xpnet.graph.recording import Recording, composed
 
@@ -269,6 +269,26 @@ def convolve(xp: Recording, a: Array, v: Array, mode: str = "full") -> Array:
     return found[start : start + {"full": n + m - 1, "same": n, "valid": n - m + 1}[mode]]
 
 
+@composed("correlate")
+def correlate(xp: Recording, a: Array, v: Array, mode: str = "valid") -> Array:
+    """The sum of a[n + k] v[n], of two vectors of which a is not shorter."""
+    if a.shape[0] < v.shape[0]:
+        raise TypeError("correlate is recorded where the first vector is not shorter than the second")
+    return convolve(xp, a, conjugated(xp, xp.flip(v)), mode)
+
+
+@composed("matvec")
+def matvec(xp: Recording, x1: Array, x2: Array, /) -> Array:
+    """Stacks of matrices times stacks of vectors."""
+    return xp.matmul(x1, x2[..., None])[..., 0]
+
+
+@composed("vecmat")
+def vecmat(xp: Recording, x1: Array, x2: Array, /) -> Array:
+    """Stacks of vectors, conjugated, times stacks of matrices."""
+    return xp.matmul(conjugated(xp, x1)[..., None, :], x2)[..., 0, :]
+
+
 @composed("polyval")
 def polyval(xp: Recording, p: Any, x: Any) -> Array:
     """p[0] x^(N-1) + ... + p[N-1], by Horner's scheme."""
@@ -287,100 +307,3 @@ def vander(xp: Recording, x: Array, N: int | None = None, increasing: bool = Fal
     for _ in range(n - 1):
         columns.append(columns[-1] * x)
     return xp.stack(columns if increasing else columns[::-1], axis=1)
-
-
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-@composed("shape")
-def shape(xp: Recording, a: Any) -> tuple[int, ...]:
-    """The lengths of the axes."""
-    return tuple(a.shape)
-
-
-@composed("ndim")
-def ndim(xp: Recording, a: Any) -> int:
-    """How many axes there are."""
-    return int(a.ndim)
-
-
-@composed("size")
-def size(xp: Recording, a: Any, axis: int | None = None) -> int:
-    """How many entries there are, along an axis or in all."""
-    return prod(a.shape) if axis is None else int(a.shape[axis])
-
-
-@composed("iscomplexobj")
-def iscomplexobj(xp: Recording, x: Any) -> bool:
-    """Whether the dtype is complex."""
-    return is_complex(xp, x.dtype)
-
-
-@composed("isrealobj")
-def isrealobj(xp: Recording, x: Any) -> bool:
-    """Whether the dtype is not complex."""
-    return not is_complex(xp, x.dtype)
-
-
-@composed("iscomplex")
-def iscomplex(xp: Recording, x: Any) -> Array:
-    """Where there is an imaginary part."""
-    return xp.imag(x) != 0 if is_complex(xp, x.dtype) else x != x + 0 * x
-
-
-@composed("isreal")
-def isreal(xp: Recording, x: Any) -> Array:
-    """Where there is no imaginary part."""
-    return xp.logical_not(iscomplex(xp, x))
-
-
-@composed("isposinf")
-def isposinf(xp: Recording, x: Any) -> Array:
-    """Where it is infinite, above."""
-    return xp.isinf(x) & (x > 0)
-
-
-@composed("isneginf")
-def isneginf(xp: Recording, x: Any) -> Array:
-    """Where it is infinite, below."""
-    return xp.isinf(x) & (x < 0)
-
-
-@composed("isclose")
-def isclose(xp: Recording, a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Array:
-    """Where two are as good as equal."""
-    a, b = (xp.constant(xp.asarray(value(x))) for x in (a, b))
-    near = xp.abs(a - b) <= atol + rtol * xp.abs(b)
-    found = (xp.isfinite(b) & near) | (a == b)
-    return found | (xp.isnan(a) & xp.isnan(b)) if equal_nan else found
-
-
-@composed("allclose")
-def allclose(xp: Recording, a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """Whether two are as good as equal everywhere."""
-    return bool(xp.all(isclose(xp, a, b, rtol, atol, equal_nan)))
-
-
-@composed("array_equal")
-def array_equal(xp: Recording, a1: Any, a2: Any) -> bool:
-    """Whether two have one shape and the same entries."""
-    a1, a2 = (xp.constant(xp.asarray(value(x))) for x in (a1, a2))
-    return a1.shape == a2.shape and bool(xp.all(a1 == a2))
-
-
-@composed("argwhere")
-def argwhere(xp: Recording, a: Array) -> Array:
-    """The indices of what is not 0, one a row."""
-    return xp.stack(list(values(xp, "nonzero", a)), axis=1)
-
-
-@composed("flatnonzero")
-def flatnonzero(xp: Recording, a: Array) -> Array:
-    """The places of what is not 0, counted through."""
-    return values(xp, "nonzero", xp.reshape(a, (-1,)))[0]
-
-
-@composed("digitize")
-def digitize(xp: Recording, x: Array, bins: Array, right: bool = False) -> Array:
-    """Which bin each entry is in."""
-    return values(xp, "searchsorted", bins, x, side="left" if right else "right")

@@ -1,0 +1,1 @@
+"""Pictures of graphs: laid out by Graphviz, as text, or as Mermaid."""
