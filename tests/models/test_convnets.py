@@ -163,6 +163,7 @@ def test_backpropagation_passes_the_gradient_check(name, training_backend, array
     assert report.passed, str(report)
 
 
+@pytest.mark.slow
 def test_it_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(small, training_backend, array, tmp_path):
     make, shape = small
     x, t = batch(shape, n=20)
@@ -182,6 +183,7 @@ def test_it_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(small, training
     assert np.mean(whole.history.losses[-4:]) < np.mean(whole.history.losses[:4])
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_on_every_backend(small, training_backend, array):
     make, shape = small
     x, t = batch(shape, n=20)
