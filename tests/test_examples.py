@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -18,6 +19,12 @@ SHORT = {
     "gradient_check": ["--samples", "2"],
     "own_layer": ["--iterations", "50"],
     "search": ["--settings", "3", "--iterations", "50"],
+    "initializers_mnist": ["--iterations", "100"],
+    "batch_norm_mnist": ["--iterations", "60"],
+    "overfitting_mnist": ["--iterations", "150"],
+    "random_search_mnist": ["--iterations", "40", "--trials", "6", "--workers", "2"],
+    "convnet_filters_mnist": ["--iterations", "20"],
+    "deep_convnet_mnist": ["--iterations", "10", "--samples", "200"],
 }
 NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
@@ -142,6 +149,62 @@ def test_train_mnist(outputs):
     assert re.search(
         r"iteration +100 +loss: .*  accuracy: train +\d+\.\d+%  validation +\d+\.\d+%", outputs("train_mnist")[0]
     )
+
+
+def test_initializers_mnist(outputs):
+    printed, _ = outputs("initializers_mnist")
+    found = re.findall(r"^(tanh|relu) weights (\S+) +standard deviation, layer by layer: (.*)$", printed, re.MULTILINE)
+    spread = {(activation, weights): numbers(rest) for activation, weights, rest in found}
+    assert len(spread) == 6
+    for activation in ("tanh", "relu"):
+        first, *_, last = spread[activation, "0.01"]
+        assert last < first / 1000  # (0.01 √100)⁴, and half of the variance again at each ReLU
+    assert spread["relu", "he"][-1] == pytest.approx(spread["relu", "he"][0], rel=0.5)
+    assert spread["relu", "xavier"][-1] < 0.5 * spread["relu", "xavier"][0]
+    losses = {
+        name: (float(a), float(b)) for name, a, b in re.findall(r"weights (\S+) +loss (\S+) .*, (\S+) in", printed)
+    }
+    assert losses["0.01"][1] == pytest.approx(np.log(10), abs=0.01)  # nothing was learnt
+    assert losses["he"][1] < losses["xavier"][1] < losses["0.01"][1]
+
+
+def test_batch_norm_mnist(outputs):
+    printed, _ = outputs("batch_norm_mnist")
+    pairs = re.findall(r"accuracy with (\S+)%, without (\S+)%", printed)
+    assert len(pairs) == 16
+    assert sum(float(a) > float(b) for a, b in pairs) >= 10
+    assert f"at {sum(float(a) > float(b) for a, b in pairs)} of 16 scales" in printed
+
+
+def test_overfitting_mnist(outputs):
+    printed, _ = outputs("overfitting_mnist")
+    gaps = {
+        name.strip(): float(gap) for name, gap in re.findall(r"^(.{16}) accuracy: .*gap (\S+)%$", printed, re.MULTILINE)
+    }
+    assert len(gaps) == 3
+    assert max(gaps["weight decay 0.1"], gaps["dropout 0.2"]) < gaps["nothing"]
+
+
+def test_random_search_mnist(outputs):
+    printed, _ = outputs("random_search_mnist")
+    found = [float(a) for a in re.findall(r"^best +\d+: accuracy (\S+)%", printed, re.MULTILINE)]
+    assert len(found) == 6
+    assert found == sorted(found, reverse=True)
+
+
+def test_convnet_filters_mnist(outputs):
+    printed, folder = outputs("convnet_filters_mnist")
+    assert float(re.search(r"not seen: (\S+)%", printed)[1]) > 30
+    assert len(list(folder.rglob("*.png"))) == 2
+
+
+def test_deep_convnet_mnist(outputs):
+    printed, _ = outputs("deep_convnet_mnist")
+    single, half = (float(a) for a in re.findall(r"precision: accuracy (\S+?)%", printed))
+    assert abs(single - half) <= 2
+    assert "247,104 bytes of weights" in printed  # two for each of 123,552
+    difference, largest = re.search(r"differ by (\S+) at most, of (\S+);", printed).groups()
+    assert float(difference) < 0.01 * float(largest)
 
 
 def test_graph_shopping(outputs):

@@ -18,7 +18,7 @@ from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_na
 from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.hints import missing
-from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
+from xpnet.models import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet, half, load_network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.training import Evaluation, History, Trainer, make_step
 
@@ -35,12 +35,15 @@ __all__ = [
     "BackendUnavailableError",
     "CheckpointError",
     "CompileWarning",
+    "DeepConvNet",
     "DivergedError",
     "Evaluation",
     "History",
     "Momentum",
     "MultiLayerNet",
+    "ResNet",
     "Sequential",
+    "SimpleConvNet",
     "Trainer",
     "TwoLayerNet",
     "backend_names",
@@ -52,6 +55,7 @@ __all__ = [
     "gradient",
     "gradient_descent",
     "graph",
+    "half",
     "initializers",
     "layers",
     "load_network",

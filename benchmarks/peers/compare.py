@@ -32,7 +32,11 @@ JOBS = {
     "wide": {"sizes": [784, 1000, 10], "batch": 1000, "lr": 0.1, "adam": False},
     "deep": {"sizes": [784, 500, 500, 10], "batch": 100, "lr": 0.001, "adam": True},
     "huge": {"sizes": [784, 4096, 4096, 10], "batch": 8192, "lr": 0.1, "adam": False},
+    # units: places of 30 filters of 5 by 5 after a pool of 2 by 2
+    "simple-convnet": {"sizes": [784, 4320, 100, 10], "batch": 100, "lr": 0.001, "adam": True, "convolutions": True},
 }
+#: Those that can train a network of convolutions.
+ON_IMAGES = ("xpnet-numpy", "xpnet-torch", "xpnet-jax", "torch-channels-last")
 SEED = 0
 #: Turns before those that count: the first is compared step by step, in the second nothing is new any more.
 WARM_UP = 2
@@ -54,7 +58,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the contenders are, too
     with tempfile.TemporaryDirectory() as folder:
         write_job(Path(folder), args.job, args.rounds + WARM_UP, args.samples, args.device)
-        contenders = compare(Path(folder), args.only, args.rounds, args.python)
+        first = [UNIT] if "convolutions" in JOBS[args.job] else [UNIT, FLOOR]
+        contenders = compare(Path(folder), [*first, *args.only], args.rounds, args.python)
     result = {
         "job": args.job,
         **JOBS[args.job],
@@ -84,7 +89,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the JSON (default benchmarks/results/peers_JOB_cpu_THREADS.json)")
     args = parser.parse_args()
     pairs = [given.partition("=")[::2] for given in args.python]
-    args.only = args.only or list(CONTENDERS if args.device == "cpu" else ON_CUDA)
+    usual = CONTENDERS if args.device == "cpu" else ON_CUDA
+    args.only = args.only or list(ON_IMAGES if "convolutions" in JOBS[args.job] else usual)
     args.python = {name: path for chosen, path in pairs for name in names(chosen)}
     return args
 
@@ -115,7 +121,10 @@ def write_job(folder: Path, job: str, turns: int, samples: int | None = None, de
     for turn in range(turns):
         np.save(folder / f"order{turn}.npy", batches.block(batches.per_epoch).rows)
     weights = "he" if settings["adam"] else 0.01
-    net = xpnet.MultiLayerNet(inputs, hidden, outputs, weight_init=weights, seed=SEED)
+    if "convolutions" in settings:
+        net = xpnet.SimpleConvNet(hidden_size=hidden[-1], weight_init_std=weights, seed=SEED)
+    else:
+        net = xpnet.MultiLayerNet(inputs, hidden, outputs, weight_init=weights, seed=SEED)
     for name, array in {"images": images, "labels": labels, **net.params}.items():
         np.save(folder / f"{name}.npy", array)
     more = {"seed": SEED, "turns": turns, "steps": batches.per_epoch, "device": device}
@@ -126,7 +135,7 @@ def compare(folder: Path, chosen: list[str], rounds: int, pythons: dict[str, str
     """All contenders, after their turns."""
     contenders = []
     try:
-        for name in dict.fromkeys([UNIT, FLOOR, *chosen]):
+        for name in dict.fromkeys(chosen):
             contenders.append(Contender(name, folder, pythons.get(name, sys.executable)))
             attempt(contenders[-1], contenders[-1].wait_until_ready)
         job = json.loads((folder / "job.json").read_text())
@@ -187,7 +196,7 @@ def agree(found: float, expected: float, rtol: float, atol: float, where: str) -
 
 def summary(contenders: list[Contender]) -> dict:
     """A row for each contender; ratios are medians of those of each round."""
-    unit, floor = (next(c.microseconds for c in contenders if c.name == name) for name in (UNIT, FLOOR))
+    unit, floor = (next((c.microseconds for c in contenders if c.name == name), None) for name in (UNIT, FLOOR))
     rows = {}
     for c in contenders:
         rows[c.name] = {"versions": c.versions, "start s": round(c.start, 2)}
@@ -200,7 +209,7 @@ def summary(contenders: list[Contender]) -> dict:
             "min": min(c.microseconds),
             "max": max(c.microseconds),
             "ratio": of(unit),
-            "of floor": of(floor),
+            "of floor": of(floor) if floor else None,
             "mean losses": [round(mean, 6) for mean in (c.means[:1] + c.means[-1:])],
         }
     return {"unit": "microseconds a step", "contenders": rows}
@@ -208,6 +217,8 @@ def summary(contenders: list[Contender]) -> dict:
 
 def add_rates(result: dict) -> None:
     """GFLOP/s of each contender, counting the products of matrices alone."""
+    if "convolutions" in result:
+        return
     first, *rest = [n * m for n, m in zip(result["sizes"], result["sizes"][1:], strict=False)]
     operations = 2 * result["batch"] * (2 * first + 3 * sum(rest))  # nobody needs the gradient of the images
     for row in result["contenders"].values():
@@ -224,7 +235,8 @@ def table(result: dict) -> str:
     ]
     for name, row in sorted(ok.items(), key=lambda item: item[1]["ratio"]):
         times = f"{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}"
-        ratios = f"{row['ratio']:17.2f}{row['of floor']:11.2f}{row['GFLOP/s']:9.1f}"
+        more = f"{row['of floor']:11.2f}{row['GFLOP/s']:9.1f}" if row["of floor"] else 20 * " "
+        ratios = f"{row['ratio']:17.2f}{more}"
         lines.append(f"{name:22}{times}{ratios}{row['start s']:8.1f} s")
     lines += [f"{name:22}  {row['failure']}" for name, row in result["contenders"].items() if "failure" in row]
     return "\n".join(lines)

@@ -36,6 +36,7 @@ VARIANTS = {
     "xpnet-torch-bytes": ("xpnet_trainer.py", "torch bytes"),
     "xpnet-torch-eager": ("xpnet_trainer.py", "torch eager"),
     "xpnet-jax-bytes": ("xpnet_trainer.py", "jax bytes"),
+    "torch-channels-last": ("torch_eager.py", "index channels-last"),
     "xpnet-cupy": ("xpnet_trainer.py", "cupy bytes"),
 }
 #: Those with arrays on a GPU; torch-eager and the floor, which stays on the CPU, are always there.

@@ -1,6 +1,7 @@
 """PyTorch as its tutorials write it: ``nn.Linear``, ``CrossEntropyLoss``, ``torch.optim``, and data that is in memory.
 
 ``index`` takes a minibatch by ``x[rows]``, as people write it; ``select`` by ``index_select``, which takes less time.
+``channels-last`` has images and filters in the order (N, H, W, C) in memory, as PyTorch advises for convolutions.
 A ``DataLoader`` would take several times as long as the rest of the step.
 """
 
@@ -15,10 +16,17 @@ from worker import Job, Worker
 def model_of(job: Job) -> torch.nn.Sequential:
     """The network with the weights of the job."""
     layers = [torch.nn.Linear(n, m) for n, m in pairwise(job.sizes)]
+    if job.convolutions:
+        filters, channels, *kernel = job.weights[0][0].shape
+        layers[0] = torch.nn.Conv2d(channels, filters, kernel)
     with torch.no_grad():
         for layer, (w, b) in zip(layers, job.weights, strict=True):
-            layer.weight.copy_(torch.from_numpy(w.T.copy()))
+            layer.weight.copy_(torch.from_numpy(w.copy() if w.ndim == 4 else w.T.copy()))
             layer.bias.copy_(torch.from_numpy(b))
+    if job.convolutions:
+        conv, hidden, last = layers
+        front = (conv, torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten())
+        return torch.nn.Sequential(*front, hidden, torch.nn.ReLU(), last).to(job.device)
     between = [part for layer in layers[:-1] for part in (layer, torch.nn.ReLU())]
     return torch.nn.Sequential(*between, layers[-1]).to(job.device)
 
@@ -38,6 +46,8 @@ def main() -> None:
     model, loss_function = model_of(job), torch.nn.CrossEntropyLoss()
     optimizer = optimizer_of(job, model)
     select = worker.variant == "select"
+    if "channels-last" in worker.variant:
+        x, model = x.to(memory_format=torch.channels_last), model.to(memory_format=torch.channels_last)
 
     def train(rows):
         losses = []

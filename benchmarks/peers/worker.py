@@ -28,10 +28,13 @@ class Job:
         sizes: units of each layer, inputs and outputs included.
         batch, lr, adam, turns, seed: of the training; a turn is one epoch.
         device: cpu or cuda.
+        convolutions: whether the network is the book's SimpleConvNet, on images (N, 1, 28, 28).
         weights: W (I, O), float32, and b (O,) of each layer: copies, to be trained.
         images: uint8 (N, 784); :attr:`x` are the same as float32 from 0 to 1.
         labels: uint8 (N,).
     """
+
+    convolutions = False
 
     def __init__(self, folder: Path) -> None:
         for key, value in json.loads((folder / "job.json").read_text()).items():
@@ -43,7 +46,8 @@ class Job:
 
     @property
     def x(self) -> np.ndarray:
-        return self.images.astype(np.float32) / np.float32(255)
+        x = self.images.astype(np.float32) / np.float32(255)
+        return x.reshape(-1, 1, 28, 28) if self.convolutions else x
 
     def rows(self, turn: int) -> np.ndarray:
         """Integers (K, B): the minibatches of that turn."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from worker import Worker
 
-from xpnet import SGD, Adam, MultiLayerNet, Sequential, Trainer
+from xpnet import SGD, Adam, MultiLayerNet, Sequential, SimpleConvNet, Trainer
 from xpnet.layers import Rescale
 from xpnet.training import Callback
 
@@ -39,9 +39,11 @@ def main() -> None:
     name, _, options = worker.variant.partition(" ")
     if name != "numpy":
         worker.libraries += (name,)
-    net = MultiLayerNet(
-        job.sizes[0], job.sizes[1:-1], job.sizes[-1], backend=name, device=None if name == "numpy" else job.device
-    )
+    where = {"backend": name, "device": None if name == "numpy" else job.device}
+    if job.convolutions:
+        net = SimpleConvNet(hidden_size=job.sizes[-2], **where)
+    else:
+        net = MultiLayerNet(job.sizes[0], job.sizes[1:-1], job.sizes[-1], **where)
     for i, (w, b) in enumerate(job.weights, 1):
         net.params |= {f"W{i}": net.backend.asarray(w), f"b{i}": net.backend.asarray(b)}
     as_bytes = "bytes" in options
@@ -49,7 +51,8 @@ def main() -> None:
         params, layers = net.params, [Rescale(1 / 255), *net.layers.values()]
         net = Sequential(layers, backend=net.backend)
         net.params = params
-    x, t = (net.backend.asarray(a) for a in (job.images if as_bytes else job.x, job.labels))
+    images = job.images.reshape(-1, 1, 28, 28) if job.convolutions else job.images
+    x, t = (net.backend.asarray(a) for a in (images if as_bytes else job.x, job.labels))
     trainer = Trainer(
         net,
         Adam(lr=job.lr) if job.adam else SGD(lr=job.lr),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,27 @@ import numpy as np
 from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, dtype_name, get_backend
 from xpnet.datasets import mnist
 from xpnet.datasets.digit_images import ImagesUnavailableError
-from xpnet.models import MultiLayerNet, Sequential, TwoLayerNet, load_network
-from xpnet.models.network import CHUNK
+from xpnet.models import (
+    DeepConvNet,
+    MultiLayerNet,
+    ResNet,
+    Sequential,
+    SimpleConvNet,
+    TwoLayerNet,
+    load_network,
+)
 from xpnet.streams import printable
 from xpnet.validation import check_finite
 
-PIXELS, CLASSES = 784, 10
+PIXELS, CLASSES, IMAGE = 784, 10, (1, 28, 28)
+
+#: The networks that xpnet train knows by name, and the hidden units of each: two-layer has as many layers as told.
+MODELS: dict[str, tuple[Callable[..., Sequential], int | None]] = {
+    "two-layer": (TwoLayerNet, 50),
+    "simple-convnet": (SimpleConvNet, 100),
+    "deep-convnet": (DeepConvNet, 50),
+    "resnet": (ResNet, None),
+}
 
 #: The name of a file; that it cannot be read is for the command to say, which has other files, perhaps.
 PATH = click.Path(path_type=Path, readable=False)
@@ -68,9 +84,10 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--hidden",
             type=Sizes(),
-            default="50",
-            show_default=True,
-            help="Units of the hidden layer; 100,50 for two layers.",
+            help="Units of the hidden layer; 100,50 for two layers. [default: 50; 100 in simple-convnet]",
+        ),
+        click.option(
+            "--model", type=click.Choice(list(MODELS)), default="two-layer", show_default=True, help="Which network."
         ),
         place_options,
     ):
@@ -95,38 +112,70 @@ def mnist_digits() -> tuple[Split, Split]:
 
 
 def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:
+    """The network that the options ask for; what they leave open is written into them."""
     where = {"seed": rng, "dtype": options["dtype"], "backend": place(options["backend"], options["device"])}
-    sizes, dropout = options["hidden"], options.get("dropout", 0.0)
-    if len(sizes) == 1 and not dropout:
-        return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
-    spread: Any = 0.01 if len(sizes) == 1 else "auto"
-    return MultiLayerNet(PIXELS, sizes, CLASSES, weight_init=spread, dropout=dropout, **where)
+    model, dropout = options["model"], options.get("dropout", 0.0)
+    kind, usual = MODELS[model]
+    sizes: tuple[int, ...] = options["hidden"] or (() if usual is None else (usual,))
+    options["hidden"] = sizes
+    if kind is TwoLayerNet:
+        if len(sizes) == 1 and not dropout:
+            return TwoLayerNet(PIXELS, sizes[0], CLASSES, **where)
+        spread: Any = 0.01 if len(sizes) == 1 else "auto"
+        return MultiLayerNet(PIXELS, sizes, CLASSES, weight_init=spread, dropout=dropout, **where)
+    if dropout:
+        raise ValueError(f"--dropout is for --model two-layer; {model} has what dropout it has")
+    if len(sizes) > 1 or (usual is None and sizes):
+        raise ValueError(f"--hidden is {sizes}; {model} has {'no' if usual is None else 'one layer of'} hidden units")
+    return kind(IMAGE, **(where | ({"hidden_size": sizes[0]} if sizes else {})))
+
+
+def sample_shape(net: Sequential) -> tuple[int, ...] | None:
+    """A digit as the network takes it, a row of pixels or an image; None if it takes neither."""
+    for shape in ((PIXELS,), IMAGE):
+        try:
+            if net.output_shape(shape) == (CLASSES,):
+                return shape
+        except ValueError:
+            continue
+    return None
+
+
+def as_taken(net: Sequential, x: np.ndarray) -> np.ndarray:
+    """Digits (N, 784) in the shape in which the network takes them."""
+    return x.reshape(-1, *(sample_shape(net) or x.shape[1:]))
 
 
 def digit_network(path: Path, backend: str | None, device: str | None) -> Sequential:
     """The network in a file, or an error if it is none that reads digits."""
     net = load_network(path, backend=place(backend, device))
-    inputs = next((int(p.shape[0]) for p in net.params.values() if p.ndim == 2), None)
-    (outputs,) = net.output_shape() or (None,)
-    if (inputs, outputs) != (PIXELS, CLASSES):
+    if sample_shape(net) is None:
         raise ValueError(
-            f"{path} holds a network with {inputs} inputs and {outputs} outputs, expected {PIXELS} (pixels) "
-            f"and {CLASSES} (digits), as xpnet train makes"
+            f"{path} holds a network that does not make {CLASSES} scores (digits) of {PIXELS} inputs or of images "
+            f"{IMAGE}, as one of xpnet train does: {net!r:.200}"
         )
     return net
 
 
 def scores(net: Sequential, x: np.ndarray) -> np.ndarray:
     """What the network predicts for images (N, 784) of pixels 0 to 1, on the host."""
-    parts = (x[start : start + CHUNK] for start in range(0, len(x), CHUNK))
+    x = as_taken(net, x)
+    length = net.chunk(x.shape[1:])
+    parts = (x[start : start + length] for start in range(0, len(x), length))
     move, back, dtype = net.backend.asarray, net.backend.to_numpy, dtype_name(net.dtype)
     found = np.concatenate([back(net.predict(move(part, dtype))) for part in parts])
     check_finite(found, "what the network predicts")
     return found
 
 
-def title(net: Sequential, options: dict[str, Any]) -> str:
-    sizes = "-".join(map(str, [784, *options["hidden"], 10]))
+def title(net: Sequential) -> str:
+    """The network and where it is; its sizes where these are all that it is made of."""
+    arrays = list(net.params.values())
+    sizes = ""
+    if not isinstance(net, (SimpleConvNet, DeepConvNet, ResNet)):
+        matrices = [p.shape for p in arrays if p.ndim == 2]
+        sizes = "-".join(str(n) for n in [*(rows for rows, _ in matrices), *(columns for _, columns in matrices[-1:])])
+    sizes = sizes or f"{sum(prod(p.shape) for p in arrays):,} parameters"
     return f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name})"
 
 

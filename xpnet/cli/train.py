@@ -17,7 +17,16 @@ import xpnet
 from xpnet.backends.base import DTYPES
 from xpnet.backends.dispatch import backend_names, dtype_name
 from xpnet.cli import run
-from xpnet.cli.common import PATH, errors_in_one_line, mnist_digits, network, network_options, place
+from xpnet.cli.common import (
+    PATH,
+    as_taken,
+    errors_in_one_line,
+    mnist_digits,
+    network,
+    network_options,
+    place,
+    title,
+)
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
 from xpnet.cli.rates import FORMS, ScheduleForm, schedule
@@ -55,9 +64,7 @@ NOTES: dict[str, Any] = {
 @click.option(
     "--optimizer",
     type=click.Choice(list(OPTIMIZERS)),
-    default="sgd",
-    show_default=True,
-    help="Rule by which gradients change the weights.",
+    help="Rule by which gradients change the weights. [default: sgd for two-layer, else adam]",
 )
 @click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of the optimizer's class]")
 @click.option("--schedule", type=ScheduleForm(), help=f"How the learning rate changes: {', '.join(FORMS.values())}.")
@@ -104,6 +111,7 @@ NOTES: dict[str, Any] = {
 def train(context: click.Context, /, **options: Any) -> None:
     """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
 
+    The other models are the book's SimpleConvNet and DeepConvNet, and a ResNet of two convolutions and three blocks.
     One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
     two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
     """
@@ -152,7 +160,7 @@ def _begin(
     digits = mnist_digits()
     trainer = _resumed(path, options) if resumed else _new(options, digits[0][0].shape[0])
     move, dtype = trainer.net.backend.asarray, trainer.notes["dtype"]
-    data = [(move(x, dtype), move(t)) for x, t in digits]
+    data = [(move(as_taken(trainer.net, x), dtype), move(t)) for x, t in digits]
     trainer.check(*data[0], validation=data[1])
     goal = _goal(trainer, data[0])
     if goal == trainer.iteration:
@@ -198,6 +206,7 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
         options["iterations"] = 10_000
     rng = np.random.default_rng(options["seed"])
     net = network(options, rng)
+    options["optimizer"] = options["optimizer"] or ("sgd" if options["model"] == "two-layer" else "adam")
     kind = OPTIMIZERS[options["optimizer"]]
     usual: Any = 0.1 if kind is SGD else next(field.default for field in fields(kind) if field.name == "lr")
     lr = check_learning_rate(usual if options["lr"] is None else options["lr"])
@@ -314,10 +323,8 @@ def _interrupted(trainer: Trainer, status: int) -> int:
 
 
 def _title(trainer: Trainer, goal: int) -> str:
-    net, notes = trainer.net, trainer.notes
-    matrices = [p.shape for p in net.params.values() if p.ndim == 2]
-    sizes = "-".join(str(n) for n in [*(rows for rows, _ in matrices), *(columns for _, columns in matrices[-1:])])
-    parts = [f"{type(net).__name__} {sizes} on {net.backend.name} ({net.backend.device_name})", notes["dtype"]]
+    notes = trainer.notes
+    parts = [title(trainer.net), notes["dtype"]]
     parts += [f"dropout {notes['dropout']}"] if notes["dropout"] else []
     parts += [str(trainer.optimizer), f"batch {trainer.batch_size}"]
     parts += [f"{notes['epochs']} epochs" if notes["epochs"] else f"{goal} iterations", f"seed {notes['seed']}"]

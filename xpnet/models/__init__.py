@@ -1,7 +1,19 @@
 """Networks, the files they are kept in, and the ways to make them again."""
 
+from xpnet.models.convnets import DeepConvNet, ResNet, SimpleConvNet
+from xpnet.models.half import HalfPrecision, half
 from xpnet.models.load import load_network
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
 from xpnet.models.network import Sequential
 
-__all__ = ["MultiLayerNet", "Sequential", "TwoLayerNet", "load_network"]
+__all__ = [
+    "DeepConvNet",
+    "HalfPrecision",
+    "MultiLayerNet",
+    "ResNet",
+    "Sequential",
+    "SimpleConvNet",
+    "TwoLayerNet",
+    "half",
+    "load_network",
+]

@@ -11,6 +11,7 @@ from xpnet import losses as all_losses
 from xpnet.backends.base import DTYPES
 from xpnet.backends.dispatch import Backend, get_backend
 from xpnet.errors import CheckpointError
+from xpnet.models.convnets import DeepConvNet, ResNet, SimpleConvNet
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
 from xpnet.models.network import Sequential
 from xpnet.serialization import network as files
@@ -28,7 +29,9 @@ LOSSES = {
     )
 }
 #: Networks that are no more than their layers, and perhaps a name.
-NETWORKS = {kind.__name__: kind for kind in (Sequential, TwoLayerNet, MultiLayerNet)}
+NETWORKS = {
+    kind.__name__: kind for kind in (Sequential, TwoLayerNet, MultiLayerNet, SimpleConvNet, DeepConvNet, ResNet)
+}
 
 
 def load_network(

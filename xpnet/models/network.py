@@ -41,6 +41,8 @@ from xpnet.validation import as_array, as_input, as_samples, check_detached
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
+#: Numbers in the largest output of a layer for so many samples: images become wide inside of a network.
+CHUNK_NUMBERS = 2**23
 
 
 class Sequential:
@@ -218,8 +220,9 @@ class Sequential:
         xp, total, share, right, seen, n = namespace(x), 0.0, 0.0, 0, 0, x.shape[0]
         classes, tells = self.classifies(self.scores_shape(x)), getattr(self.loss_layer, "names_classes", None)
         sums = getattr(self.loss_layer, "reduction", "mean") == "sum"
-        for start in range(0, n, CHUNK):
-            part = slice(start, min(start + CHUNK, n))
+        length = self.chunk(tuple(x.shape[1:]))
+        for start in range(0, n, length):
+            part = slice(start, min(start + length, n))
             chunk, targets = x[part, ...], t[part, ...]
             scores = self.forward(params, chunk)
             if weight is None:
@@ -432,6 +435,15 @@ class Sequential:
             with np.errstate(all="ignore"):
                 known = tuple(self.forward(self.own_arrays(), x[:1, ...]).shape[1:])
         return (x.shape[0], *known)
+
+    def chunk(self, shape: tuple[int, ...]) -> int:
+        """How many samples of this shape go through at once where all of them need not: the more, the smaller."""
+        inside: tuple[int, ...] | None = shape
+        most = prod(shape)
+        for layer in self.layers.values():
+            inside = layer.output_shape(inside)
+            most = max(most, prod(inside or ()))
+        return max(1, min(CHUNK, CHUNK_NUMBERS // most))
 
     def summary(self, shape: tuple[int, ...] | None = None, *, optimizer: Optimizer | None = None) -> str:
         """A table of the layers: what each makes of a sample, and how many numbers of which kind it has.

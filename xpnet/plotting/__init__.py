@@ -9,6 +9,7 @@ matplotlib is an extra, ``pip install "xpnet[plot]"``, and is imported when some
 from xpnet.plotting.classification import confusion, mistakes
 from xpnet.plotting.curves import accuracy_curve, function_curves, loss_curve, metric_curve, training_curves
 from xpnet.plotting.figures import INSTALL, PlottingUnavailableError, new_figure, png, save
+from xpnet.plotting.filters import feature_maps, filters
 from xpnet.plotting.networks import activation_histograms, activations, digits
 from xpnet.plotting.paths import descent_paths
 from xpnet.plotting.runs import compare
@@ -28,6 +29,8 @@ __all__ = [
     "crossovers",
     "descent_paths",
     "digits",
+    "feature_maps",
+    "filters",
     "function_curves",
     "gradient_field",
     "loss_curve",
