@@ -110,7 +110,7 @@ def gradient_descent(
                 path=xp.stack(path),
             )
     if constant:
-        warn(CONSTANT, stacklevel=2)
+        warn(CONSTANT, stacklevel=3)  # the caller of what stands around this function
     _complain_if_stuck(xp, path, slope, rate)
     return Descent(path[-1], xp.stack(path), values)
 
@@ -150,5 +150,5 @@ def _complain_if_stuck(xp: Any, path: list[Array], slope: Array, rate: Any) -> N
         warn(
             f"the descent hardly moved: by {moved:.3g} in {len(path) - 1} steps, while the slope is {steepest:.3g}. "
             f"Try a larger learning rate than {rate}",
-            stacklevel=3,
+            stacklevel=4,
         )
