@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
-LAYER = '''"""Softplus: a ReLU whose corner is round."""
+LAYER = '''"""Rounded: a ReLU whose corner is round."""
 
 from __future__ import annotations
 
@@ -22,11 +24,9 @@ from xpnet.backends.dispatch import namespace
 from xpnet.functions import sigmoid
 from xpnet.layers.activations import Activation
 
-pytestmark = pytest.mark.slow
-
 
 @dataclass(frozen=True, repr=False)
-class Softplus(Activation):
+class Rounded(Activation):
     """y = log(1 + exp(x)); dx = dy / (1 + exp(-x)).
 
     Dugas et al., "Incorporating second-order functional knowledge for better option pricing" (2000).
@@ -54,13 +54,13 @@ def checkout(tmp_path):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=left_out)
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     layers = tmp_path / "xpnet" / "layers"
-    (layers / "softplus.py").write_text(LAYER, "utf-8")
-    insert(layers / "__init__.py", "\n#: The activations that have", "from xpnet.layers.softplus import Softplus\n")
-    insert(layers / "__init__.py", "        Tanh,\n        TimeDistributed,\n    )", "        Softplus,\n")
-    insert(layers / "__init__.py", '    "Tanh",\n    "TimeDistributed",\n]', '    "Softplus",\n')
+    (layers / "rounded.py").write_text(LAYER, "utf-8")
+    insert(layers / "__init__.py", "\n#: The activations that have", "from xpnet.layers.rounded import Rounded\n")
+    insert(layers / "__init__.py", "        Tanh,\n        TimeDistributed,\n    )", "        Rounded,\n")
+    insert(layers / "__init__.py", '    "Tanh",\n    "TimeDistributed",\n]', '    "Rounded",\n')
     tests = tmp_path / "tests" / "layers" / "test_layers.py"
-    insert(tests, "    Tanh,\n    TimeDistributed,\n)", "    Softplus,\n")
-    insert(tests, '    "Dropout": (', '    "Softplus": (Softplus(), (4, 5), (4, 5)),\n')
+    insert(tests, "    Tanh,\n    TimeDistributed,\n)", "    Rounded,\n")
+    insert(tests, '    "Dropout": (', '    "Rounded": (Rounded(), (4, 5), (4, 5)),\n')
     return tmp_path
 
 
@@ -73,22 +73,22 @@ def run(checkout, *arguments):
 
 
 def test_a_layer_in_three_places_is_tested_saved_and_at_home(checkout):
-    done = run(checkout, "tests/layers/test_layers.py", "-k", "Softplus or every_layer_has_a_row")
+    done = run(checkout, "tests/layers/test_layers.py", "-k", "Rounded or every_layer_has_a_row")
     assert done.returncode == 0, done.stdout
     assert "7 passed" in done.stdout
-    done = run(checkout, "tests/test_architecture.py", "-k", "softplus or circle or public or one_way")
+    done = run(checkout, "tests/test_architecture.py", "-k", "rounded or circle or public or one_way")
     assert done.returncode == 0, done.stdout
-    layer = checkout / "xpnet" / "layers" / "softplus.py"
+    layer = checkout / "xpnet" / "layers" / "rounded.py"
     layer.write_text(layer.read_text("utf-8").replace("dy * sigmoid(x)", "dy * sigmoid(-x)"), "utf-8")
-    done = run(checkout, "tests/layers/test_layers.py", "-k", "Softplus")
+    done = run(checkout, "tests/layers/test_layers.py", "-k", "Rounded")
     assert done.returncode == 1
-    assert "Softplus(): the gradient with respect to x is" in done.stdout
+    assert "Rounded(): the gradient with respect to x is" in done.stdout
 
 
 def test_a_layer_without_a_row_is_missed(checkout):
     tests = checkout / "tests" / "layers" / "test_layers.py"
     lines = tests.read_text("utf-8").splitlines(keepends=True)
-    tests.write_text("".join(line for line in lines if '"Softplus": (' not in line), "utf-8")
+    tests.write_text("".join(line for line in lines if '"Rounded": (' not in line), "utf-8")
     done = run(checkout, "tests/layers/test_layers.py", "-k", "every_layer_has_a_row")
     assert done.returncode == 1
-    assert "Softplus" in done.stdout
+    assert "Rounded" in done.stdout

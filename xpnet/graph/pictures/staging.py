@@ -66,8 +66,9 @@ class _Stage:
             raise ValueError(f"unfold names {wrong[0]!r}, and the groups here are: {', '.join(known) or 'none'}")
 
     def _box(self, v: Wrapper) -> Group | None:
-        """The group that v is drawn in, if it is drawn in one."""
-        if v.operation is None or v.group is None or self.unfold is True:
+        """The group that v is drawn in, if it is drawn in one: what it computes, and the constants that it makes."""
+        comes_in = v.operation is None and (v.name is not None or v.differentiable)
+        if comes_in or v.group is None or self.unfold is True:
             return None
         return None if self.unfold and v.group.name in self.unfold else v.group
 
