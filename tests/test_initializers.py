@@ -218,7 +218,14 @@ def test_auto_looks_into_chains_and_out_of_them():
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_default_weights_of_a_network(activation, backend):
     """The formulas of the papers, by layer, and the same bits on every backend."""
-    hidden = {"relu": 4, "leaky_relu": 4 / (1 + 0.01**2), "gelu": 4, "sigmoid": 32}.get(activation, 2)
+    hidden = {
+        "relu": 4,
+        "leaky_relu": 4 / (1 + 0.01**2),
+        "gelu": 4,
+        "swish": 4,
+        "elu": 2 / 0.6449376,
+        "sigmoid": 32,
+    }.get(activation, 2)
     net = MultiLayerNet(300, [200, 100], 50, activation, seed=0, backend=backend)
     variances = {"W1": 2 / 500, "W2": hidden / 300, "W3": 1 / 100}
     for name, variance in variances.items():

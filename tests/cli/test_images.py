@@ -13,6 +13,7 @@ from PIL import Image
 from xpnet import SGD, Trainer, TwoLayerNet, metrics
 from xpnet.cli import common
 from xpnet.functions import softmax
+from xpnet.models import network
 
 FILES = ["confusion.png", "mistakes.png", "report.json", "weights.safetensors"]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -101,8 +102,8 @@ def test_what_is_no_network_for_digits_is_refused(name, command, pictures, tmp_p
     broken.params["b2"] = broken.params["b2"] * np.float32(np.nan)
     broken.save(tmp_path / "nan.safetensors")
     for file, words in {
-        "small.safetensors": "4 inputs and 10 outputs, expected 784 (pixels) and 10 (digits)",
-        "two.safetensors": "784 inputs and 2 outputs",
+        "small.safetensors": "does not make 10 scores (digits) of 784 inputs or of images (1, 28, 28)",
+        "two.safetensors": "does not make 10 scores (digits) of 784 inputs",
         "text.safetensors": "text.safetensors",
         "missing.safetensors": "missing.safetensors",
         "nan.safetensors": "what the network predicts has",
@@ -156,7 +157,7 @@ def test_weights_in_float64_are_used_as_they_are(command, pictures, tmp_path, di
 
 
 def test_many_digits_go_through_in_parts(command, monkeypatch, trained, digits):
-    monkeypatch.setattr(common, "CHUNK", 7)
+    monkeypatch.setattr(network, "CHUNK", 7)
     x = digits[1][0][:20]
     np.testing.assert_allclose(common.scores(trained, x), trained.predict(x), atol=1e-5)
 

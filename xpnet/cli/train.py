@@ -112,6 +112,7 @@ def train(context: click.Context, /, **options: Any) -> None:
     """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
 
     The other models are the book's SimpleConvNet and DeepConvNet, and a ResNet of two convolutions and three blocks.
+
     One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
     two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
     """
