@@ -35,8 +35,11 @@ def test_shapes_alone(training_backend, array, rng):
     [
         ((5, 28, 28), r"Conv: x has shape \(5, 28, 28\), expected images \(N, 3, H, W\)"),
         ((3, 28, 28), r"one image is x\[None, ...\]"),
-        ((5, 28, 28, 3), r"\(28, 28, 3\) has 28 channels, expected 3.*its last axis looks like that of the channels"),
-        ((5, 1, 28, 28), r"has 1 channels, expected 3: \(3, H, W\)"),
+        (
+            (5, 28, 28, 3),
+            r"\(28, 28, 3\), with 28 channels; expected 3 channels.*its last axis looks like that of the channels",
+        ),
+        ((5, 1, 28, 28), r"with 1 channel; expected 3 channels: \(3, H, W\)"),
         ((5, 3, 2, 28), r"the kernel of 3 by 3 does not fit into an image of 2 by 28; take larger images or a smaller"),
         ((5, 784), r"expected images \(N, 3, H, W\); make images of rows with Reshape"),
         ((2, 5, 3, 28, 28), "one axis of samples and one of channels"),
@@ -73,9 +76,9 @@ def test_images_without_an_axis_of_channels():
         (lambda: Reshape(784), r"Reshape: shape is 784, expected that of a sample: \(1, 28, 28\)"),
         (
             lambda: Chain(Conv2d(1, 4, 3), Conv2d(3, 4, 3)).output_shape((1, 9, 9)),
-            "Conv2: .*4 channels, expected 3",
+            "Conv2: .*4 channels; expected 3 channels",
         ),
-        (lambda: Chain(MaxPool2d(3)).output_shape((1, 2, 9)), "MaxPool1: the kernel of 3 by 3 does not fit into"),
+        (lambda: Chain(MaxPool2d(3)).output_shape((1, 2, 9)), "Pool1: the kernel of 3 by 3 does not fit into"),
     ],
 )
 def test_what_cannot_be_made(make, message):

@@ -56,9 +56,8 @@ def check_fits(layer: Any, shape: tuple[int, ...], channels: int | None, what: s
                 "; its last axis looks like that of the channels, which come first here: "
                 "xp.permute_dims(x, (0, 3, 1, 2))"
             )
-        raise ValueError(
-            f"{layer.label}: {what} {shape} has {shape[0]} channels, expected {channels}: ({c}, H, W){advice}"
-        )
+        found, wanted = counted(shape[0]), counted(channels)
+        raise ValueError(f"{layer.label}: {what} {shape}, with {found}; expected {wanted}: ({c}, H, W){advice}")
     if min(windows_along(layer, shape)) < 1:
         (kh, kw), (ph, pw), (dh, dw) = pair(layer.kernel_size), pair(layer.padding), pair(getattr(layer, "dilation", 1))
         kernel = f"the kernel of {kh} by {kw}"
@@ -78,3 +77,7 @@ def check_groups(layer: Any) -> None:
                 f"{type(layer).__name__}: {name} is {getattr(layer, name)}, expected a multiple of groups, "
                 f"{layer.groups}"
             )
+
+
+def counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"

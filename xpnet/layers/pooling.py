@@ -83,7 +83,7 @@ class MaxPool2d(Pooling):
            [13., 15.]])
     """
 
-    label: ClassVar[str] = "MaxPool"
+    label: ClassVar[str] = "Pool"  # as in the book
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         check_images(self, x)
