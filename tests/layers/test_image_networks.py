@@ -100,7 +100,7 @@ def test_gradients_are_jax_grads_of_the_same_code(name, samples):
 def test_shapes_are_known_before_anything_is_computed():
     net = network("strides and groups")
     assert net.chain.output_shape((1, 8, 8)) == (3,)
-    with pytest.raises(ValueError, match=r"Conv1: a sample of shape \(3, 8, 8\) has 3 channels, expected 1"):
+    with pytest.raises(ValueError, match=r"Conv1: a sample of shape \(3, 8, 8\), with 3 channels; expected 1 channel"):
         net.chain.output_shape((3, 8, 8))
     with pytest.raises(ValueError, match=r"Conv1: x has shape \(30, 8, 8\).*x\[:, None\]"):
         net.predict(np.zeros((30, 8, 8)))

@@ -57,7 +57,7 @@ def test_images_without_an_axis_of_channels():
         Conv2d(1, 4, 3).forward(params, np.zeros((5, 28, 28)))
     with pytest.raises(ValueError, match=r"Conv1: a sample of shape \(28, 28\).*x\[:, None\]"):
         Chain(Conv2d(1, 4, 3)).output_shape((28, 28))
-    with pytest.raises(ValueError, match=r"MaxPool: x has shape \(5, 28, 28\).*x\[:, None\]"):
+    with pytest.raises(ValueError, match=r"Pool: x has shape \(5, 28, 28\).*x\[:, None\]"):
         MaxPool2d(2).forward({}, np.zeros((5, 28, 28)))
 
 

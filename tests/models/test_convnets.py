@@ -286,7 +286,7 @@ CALLS = {
     [
         ((4, 8, 9), r"Conv1: .*\(.*8, 9\).*images without an axis of channels get it with x\[:, None\]"),
         ((4, 8, 9, 1), r"Conv1: .*its last axis looks like that of the channels"),
-        ((4, 3, 8, 9), r"Conv1: .*\(3, 8, 9\) has 3 channels, expected 1"),
+        ((4, 3, 8, 9), r"Conv1: .*\(3, 8, 9\), with 3 channels; expected 1 channel"),
         ((4, 72), r"Conv1: .*expected .*\(.*1, H, W\)"),
         ((4, 1, 1, 8, 9), r"Conv1: .*expected .*\(.*1, H, W\)"),
         ((4, 1, 2, 2), "Conv1: the kernel of 3 by 3 does not fit into an image of 2 by 2"),
