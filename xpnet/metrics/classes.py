@@ -18,14 +18,11 @@ from xpnet._checks import check_count, check_number
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, check_same_backend, device, namespace, quiet, widest_floating
 from xpnet.functions import check_labels, check_real
-from xpnet.streams import warn
 
 HEADERS = ("class", "precision", "recall", "F1", "samples")
 
 #: Samples that are counted at once: so many ones can be added up exactly in any floating-point dtype from float32 on.
 CHUNK = 100_000
-#: Fewer scores than this may all be from 0 to 1 by chance.
-FEW = 10
 #: How much memory their one-hot rows may take.
 CHUNK_BYTES = 2**28
 #: The most classes that labels alone stand for: a matrix of them takes 800 MB, and a stray label would ask for more.
@@ -44,10 +41,8 @@ def accuracy(y: Array, t: Array, *, threshold: float | None = None) -> float:
 
     Raises:
         TypeError: no arrays, arrays of two libraries, or scores that are not floating-point.
-        ValueError: another shape, no samples, NaN among the scores, or labels that are out of range.
-
-    Warns:
-        UserWarning: no threshold is given, and ten scores (N, 1) or more are all from 0 to 1, as probabilities are.
+        ValueError: another shape, no samples, NaN among the scores, or labels that are out of range; scores (N, 1) that
+            are all from 0 to 1, as probabilities are, without a threshold.
 
     >>> import numpy as np
     >>> accuracy(np.asarray([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.asarray([1, 1, 1]))
@@ -282,11 +277,10 @@ def _decided(y: Array, threshold: float | None) -> Array:
     xp, y = namespace(y), y[:, 0]
     if bool(xp.any(xp.isnan(y))):
         raise ValueError("y has NaN among its scores; look at the loss of the network")
-    if threshold is None and y.shape[0] >= FEW and bool(xp.all((y >= 0) & (y <= 1))):
-        warn(
-            "all scores are from 0 to 1, as probabilities are, and above 0 is class 1; for probabilities give "
-            "threshold=0.5, for scores threshold=0",
-            stacklevel=4,
+    if threshold is None and bool(xp.all((y >= 0) & (y <= 1))):
+        raise ValueError(
+            "y (N, 1) is from 0 to 1 throughout, as probabilities are, and a few scores may be; for probabilities give "
+            "threshold=0.5, for scores threshold=0"
         )
     return y > check_number(0.0 if threshold is None else threshold, "threshold", example="0.5 for probabilities")
 
