@@ -69,8 +69,13 @@ def test_what_looks_like_probabilities_is_told(array):
 @pytest.mark.parametrize(
     ("y", "t", "options", "message"),
     [
-        (np.ones((3, 1)), [0.0, 0.5, 1], {}, r"one output, which tells two classes apart.*regression_report\(y, t\)"),
-        (np.ones((3, 1)), [0, 1], {}, r"t has shape \(2,\), expected zeros and ones \(3,\) or \(3, 1\)"),
+        (
+            np.full((3, 1), 2.0),
+            [0.0, 0.5, 1],
+            {},
+            r"one output, which tells two classes apart.*regression_report\(y, t\)",
+        ),
+        (np.full((3, 1), 2.0), [0, 1], {}, r"t has shape \(2,\), expected zeros and ones \(3,\) or \(3, 1\)"),
         (np.full((2, 1), np.nan), [0, 1], {}, "y has NaN among its scores"),
         (np.ones((2, 1), "int64"), [0, 1], {}, r"dtype .*int64, expected scores, floating-point, or labels: y\[:, 0\]"),
         (np.ones((2, 2)), [0, 1], {"threshold": 0.5}, r"threshold is 0\.5, and y has shape \(2, 2\)"),
