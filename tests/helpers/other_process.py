@@ -19,3 +19,16 @@ def diverge():
 def trained_on(trainer):
     trainer.fit(X, T, iterations=6, progress=False)
     return trainer
+
+
+def updated(optimizer, steps=2):
+    """Parameters after updates in the book's form."""
+    params = {"w": np.asarray([1.0, -2.0])}
+    for _ in range(steps):
+        optimizer.update(params, {"w": np.asarray([0.5, 3.0])})
+    return params["w"]
+
+
+def returned(value):
+    """A value as it arrived, and what is made of it there."""
+    return value, repr(value), updated(value) if hasattr(value, "rule") else None

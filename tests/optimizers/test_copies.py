@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from other_process import returned, updated
 
 from xpnet import book
 from xpnet.optimizers import OPTIMIZERS, SGD, Accumulate, Adam, ClipByNorm, ClipByValue, ScaleGradients, WeightDecay
@@ -26,14 +28,6 @@ TRANSFORMS = [ClipByValue(0.5), ClipByNorm(1.5), WeightDecay(0.1, biases=False),
 KINDS = [*OPTIMIZERS.values(), book.AdaGrad, book.RMSprop, book.Adam]
 USED = [kind(lr=ReduceOnPlateau(Cosine(0.1, 10, 0.01)), weight_decay=0.1, clip_norm=2.0) for kind in KINDS]
 VALUES = [*USED, *SCHEDULES, *TRANSFORMS, SGD(0.1)]
-
-
-def updated(optimizer, steps=2):
-    """Parameters after updates in the book's form."""
-    params = {"w": np.asarray([1.0, -2.0])}
-    for _ in range(steps):
-        optimizer.update(params, {"w": np.asarray([0.5, 3.0])})
-    return params["w"]
 
 
 def ways():
@@ -67,16 +61,12 @@ def test_equal_and_without_a_state(name, way):
 
 def test_into_another_process():
     """By spawn, which starts anew: it gets nothing but what is pickled."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.map(returned, VALUES)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        found = list(pool.map(returned, VALUES, timeout=120))
     for value, (again, text, w) in zip(VALUES, found, strict=True):
         assert (again, text) == (value, repr(value))
         if w is not None:
             np.testing.assert_array_equal(w, updated(copy.copy(value)))
-
-
-def returned(value):
-    return value, repr(value), updated(value) if hasattr(value, "rule") else None
 
 
 def test_into_joblibs_processes():
