@@ -103,8 +103,13 @@ def _library(x: Any, name: str) -> Callable[..., Any]:
     where = backend_class(library).special_module
     try:
         return getattr(importlib.import_module(where), name)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise TypeError(f"special.{name} of a {library} array is computed by {where}, which has none here") from error
+    except ImportError as error:
+        package = where.partition(".")[0]
+        raise TypeError(
+            f"special.{name} of a {library} array is computed by {where}, which is not here: pip install {package}"
+        ) from error
+    except AttributeError as error:
+        raise TypeError(f"special.{name} of a {library} array is computed by {where}, which has no {name}") from error
 
 
 def _function(name: str) -> Callable[..., Any]:
