@@ -134,10 +134,16 @@ class Threads:
 
 
 def _blas() -> Sequence[Pool]:
-    """The libraries of linear algebra that are loaded: NumPy's, and perhaps SciPy's."""
+    """The libraries of linear algebra that are loaded: NumPy's, and perhaps SciPy's.
+
+    None where they cannot be asked: with a name in Japanese, for example, and a locale that has ASCII alone.
+    """
     from threadpoolctl import ThreadpoolController  # later: `import xpnet` does not need it
 
-    found: Sequence[Pool] = ThreadpoolController().select(user_api="blas").lib_controllers
+    try:
+        found: Sequence[Pool] = ThreadpoolController().select(user_api="blas").lib_controllers
+    except (OSError, UnicodeError):
+        return ()  # as where there is no such library: history and output say of how many threads nothing is known
     return found
 
 

@@ -252,7 +252,7 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
         else:
             function = xp.computes.get(operation.name) or xp.computing(operation.name)
         value = function(values, **options) if operation.each else function(*values, **options)
-    if odd:  # Python computes 1j times a number of NumPy, which is a float to it
+    if odd or isinstance(value, int):  # Python's product of 1j and a number of NumPy; counts of some libraries
         value = kind.library.asarray(value)
     made = node(kind, value, differentiable, None, operation, inputs, options)
     for x in numbers:
