@@ -132,6 +132,7 @@ def test_constants_of_every_dtype(dtype, library, rng):
             assert len(found) == len(wanted), label
             for y, w in zip(found, wanted, strict=True):
                 assert isinstance(y, Variable), label
+                w = w if hasattr(w, "dtype") else b.xp.asarray(w)  # some libraries count in Python's integers
                 assert (y.dtype, y.shape) == (w.dtype, tuple(w.shape)), label
                 np.testing.assert_allclose(b.to_numpy(y.value), b.to_numpy(w), rtol=1e-6, atol=1e-6, err_msg=label)
             tried += 1
