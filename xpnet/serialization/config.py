@@ -102,7 +102,7 @@ def from_config(description: Any, known: Mapping[str, type], *, depth: int = 0) 
 
     >>> from xpnet.layers import LeakyReLU
     >>> from_config({"kind": "LeakyReLU", "slope": 0.2}, {"LeakyReLU": LeakyReLU})
-    LeakyReLU(slope=0.2)
+    LeakyReLU(0.2)
     """
     if not isinstance(description, dict) or not isinstance(description.get("kind"), str):
         raise CheckpointError(f"{shortened(description)} describes nothing: expected a kind and its fields")
