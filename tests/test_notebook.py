@@ -121,9 +121,9 @@ def test_a_trainer_says_what_it_does():
 
 
 @pytest.mark.parametrize("n", [2, 100])
-def test_a_descent_is_written_short(n, array, backend):
-    found = gradient_descent(lambda p: backend.xp.sum(p**2), array(np.ones(n)), lr=0.1, steps=3)
-    point = f"x = {backend.to_numpy(found.x).tolist()}" if n == 2 else "x of shape (100,)"
+def test_a_descent_is_written_short(n, array, training_backend):
+    found = gradient_descent(lambda p: training_backend.xp.sum(p**2), array(np.ones(n)), lr=0.1, steps=3)
+    point = f"x = {training_backend.to_numpy(found.x).tolist()}" if n == 2 else "x of shape (100,)"
     assert repr(found) == f"Descent({point} after 3 steps, f: {found.values[0]:.6g} -> {found.values[-1]:.6g})"
 
 
