@@ -77,13 +77,14 @@ def test_random_keys(seed, training_backend, array):
     np.testing.assert_allclose(b.to_numpy(v.grad).reshape(-1), slopes, rtol=1e-12, atol=1e-14)
 
 
-def test_lists_and_constants(array):
+def test_lists_and_constants(array, backend):
     v = variable(array(np.arange(12.0).reshape(4, 3)))
     assert v[[0, 2]].shape == (2, 3)
     assert v[[0, 2], [1, 1]].shape == (2,)
     assert v[constant(array([0, 2])), ...].shape == (2, 3)
     assert v[[]].shape == (0, 3)
-    assert v[v > 4.0].shape == (7,)
+    chosen = backend.to_numpy(v[v > 4.0].value)  # Dask knows how many there are when it has computed them
+    assert chosen.tolist() == [5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0]
     assert v[True].shape == (1, 4, 3)
     assert v[None, False].shape == (1, 0, 4, 3)
     assert variable(array(1.0))[True].shape == (1,)
