@@ -212,5 +212,5 @@ def test_methods_can_be_compiled(backend, array, rng):
     assert float(jax.jit(net.loss)(x, t)) == pytest.approx(float(net.loss(x, t)), rel=1e-12)
     np.testing.assert_allclose(jax.jit(net.predict)(x), net.predict(x), rtol=1e-12)
     np.testing.assert_allclose(jax.jit(net.gradient)(x, t)["W1"], net.gradient(x, t)["W1"], rtol=1e-12)
-    with pytest.raises(ValueError, match="5 columns, W1 expects 6"):
+    with pytest.raises(ValueError, match="Affine1: x has 5 columns, expected 6"):
         jax.jit(net.predict)(x[:, :5])
