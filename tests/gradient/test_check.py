@@ -13,8 +13,10 @@ from xpnet.layers import (
     ACTIVATIONS,
     GELU,
     Affine,
+    Conv2d,
     Identity,
     LeakyReLU,
+    MaxPool2d,
     ReLU,
     Sigmoid,
     Softmax,
@@ -274,6 +276,18 @@ def test_kinks_of_a_layer(training_backend, array):
     report = check_gradient(ReLU(), array(np.zeros((2, 3))))
     assert (report.passed, report.rows[0].kinks, report.rows[0].compared) == (False, 6, 0)
     assert "nothing to compare" in str(report)
+
+
+def test_ties_in_a_maximum(training_backend, array):
+    """Where two entries of a window are equal, the maximum has no derivative; where they move together, it has one."""
+    x = array([[[[1.0, 1.0, 2.0, 0.0], [0.0, 0.5, 1.0, 2.0 - 1e-7]]]])
+    report = check_gradient(MaxPool2d(2), x, h=1e-5)
+    assert report.passed, str(report)
+    assert (report.rows[0].kinks, report.rows[0].compared) == (4, 4)  # both 1s of one window, 2 and nearly 2 of another
+    flat = Sequential([Conv2d(1, 2, 3), MaxPool2d(2), Affine(8, 3)], seed=0, dtype="float64", backend=training_backend)
+    report = check_gradient(flat, array(np.ones((2, 1, 6, 6))), array([0, 2]))  # all windows are equal whatever moves
+    assert report.passed, str(report)
+    assert report.kinks == 0
 
 
 def test_directions_over_kinks(training_backend, array):

@@ -1,4 +1,4 @@
-"""Batch normalization: what ``torch.nn.BatchNorm1d`` computes, in training and in prediction; and its mistakes."""
+"""Batch normalization: what ``torch.nn`` computes, in training and in prediction; and its mistakes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import pytest
 from xpnet import Sequential
 from xpnet.layers import Affine, BatchNorm, Chain, Residual, TimeDistributed
 
-SHAPES = [(6, 5), (2, 5), (4, 5, 3), (1, 5, 3)]
+SHAPES = [(6, 5), (2, 5), (4, 5, 3), (1, 5, 3), (4, 5, 3, 2)]
 
 
-def of_torch(layer, params, rng):
+def of_torch(layer, params, shape):
     """Theirs, with the same parameters and buffers."""
     torch = pytest.importorskip("torch", reason="torch is the oracle")
-    theirs = torch.nn.BatchNorm1d(layer.features, eps=layer.eps, momentum=layer.momentum, dtype=torch.float64)
+    kind = torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d
+    theirs = kind(layer.features, eps=layer.eps, momentum=layer.momentum, dtype=torch.float64)
     for name, own in {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}.items():
         getattr(theirs, own).data = torch.from_numpy(np.array(params[name]))
     return torch, theirs
@@ -40,7 +41,7 @@ def assert_close(b, found, wanted, tolerance=1e-12):
 def test_it_is_that_of_torch(mode, shape, training_backend, array, rng):
     b, layer = training_backend, BatchNorm(5, momentum=0.2, eps=1e-3)
     params, x, dy = params_of(layer, rng), 3 + 2 * rng.normal(size=shape), rng.normal(size=shape)
-    torch, theirs = of_torch(layer, params, rng)
+    torch, theirs = of_torch(layer, params, shape)
     theirs.train(mode == "train")
     given = {name: array(a) for name, a in params.items()}
     y, residuals, *updates = getattr(layer, mode)(given, array(x))
@@ -59,12 +60,12 @@ def test_it_is_that_of_torch(mode, shape, training_backend, array, rng):
         np.testing.assert_array_equal(b.to_numpy(given[name]), a)
 
 
-@pytest.mark.parametrize("shape", [(8, 5), (4, 5, 3)])
+@pytest.mark.parametrize("shape", [(8, 5), (4, 5, 3), (3, 5, 4, 2)])
 @pytest.mark.parametrize("momentum", [0.1, 0.0, 1.0])
 def test_running_statistics_after_fifty_steps(momentum, shape, training_backend, array, rng):
     b, layer = training_backend, BatchNorm(5, momentum)
     params = layer.init(rng, None) | layer.buffers()
-    torch, theirs = of_torch(layer, params, rng)
+    torch, theirs = of_torch(layer, params, shape)
     given = {name: array(a) for name, a in params.items()}
     for _ in range(50):
         x = 1 + 3 * rng.normal(size=shape)

@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet.layers import Chain, Conv1d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, Reshape
+from xpnet import SGD, Sequential, Trainer
+from xpnet.layers import (
+    Affine,
+    AvgPool2d,
+    BatchNorm,
+    Chain,
+    Conv1d,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool2d,
+    MaxPool2d,
+    ReLU,
+    Reshape,
+)
 from xpnet.layers.base import shapes_of
 
 
@@ -62,6 +75,40 @@ def test_images_without_an_axis_of_channels():
 
 
 @pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((784,), r"expected \(1, H, W\); make images of rows with Reshape"),
+        ((28, 28), r"images without an axis of channels get it with x\[:, None\]"),
+        ((1, 1, 28, 28), "one axis of samples and one of channels"),
+    ],
+)
+def test_a_network_says_the_same_of_samples_that_do_not_fit(shape, advice):
+    net = Sequential([Conv2d(1, 2, 3), Flatten(), Affine(1352, 3)], seed=0)
+    x, t = np.zeros((4, *shape), "float32"), np.asarray([0, 1, 2, 0])
+    for call in (net.gradient, lambda x, t: Trainer(net, SGD(0.1)).fit(x, t, iterations=1, progress=False)):
+        with pytest.raises(ValueError, match=advice):
+            call(x, t)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ((Conv2d(1, 4, 3), Conv2d(5, 4, 3)), "Conv2: takes 5 channels and gets 4; they come from Conv1"),
+        ((Conv2d(1, 4, 3), ReLU(), MaxPool2d(2), BatchNorm(5)), "BatchNorm1: takes 5 channels and gets 4; they come"),
+        ((Conv1d(1, 4, 3), BatchNorm(4), Conv1d(3, 4, 3)), "Conv2: takes 3 channels and gets 4; they come from BatchN"),
+    ],
+)
+def test_channels_that_do_not_fit_are_found_where_a_network_is_made(layers, message):
+    with pytest.raises(ValueError, match=message):
+        Chain(*layers)
+
+
+def test_what_counts_channels_anew_is_not_refused():
+    Chain(Conv2d(1, 4, 3), Flatten(), Reshape((1, 52, 52)), Conv2d(1, 4, 3))
+    Chain(Conv2d(1, 4, 3), ReLU(), AvgPool2d(2), BatchNorm((4, 13, 13)), Conv2d(4, 4, 3))
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Conv2d(0, 4, 3), "Conv2d: in_channels is 0, expected a whole number, 1 or more"),
@@ -76,7 +123,7 @@ def test_images_without_an_axis_of_channels():
         (lambda: Reshape(784), r"Reshape: shape is 784, expected that of a sample: \(1, 28, 28\)"),
         (
             lambda: Chain(Conv2d(1, 4, 3), Conv2d(3, 4, 3)).output_shape((1, 9, 9)),
-            "Conv2: .*4 channels; expected 3 channels",
+            "Conv2: takes 3 channels and gets 4",
         ),
         (lambda: Chain(MaxPool2d(3)).output_shape((1, 2, 9)), "Pool1: the kernel of 3 by 3 does not fit into"),
     ],

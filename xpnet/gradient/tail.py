@@ -24,12 +24,6 @@ class Found:
     crossed: Array | None
 
 
-def side_of(layer: Layer, x: Array) -> Array | None:
-    """Which entries of a layer's input are above its kink; None if it has no kink."""
-    kink = getattr(layer, "kink", None)
-    return None if kink is None else x > kink
-
-
 def differ(above: Sides, below: Sides) -> bool:
     """Whether a unit is on one side of its kink here, and on the other there."""
     return any(bool(namespace(a).any(a != b)) for a, b in zip(above, below, strict=True))
@@ -47,14 +41,16 @@ class Watched(Layer):
         return self.layer.label
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
-        side = side_of(self.layer, x)
-        self.sides.extend([] if side is None else [side])
+        self._look(x)
         return self.layer.forward(params, x)
 
     def train(self, params: Params, x: Array) -> tuple[Array, Any, Params]:
-        side = side_of(self.layer, x)
-        self.sides.extend([] if side is None else [side])
+        self._look(x)
         return self.layer.train(params, x)
+
+    def _look(self, x: Array) -> None:
+        side = self.layer.side(x)
+        self.sides.extend([] if side is None else [side])
 
     def backward(self, params: Params, residuals: Any, dy: Array) -> tuple[Array, Params]:
         return self.layer.backward(params, residuals, dy)
@@ -79,7 +75,7 @@ class Watched(Layer):
 def watched(layer: Layer, sides: Sides) -> Layer:
     """The same layer, with all in it that have a kink watched; itself if none has."""
     if not isinstance(layer, Container):
-        return layer if layer.kink is None else Watched(layer, sides)
+        return layer if layer.kink is None and type(layer).side is Layer.side else Watched(layer, sides)
     children = tuple(watched(child, sides) for child in layer.children)
     same = all(a is b for a, b in zip(children, layer.children, strict=True))
     return layer if same else layer.with_children(children)

@@ -35,6 +35,9 @@ class Layer(ABC):
         kink: the input at which the derivative of an elementwise layer jumps (0.0 for ReLU), or None: gradient checks
             leave out what crosses it.
         weight_gain: what an activation asks of initial weights around it; None hands on what comes from elsewhere.
+        keeps_channels: whether a sample (C, ...) becomes one of as many channels, as what acts on elements does, so
+            that a network is checked when it is made. Layers that change their number have ``in_channels`` and
+            ``out_channels``.
         takes: the input: ``"floating"``, in the dtype of the parameters; ``"any"``, integers too, which the network
             converts to its dtype a minibatch at a time; ``"integers"``, which stay integers.
 
@@ -58,6 +61,7 @@ class Layer(ABC):
     kink: ClassVar[float | None] = None
     weight_gain: ClassVar[float | None] = 1.0
     takes: ClassVar[str] = "floating"
+    keeps_channels: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -101,6 +105,13 @@ class Layer(ABC):
     def draws(self, rng: Generator, shape: tuple[int, ...]) -> dict[str, HostArray]:
         """Return what is random in a training step for an input of this shape (N, ...), by name, drawn on the host."""
         return {}
+
+    def side(self, x: Array) -> Array | None:
+        """Return on which side of its kinks each sample (N, ...) of the input is, or None if the layer has no kinks.
+
+        A gradient check leaves out an entry that takes it to another side: there is no derivative to compare with.
+        """
+        return None if self.kink is None else x > self.kink
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of one sample of the output for one of the input; None where it is not known.

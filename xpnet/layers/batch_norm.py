@@ -64,6 +64,13 @@ class BatchNorm(Layer):
     def buffers(self) -> dict[str, HostArray]:
         return {"mean": zeros(None, self._shape), "var": ones(None, self._shape)}
 
+    @property
+    def in_channels(self) -> int | None:
+        """The features, where they are counted and not those of each entry."""
+        return self.features if isinstance(self.features, int) else None
+
+    out_channels = in_channels
+
     def output_shape(self, shape: Shape) -> Shape:
         if shape is not None and not self._fits(shape):
             wanted = self.features if self._by_entry else f"({self.features}, ...)"

@@ -223,6 +223,7 @@ class Chain(Several):
         with_parameters = [i for i, part in enumerate(self.parts) if part.shapes]
         object.__setattr__(self, "_first", with_parameters[0] if with_parameters else None)
         self.output_shape(None)
+        check_channels(self.parts)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         tape = []
@@ -330,6 +331,19 @@ class Chain(Several):
     @property
     def acts_on(self) -> str:  # type: ignore[override]
         return widest(self.layers)
+
+
+def check_channels(parts: Iterable[Part]) -> None:
+    """Raise ``ValueError`` where a layer gets another number of channels than it takes, whatever the images' size."""
+    known, before = None, ""
+    for part in parts:
+        wanted, made = (getattr(part.layer, name, None) for name in ("in_channels", "out_channels"))
+        if known is not None and wanted is not None and wanted != known:
+            raise ValueError(f"{part.name}: takes {wanted} channels and gets {known}; they come from {before}")
+        if made is not None:
+            known, before = made, part.name
+        elif not part.layer.keeps_channels and part.layer.acts_on != "element":
+            known = None
 
 
 def known_shape(part: Part, shape: tuple[int, ...]) -> tuple[int, ...]:

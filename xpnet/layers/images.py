@@ -18,36 +18,31 @@ def windows_along(layer: Any, shape: tuple[int, ...]) -> tuple[int, int]:
 
 def check_images(layer: Any, x: Array, channels: int | None = None) -> None:
     """Raise ``ValueError`` unless x is (N, C, H, W) and fits."""
+    shape = tuple(x.shape)
     if x.ndim == 4:
-        check_fits(layer, tuple(x.shape[1:]), channels, "x has images of shape")
+        check_fits(layer, shape[1:], channels, "x has images of shape")
         return
-    wanted = f"expected images (N, {'C' if channels is None else channels}, H, W)"
-    advice = ""
-    if x.ndim == 3:
-        advice = one_more_axis(tuple(x.shape), channels)
-    elif x.ndim == 2:
-        advice = "; make images of rows with Reshape or xp.reshape(x, (N, C, H, W))"
-    elif x.ndim > 4:
-        advice = "; it takes one axis of samples and one of channels, so put others in one of these"
-    raise ValueError(f"{layer.label}: x has shape {tuple(x.shape)}, {wanted}{advice}")
+    advice = more_or_fewer_axes(x.ndim - 1, channels)
+    if x.ndim == 3 and channels == shape[0]:
+        advice = f"; one image is x[None, ...]{advice.replace('; images', ', images')}"
+    c = "C" if channels is None else channels
+    raise ValueError(f"{layer.label}: x has shape {shape}, expected images (N, {c}, H, W){advice}")
 
 
-def one_more_axis(shape: tuple[int, ...], channels: int | None) -> str:
-    """What to do about an x (., ., .)."""
-    if channels in (None, 1):
-        return "; images without an axis of channels get it with x[:, None]"
-    if channels == shape[0]:
-        return "; one image is x[None, ...]"
-    return ""
+def more_or_fewer_axes(found: int, channels: int | None) -> str:
+    """What to do about samples of so many axes, which are not three."""
+    if found == 2:
+        return "; images without an axis of channels get it with x[:, None]" if channels in (None, 1) else ""
+    if found < 2:
+        return "; make images of rows with Reshape or xp.reshape(x, (N, C, H, W))"
+    return "; it takes one axis of samples and one of channels, so put others in one of these"
 
 
 def check_fits(layer: Any, shape: tuple[int, ...], channels: int | None, what: str = "a sample of shape") -> None:
     """Raise ``ValueError`` unless a sample is (C, H, W), has the channels, and at least the kernel's size."""
     c = "C" if channels is None else channels
     if len(shape) != 3:
-        advice = ""
-        if len(shape) == 2 and channels in (None, 1):
-            advice = "; images without an axis of channels get it with x[:, None]"
+        advice = more_or_fewer_axes(len(shape), channels)
         raise ValueError(f"{layer.label}: {what} {shape} does not fit, expected ({c}, H, W){advice}")
     if channels is not None and shape[0] != channels:
         advice = ""

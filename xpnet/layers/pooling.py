@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import inf
 from typing import Any, ClassVar
 
@@ -12,6 +13,9 @@ from xpnet.backends.dispatch import Geometry, kind_of, namespace
 from xpnet.layers.base import Layer, Shape
 from xpnet.layers.images import check_fits, check_images, windows_along
 from xpnet.layers.windows import back, check_pair, every, image_axes, padded, pair, put_back
+
+#: Two entries are as large as each other if they differ by no more than so many spacings of the largest of all.
+ROUNDING = 16
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,6 +27,7 @@ class Pooling(Layer):
 
     acts_on: ClassVar[str] = "sample"
     weight_gain: ClassVar[float | None] = None
+    keeps_channels: ClassVar[bool] = True
 
     kernel_size: int | tuple[int, int]
     stride: int | tuple[int, int] | None = None
@@ -97,6 +102,21 @@ class MaxPool2d(Pooling):
             y, later = _largest([every(y, axis, i, s, out) for i in range(k)])
             won.append(later)
         return xp.permute_dims(y, back(axes)), (won, tuple(x.shape))
+
+    def side(self, x: Array) -> Array:
+        """Which entry of each window is the largest, or the first that is as large but for rounding."""
+        check_images(self, x)
+        xp, axes = namespace(x), image_axes(x)
+        windows = [xp.permute_dims(x, axes)]
+        for axis, k, s, p, _, out in self._axes(axes, x.shape[1:]):
+            windows = [
+                every(w, axis, i, s, out) for w in (padded(w, axis, p, p, -inf) for w in windows) for i in range(k)
+            ]
+        least = reduce(xp.maximum, windows) - ROUNDING * xp.finfo(x.dtype).eps * xp.max(xp.abs(x))
+        first = xp.zeros_like(least, dtype=xp.int32)
+        for i, w in reversed(list(enumerate(windows))):
+            first = xp.where(w >= least, xp.full_like(first, i), first)
+        return xp.permute_dims(first, back(axes))
 
     @property
     def _geometry(self) -> Geometry:
