@@ -199,6 +199,7 @@ def test_plateaus_as_torch_finds_them(rng, options, kind):
         ({"patience": 0, "cooldown": 2}, [3, 3, 3, 3, 3], [1, 0.5, 0.5, 0.5, 0.25]),
         ({"patience": 0, "min_lr": 0.15}, [3, 3, 3, 3], [1, 0.5, 0.375, 0.375]),
         ({"patience": 0, "monitor": "accuracy"}, [0.5, 0.6, 0.6, 0.7], [1, 1, 0.5, 0.5]),
+        ({"patience": 0, "monitor": "r2", "threshold": 0.1}, [-2.0, -1.9, -1.7, 0.1], [1, 0.5, 0.5, 0.5]),
         ({"patience": 0, "threshold": 0.1}, [1.0, 0.95, 0.8, 0.79], [1, 0.5, 0.5, 0.25]),
         ({"patience": 0}, [math.nan, 1.0, math.nan, 0.5], [0.5, 0.5, 0.25, 0.25]),
         ({"patience": 0}, [], []),

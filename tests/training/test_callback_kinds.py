@@ -39,6 +39,7 @@ class Series(Callback):
         ("accuracy", "train_accuracy", [0.1, 0.2, 0.2, 0.2, 0.3], 0, 4),
         ("validation_accuracy", "validation_accuracy", [0.3, 0.2, 0.25, 0.9], 0, 3),
         ("validation_loss", "validation_loss", [1, 2, 0.5, 0.6, 0.7], 0, 5),
+        ("validation_r2", "validation_r2", [-3, -0.5, -0.6, -0.4, -2, -1, 0.9], 0, 6),
     ],
 )
 def test_early_stopping(monitor, field, values, min_delta, epochs):
@@ -67,8 +68,8 @@ def test_early_stopping_counts_over_a_cut(cut):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"monitor": "test_loss"}, "unknown monitor 'test_loss', expected one of: loss, accuracy, validation_loss"),
-        ({"monitor": ["loss"]}, r"unknown monitor \['loss'\], expected one of: loss, accuracy, validation_loss"),
+        ({"monitor": "test_loss"}, "unknown monitor 'test_loss', expected one of: loss, accuracy, r2, validation_loss"),
+        ({"monitor": ["loss"]}, r"unknown monitor \['loss'\], expected one of: loss, accuracy, r2, validation_loss"),
         ({"patience": 0}, "patience is 0, expected a whole number, 1 or more"),
         ({"min_delta": -0.1}, r"min_delta is -0\.1, expected a finite number, 0 or more, 0\.001 for example"),
         ({"min_delta": 10**400}, "min_delta is 1000000.*, expected a finite number"),
@@ -90,7 +91,7 @@ def test_what_is_better_is_said_in_one_place():
 
 
 @pytest.mark.parametrize("watcher", [EarlyStopping, lambda monitor: Checkpoint("never", monitor=monitor)])
-@pytest.mark.parametrize("monitor", ["validation_loss", "validation_accuracy", "accuracy"])
+@pytest.mark.parametrize("monitor", ["validation_loss", "validation_accuracy", "accuracy", "validation_r2"])
 def test_what_is_not_there_to_be_watched_is_said_before_the_first_step(watcher, monitor):
     net = Sequential([Affine(6, 1)], MeanSquaredError(), seed=0, dtype="float64")
     trainer, (x, _) = Trainer(net, SGD(0.1), batch_size=30), data()

@@ -30,7 +30,8 @@ def test_what_it_has(history):
     assert history.samples_per_second == 210 / history.seconds
     assert {type(value) for value in history.losses + history.learning_rates} == {float}
     for e in history.evaluations:
-        assert [type(getattr(e, name)) for name in MONITORS.values()] == [float] * 4
+        found = {monitor: type(getattr(e, name)) for monitor, name in MONITORS.items()}
+        assert found == {monitor: type(None) if "r2" in monitor else float for monitor in MONITORS}
     assert [(e.epoch, e.ends_epoch) for e in history.evaluations] == [(0, False), (1, True), (2, True), (7 / 3, False)]
 
 
@@ -65,12 +66,16 @@ def test_an_empty_history():
     assert History().losses is not history.losses
 
 
-@pytest.mark.parametrize(("monitor", "value"), [("loss", 3.0), ("validation_loss", 4.0), ("accuracy", 0.1)])
+@pytest.mark.parametrize(
+    ("monitor", "value"), [("loss", 3.0), ("validation_loss", 4.0), ("accuracy", 0.1), ("r2", -1.5)]
+)
 def test_values_by_name(monitor, value):
-    e = Evaluation(1.0, 3, 0.1, None, 3.0, 4.0)
+    e = Evaluation(1.0, 3, 0.1, None, 3.0, 4.0, -1.5)
     assert e.value(monitor) == value
     assert e.value("validation_accuracy") is None
-    with pytest.raises(ValueError, match=r"unknown monitor 'lost', expected one of: loss, accuracy, validation_loss"):
+    with pytest.raises(
+        ValueError, match=r"unknown monitor 'lost', expected one of: loss, accuracy, r2, validation_loss"
+    ):
         e.value("lost")
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from recording import Recorder, data, fit, trainer_of
 
-from xpnet import DivergedError, Trainer
+from xpnet import SGD, DivergedError, Sequential, Trainer
+from xpnet.layers import Affine
+from xpnet.losses import MeanSquaredError
 from xpnet.training import Callback, Checkpoint, CSVLog, JSONLinesLog
 from xpnet.training.logs import COLUMNS
 
@@ -70,6 +72,7 @@ def test_what_there_is_not_is_left_out(tmp_path):
         fit(trainer, kind(tmp_path / name), epochs=1)
     for row in rows(tmp_path / "csv") + rows(tmp_path / "jsonl"):
         assert row["learning_rate"] is row["validation_loss"] is row["validation_accuracy"] is None
+        assert row["r2"] is row["validation_r2"] is None
         assert row["loss"] > 0
     assert "nan" not in (tmp_path / "csv").read_text().lower()
     assert "nan" not in (tmp_path / "jsonl").read_text().lower()
@@ -181,7 +184,7 @@ FOREIGN = {
     "a number": b"3\n",
     "one line without an end": b'{"iteration": 3}',
     "bytes": bytes(range(256)),
-    "a step that is none": ",".join(COLUMNS).encode() + b"\n0.0,inf,,,,,,,\n",
+    "a step that is none": ",".join(COLUMNS).encode() + b"\n0.0,inf,,,,,,,,,\n",
     "half a log": ",".join(COLUMNS).encode() + b"\n0.0,0\nnot a row\n",
 }
 
@@ -325,3 +328,14 @@ def test_lines_are_in_the_file_when_they_are_told(kind, tmp_path):
     fit(trainer_of(), kind(path), Follow(), epochs=2)
     assert seen == [0, 3, 6]
     assert os.listdir(tmp_path) == ["log"]  # noqa: PTH208  (nothing else was left)
+
+
+def test_numbers_that_are_learned_have_their_metric_in_the_log(kind, tmp_path):
+    x = np.linspace(-1, 1, 60)[:, None]
+    trainer = Trainer(Sequential([Affine(1, 1)], MeanSquaredError(), seed=0, dtype="float64"), SGD(0.1), batch_size=30)
+    history = trainer.fit(x, 2 * x, validation=(x, x), epochs=2, callbacks=[kind(tmp_path / "log")], progress=False)
+    found = [(row["r2"], row["validation_r2"], row["accuracy"]) for row in rows(tmp_path / "log")]
+    assert found == [(e.train_r2, e.validation_r2, None) for e in history.evaluations]
+    again = Trainer(trainer.net, SGD(0.1), batch_size=30)
+    with pytest.raises(FileExistsError, match="another training"):
+        again.fit(x, x, epochs=1, callbacks=[kind(tmp_path / "log")], progress=False)

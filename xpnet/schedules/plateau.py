@@ -12,16 +12,23 @@ from xpnet._typing import Array
 from xpnet.schedules.base import Schedule, check_rate_or_schedule, rate_of, set_checked
 
 #: What can be monitored at the end of an epoch, and whether less of it is better.
-LOWER_IS_BETTER = {"loss": True, "accuracy": False, "validation_loss": True, "validation_accuracy": False}
+LOWER_IS_BETTER = {
+    "loss": True,
+    "accuracy": False,
+    "r2": False,
+    "validation_loss": True,
+    "validation_accuracy": False,
+    "validation_r2": False,
+}
 
 
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
     """``factor`` times the learning rate whenever the monitor has not improved for more than ``patience`` epochs.
 
-    An improvement is a loss below (1 - threshold) times the best one so far, or an accuracy above (1 + threshold) times
-    it; NaN never is. A call gives the rate without reductions, and :meth:`scale` the product of the reductions; the
-    learning rate is the one times the other.
+    An improvement is a loss below (1 - threshold) times the best one so far, or an accuracy or R² above (1 + threshold)
+    times it; NaN never is. A call gives the rate without reductions, and :meth:`scale` the product of the reductions;
+    the learning rate is the one times the other.
 
     Args:
         lr: the learning rate to reduce, or a schedule to scale down.
@@ -30,7 +37,7 @@ class ReduceOnPlateau(Schedule):
         threshold: how much counts as an improvement, relative to the best so far.
         cooldown: epochs after a reduction that are not counted.
         min_lr: no reduction goes below it. For a schedule this limits ``start`` times the reductions.
-        monitor: ``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``.
+        monitor: ``"loss"``, ``"accuracy"`` or ``"r2"``, or these of the validation data: ``"validation_loss"``.
 
     >>> plateau = ReduceOnPlateau(0.1, factor=0.5, patience=1)
     >>> plateau.scale([0.9, 0.7, 0.7]), plateau.scale([0.9, 0.7, 0.7, 0.7])
@@ -94,7 +101,7 @@ class ReduceOnPlateau(Schedule):
     def _better(self, value: float, best: float) -> bool:
         if LOWER_IS_BETTER[self.monitor]:
             return value < best * (1 - self.threshold)
-        return value > best * (1 + self.threshold)
+        return value > best * (1 + self.threshold if best > 0 else 1 - self.threshold)  # R² may be below 0
 
     def _reduced(self, lr: float) -> float:
         less = max(lr * self.factor, self.min_lr)

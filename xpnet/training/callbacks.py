@@ -130,7 +130,7 @@ class EarlyStopping(Callback):
     network, add ``Checkpoint(path, monitor=...)``.
 
     Args:
-        monitor: ``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``.
+        monitor: ``"loss"``, ``"accuracy"`` or ``"r2"``, or these of the validation data: ``"validation_loss"``.
         patience: the number of epochs.
         min_delta: the smallest change that counts as an improvement.
 
@@ -281,10 +281,10 @@ def watched(history: History, monitor: str) -> list[float]:
 def check_monitored(history: History, monitor: str) -> None:
     """Raise ``ValueError`` if the last evaluation has no value of the monitor."""
     if history.evaluations and history.evaluations[-1].value(monitor) is None:
-        wants = "a network that classifies" if monitor == "accuracy" else "validation=(x, t)"
-        if monitor == "validation_accuracy":
-            wants += " and a network that classifies"
-        raise ValueError(f"there is no {monitor} to watch: it needs {wants}")
+        kinds = {"accuracy": "a network that classifies", "r2": "a network that learns numbers by a squared error"}
+        wants = ["validation=(x, t)"] if monitor.startswith("validation_") else []
+        wants += [kind for metric, kind in kinds.items() if monitor.endswith(metric)]
+        raise ValueError(f"there is no {monitor} to watch: it needs {' and '.join(wants)}")
 
 
 def better(monitor: str, value: float, other: float, by: float = 0.0) -> bool:

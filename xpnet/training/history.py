@@ -17,8 +17,10 @@ from xpnet.training.shown import curves_as_html, curves_as_png
 MONITORS = {
     "loss": "train_loss",
     "accuracy": "train_accuracy",
+    "r2": "train_r2",
     "validation_loss": "validation_loss",
     "validation_accuracy": "validation_accuracy",
+    "validation_r2": "validation_r2",
 }
 
 
@@ -66,7 +68,7 @@ class Evaluation:
         return "  ".join(parts)
 
     def value(self, monitor: str) -> float | None:
-        """``"loss"``, ``"accuracy"``, ``"validation_loss"`` or ``"validation_accuracy"``."""
+        """``"loss"``, ``"accuracy"`` or ``"r2"``, or these of the validation data: ``"validation_loss"``."""
         found: float | None = getattr(self, MONITORS[check_monitor(monitor)])
         return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from xpnet.serialization import atomic
 from xpnet.streams import printable, warn
 from xpnet.training.callbacks import Callback, Training
-from xpnet.training.history import Evaluation
+from xpnet.training.history import MONITORS, Evaluation
 
 COLUMNS = (
     "epoch",
@@ -23,13 +23,15 @@ COLUMNS = (
     "learning_rate",
     "loss",
     "accuracy",
+    "r2",
     "validation_loss",
     "validation_accuracy",
+    "validation_r2",
     "seconds",
     "samples_per_second",
 )
 #: The columns that a resumed training finds in its history too.
-RESULTS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+RESULTS = tuple(MONITORS)
 
 
 class _Log(Callback, ABC):
@@ -136,9 +138,10 @@ class _Log(Callback, ABC):
 
 
 class CSVLog(_Log):
-    """Comma-separated values: epoch, iteration, learning rate, losses, accuracies, seconds and samples a second.
+    """Comma-separated values: epoch, iteration, learning rate, losses, accuracies, R², seconds and samples a second.
 
-    Losses and accuracies are those of all samples with the current weights. A value that does not exist is left empty.
+    Losses, accuracies and R² are those of all samples with the current weights. A value that does not exist is left
+    empty.
     """
 
     def head(self) -> str:
@@ -163,7 +166,7 @@ class JSONLinesLog(_Log):
 
 
 def _results(evaluation: Evaluation) -> dict[str, float | None]:
-    """Losses and accuracies as they are written."""
+    """Losses, accuracies and R² as they are written."""
     return {name: _finite(evaluation.value(name)) for name in RESULTS}
 
 
