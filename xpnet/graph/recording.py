@@ -17,9 +17,9 @@ from xpnet.backends.base import Backend, _name_of_type, backend_class
 from xpnet.backends.dispatch import backend_of, device, dtype_name, namespace, traced
 from xpnet.graph.operations import OPERATIONS, Operation, kind_of_dtype, widened
 from xpnet.graph.rules import elementwise, shapes
-from xpnet.graph.signatures import signature_of
+from xpnet.graph.signatures import CREATION, signature_of
 from xpnet.graph.taken import Seen, note_number
-from xpnet.graph.wrapper import Wrapper, node
+from xpnet.graph.wrapper import Wrapper, check_operand, node
 
 #: The same functions by names that they had before there was a standard.
 ALIASES = {
@@ -129,6 +129,8 @@ class Recording(ModuleType):
             return _bound_to(self, name, COMPOSED[name])
         if name in OPERATIONS:
             return vars(self).get(name) or _recorded(self, OPERATIONS[name])
+        if name in CREATION:
+            return _creating(self, name)
         if name != label:
             return getattr(self, name)
         found = _part(self.library, name)
@@ -137,7 +139,7 @@ class Recording(ModuleType):
         return found if label.startswith("_") else _unrecorded(label, found, self)
 
     def __dir__(self) -> list[str]:
-        whole = {name for name in (*OPERATIONS, *COMPOSED, *ALIASES) if "." not in name}
+        whole = {name for name in (*OPERATIONS, *COMPOSED, *CREATION, *ALIASES) if "." not in name}
         own = {name for name in vars(type(self)) if not name.startswith("_")}
         return sorted({*dir(self.library), *whole, *own} - {"put_rows", "put_slice", "getitem", "same"})
 
@@ -377,6 +379,32 @@ def _part(library: ModuleType, name: str) -> Any:
         return None
 
 
+def created(xp: Recording, made: Array, *numbers: Any) -> Wrapper:
+    """What the library made as a constant: functions of whatever has this namespace have it too."""
+    check_operand(made)
+    constant = xp.constant(made)
+    if Seen.any:
+        for x in numbers:
+            if isinstance(x, float) or _name_of_type(type(x)) is not None:
+                note_number(constant, x)
+    return constant
+
+
+def _creating(xp: Recording, name: str) -> Callable[..., Any]:
+    """A function that makes an array of numbers: a constant in the library of this namespace."""
+    make = xp.computing(name)
+
+    def function(*args: Any, **options: Any) -> Wrapper:
+        given = (*args, *options.values())
+        if any(isinstance(x, Wrapper) and x.differentiable for x in given):
+            raise TypeError(f"{name} of a variable has no derivative; give it a number, int(v.value) for example")
+        if "dtype" in options:
+            options["dtype"] = xp.dtype(options["dtype"])
+        return created(xp, make(*map(_value, args), **{key: _value(x) for key, x in options.items()}), *given)
+
+    return _named(function, name, signature_of(name), f"The standard's ``{name}``, as a constant.")
+
+
 def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
     """Something of a library by this name: a function computes as long as it gets no variable."""
     if isinstance(found, ModuleType):
@@ -491,4 +519,4 @@ def _known() -> str:
     own = [name for name in vars(Recording) if not name.startswith("_")]
     made = [name for name, operation in OPERATIONS.items() if not (operation.own or name in ("getitem", "same"))]
     hidden = {"put_rows", "put_slice", "rows", "indices", "like", "constant", "computing", "named"}
-    return f"; these are: {', '.join(sorted({*own, *made, *COMPOSED} - hidden))}, and slices"
+    return f"; these are: {', '.join(sorted({*own, *made, *COMPOSED, *CREATION} - hidden))}, and slices"

@@ -18,7 +18,7 @@ from xpnet.graph.rules import elementwise as ops
 from xpnet.graph.rules.matrices import MATMUL, MATRIX_TRANSPOSE
 from xpnet.graph.rules.shapes import PERMUTE_DIMS
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
-from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
+from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, check_operand, first_inside, node
 
 #: The types of Python's own numbers.
 PLAIN = frozenset(NUMBERS)
@@ -263,24 +263,6 @@ def record(operation: Operation, inputs: tuple[Any, ...], options: Mapping[str, 
 @cache
 def _are_numbers(kind: type) -> bool:
     return issubclass(kind, Complex)
-
-
-#: Types and dtypes of arrays that nothing has to be asked of.
-_plain = set[tuple[type, Any]]()
-
-
-def check_operand(x: Any) -> bool:
-    """Raise ``TypeError`` for an array that its own library records; say whether it is one of objects."""
-    kind = (type(x), getattr(x, "dtype", None))
-    if kind in _plain:
-        return False
-    if getattr(x, "requires_grad", False):
-        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
-    if kind[1] is not None and dtype_name(kind[1]) == "object":
-        return True
-    if kind[1] is not None and not hasattr(x, "requires_grad"):
-        _plain.add(kind)
-    return False
 
 
 def _unpacked(x: Any, inputs: tuple[Any, ...]) -> Any:
