@@ -66,6 +66,8 @@ INSTEAD = {
 #: Functions made of recorded ones, ``f(xp, ...)``, by name; those of the standard's names in ``STANDARD`` too.
 COMPOSED: dict[str, Callable[..., Any]] = {}
 STANDARD = set[str]()
+#: Names of parameters that are one array each: a list of variables in the place of one becomes an array.
+ARRAYS = frozenset(["a", "a1", "a2", "arr", "array", "ary", "b", "f", "m", "v", "x", "x1", "x2", "y", "z"])
 #: What takes a call whose options are not the standard's: ``older(xp, name, inputs, rest, options)``.
 OLDER: list[Callable[..., Any]] = []
 
@@ -104,6 +106,7 @@ class Recording(ModuleType):
     """
 
     kind: type[Wrapper]
+    newaxis = None
 
     def __init__(self, library: ModuleType, record: Callable[..., Any]) -> None:
         super().__init__("xpnet.graph.recording")
@@ -430,8 +433,14 @@ def _bound_to(xp: Recording, name: str, f: Callable[..., Any]) -> Callable[..., 
     known = {p.name for p in parameters if p.kind is not Parameter.POSITIONAL_ONLY}
     places = sum(p.kind is not Parameter.KEYWORD_ONLY for p in parameters)
     needed = sum(p.default is Parameter.empty and p.kind is Parameter.POSITIONAL_ONLY for p in parameters)
+    single = [p.name in ARRAYS for p in parameters]
 
     def function(*args: Any, **options: Any) -> Any:
+        for x in args:
+            if type(x) in (list, tuple) and holds_variable(x):
+                pairs = zip(args, (*single, *[False] * len(args)), strict=False)
+                args = tuple(xp.asarray(x) if one and isinstance(x, list | tuple) else x for x, one in pairs)
+                break
         if plain is not None and not any(holds_variable(x) for x in (*args, *options.values())):
             return plain(*args, **options)
         if not every and (len(args) > places or len(args) < needed or options.keys() - known):
@@ -471,6 +480,9 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
         else:
             if any(isinstance(x, Wrapper) for x in options.values()):
                 raise TypeError(f"{name} is recorded with its arrays first, without a name: {name}(v)")
+            if any(map(holds_variable, inputs)):  # a list of variables for an array
+                args = [xp.asarray(x) if holds_variable(x) else x for x in args]
+                return function([*args[0]] if each else args[0], *args[1:], **options)
             if plain is None:
                 raise AttributeError(f"the library of these arrays has no {name}")
             return plain(*args, **options)

@@ -59,7 +59,7 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     array([1.  , 1.  , 0.25])
 
     Raises:
-        TypeError: f returns something else than a number, or a complex one; uses a function that is not recorded, or
+        TypeError: f returns something else than a number, or a complex one, an integer or a truth value; uses a function that is not recorded, or
             makes a Python number of a variable, which has no derivative; or there is nothing to differentiate with
             respect to.
         ValueError: f returns more than one number.
@@ -149,6 +149,11 @@ def _beside(x: Any, arguments: Any) -> Any:
 
 def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Array]]:
     """The value of y and its gradients with respect to the leaves; as variables if y depends on others as well."""
+    found = "bool" if isinstance(y, bool) else dtype_name(y.dtype) if hasattr(y, "dtype") else "float64"
+    if "float" not in found and "complex" not in found:
+        raise TypeError(
+            f"f returned one of dtype {found}, whose derivative is 0 wherever it has one; return a floating-point number"
+        )
     if not isinstance(y, Variable):
         if not isinstance(y, Number) and name_of(y) is None:
             raise TypeError(f"f returned a value {describe(y)}, expected one number; use jacobian or vjp for several")
@@ -166,8 +171,8 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
         raise TypeError(
             "f returned a complex number, whose gradient is none of one number; return real(y), imag(y) or abs(y)"
         )
-    values, found = pulled_back([y], leaves, [1.0])
-    return values[0], iter(found)
+    values, gradients = pulled_back([y], leaves, [1.0])
+    return values[0], iter(gradients)
 
 
 def pulled_back(ys: list[Variable], leaves: list[Variable], seeds: list[Any]) -> tuple[list[Array], list[Array]]:

@@ -31,13 +31,17 @@ def values(xp: Recording, name: str, *args: Any, **options: Any) -> Any:
 
 @composed("clip", standard=True)
 def clip(xp: Recording, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002  (the standard's names)
-    """x, and the nearest bound where it is beyond it; at a tie half of the derivative goes to either side."""
+    """x, and the nearest bound where it is beyond it; at a tie half of the derivative goes to either side.
+
+    Of integers within bounds that are none, it is floating-point.
+    """
     bounds = (min, max)
-    moving = [b for b in (x, *bounds) if isinstance(b, Wrapper) and b.differentiable]
-    if not xp.library.isdtype(x.dtype, "real floating"):
-        if not moving:
+    if not is_real(xp, x.dtype):
+        wide = [b.dtype for b in bounds if hasattr(b, "dtype") and is_real(xp, b.dtype)]
+        wide += [xp.library.asarray(b).dtype for b in bounds if isinstance(b, float)]
+        if not wide:
             return values(xp, "clip", x, min, max)
-        x = xp.astype(xp.constant(x), moving[0].dtype)
+        x = xp.astype(xp.constant(x), wide[0])
     for bound, function in ((min, xp.maximum), (max, xp.minimum)):
         if bound is not None:
             number = isinstance(bound, int | float)
@@ -256,6 +260,14 @@ def unique_values(xp: Recording, x: Array, /) -> Array:
 def isin(xp: Recording, x1: Array, x2: Array, /, *, invert: bool = False) -> Array:
     """Whether each entry of x1 is among those of x2."""
     return values(xp, "isin", x1, x2, invert=invert)
+
+
+@composed("linalg.matrix_rank", standard=True)
+def matrix_rank(xp: Recording, x: Array, /, *, rtol: Any = None) -> Array:
+    """How many singular values are more than ``rtol`` times the largest."""
+    if 0 in x.shape:
+        return xp.zeros(x.shape[:-2], dtype=xp.int64, device=x.device)
+    return values(xp, "linalg.matrix_rank", x, **({} if rtol is None else {"rtol": rtol}))
 
 
 # --- what is asked about arrays --------------------------------------------------------------------------------------

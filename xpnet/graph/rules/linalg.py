@@ -110,7 +110,6 @@ add("linalg.solve", _solve_left, _solve_right)
 add("linalg.inv", _inverse)
 add("linalg.det", _determinant)
 add("linalg.pinv", _pseudoinverse)
-add("linalg.matrix_rank", None)
 
 # --- decompositions ------------------------------------------------------------------------------------------------
 
