@@ -59,9 +59,9 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     array([1.  , 1.  , 0.25])
 
     Raises:
-        TypeError: f returns something else than a number, or a complex one, an integer or a truth value; uses a function that is not recorded, or
-            makes a Python number of a variable, which has no derivative; or there is nothing to differentiate with
-            respect to.
+        TypeError: f returns something else than a number, or a complex one, an integer or a truth value; uses a
+            function that is not recorded, or makes a Python number of a variable, which has no derivative; or there is
+            nothing to differentiate with respect to.
         ValueError: f returns more than one number.
 
     Warns:
@@ -152,7 +152,7 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     found = "bool" if isinstance(y, bool) else dtype_name(y.dtype) if hasattr(y, "dtype") else "float64"
     if "float" not in found and "complex" not in found:
         raise TypeError(
-            f"f returned one of dtype {found}, whose derivative is 0 wherever it has one; return a floating-point number"
+            f"f returned one of dtype {found}, whose derivative is 0 where it has one; return a floating-point number"
         )
     if not isinstance(y, Variable):
         if not isinstance(y, Number) and name_of(y) is None:
