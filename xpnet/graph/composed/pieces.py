@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.standard import value
+from xpnet.graph.indexing import rows_of_mask
 from xpnet.graph.recording import Recording, composed
 from xpnet.graph.rules.shapes import SQUEEZE
 from xpnet.graph.wrapper import Wrapper
@@ -182,8 +183,8 @@ def delete(xp: Recording, arr: Array, obj: Any, axis: int | None = None) -> Arra
 def compress(xp: Recording, condition: Any, a: Array, axis: int | None = None) -> Array:
     """The entries where a condition holds."""
     a, axis = (xp.reshape(a, (-1,)), 0) if axis is None else (a, axis)
-    (places,) = xp.library.nonzero(xp.library.reshape(xp.library.asarray(value(condition)), (-1,)))
-    return xp.take(a, places, axis=axis)
+    (rows,) = rows_of_mask(xp, xp.library.reshape(xp.library.asarray(value(condition)), (-1,)), xp.constant(a))
+    return xp.take(a, rows, axis=axis)
 
 
 @composed("select")
