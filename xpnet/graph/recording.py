@@ -14,7 +14,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, _name_of_type, backend_class
-from xpnet.backends.dispatch import backend_of, device, dtype_name, namespace, traced
+from xpnet.backends.dispatch import backend_of, device, dtype_name, name_of, namespace, traced
 from xpnet.graph.operations import OPERATIONS, Operation, kind_of_dtype, widened
 from xpnet.graph.rules import elementwise, shapes
 from xpnet.graph.signatures import CREATION, signature_of
@@ -388,7 +388,7 @@ def created(xp: Recording, made: Array, *numbers: Any) -> Wrapper:
     constant = xp.constant(made)
     if Seen.any:
         for x in numbers:
-            if isinstance(x, float) or _name_of_type(type(x)) is not None:
+            if isinstance(x, float) or name_of(x) is not None:
                 note_number(constant, x)
     return constant
 
@@ -481,8 +481,8 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
             if any(isinstance(x, Wrapper) for x in options.values()):
                 raise TypeError(f"{name} is recorded with its arrays first, without a name: {name}(v)")
             if any(map(holds_variable, inputs)):  # a list of variables for an array
-                args = [xp.asarray(x) if holds_variable(x) else x for x in args]
-                return function([*args[0]] if each else args[0], *args[1:], **options)
+                made = [xp.asarray(x) if holds_variable(x) else x for x in args]
+                return function([*made[0]] if each else made[0], *made[1:], **options)
             if plain is None:
                 raise AttributeError(f"the library of these arrays has no {name}")
             return plain(*args, **options)

@@ -15,7 +15,7 @@ from xpnet._typing import Array
 from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import name_of, namespace, number_as_array
 from xpnet.graph.operations import Operation, Pullback, axes_of
-from xpnet.graph.recording import FOREIGN_NAMES
+from xpnet.graph.recording import FOREIGN_NAMES, composed
 from xpnet.graph.variable import Variable, record
 
 Function = Callable[..., Any]
@@ -169,6 +169,7 @@ yv: Function = _function("yv")
 iv: Function = _function("iv")
 kv: Function = _function("kv")
 ive: Function = _function("ive")
+composed("i0")(lambda xp, x, /: i0(x))
 psi: Function = digamma
 rgamma: Function = _function("rgamma")
 gammasgn: Function = _function("gammasgn")

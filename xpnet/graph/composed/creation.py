@@ -38,6 +38,24 @@ def linspace(
     return found if dtype is None else xp.astype(found, dtype)
 
 
+@composed("logspace")
+def logspace(
+    xp: Recording, start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: float = 10.0, dtype: Any = None
+) -> Array:
+    """Numbers of equal ratios, from base^start to base^stop."""
+    return base ** xp.linspace(start, stop, num, endpoint=endpoint, dtype=dtype)
+
+
+@composed("geomspace")
+def geomspace(xp: Recording, start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Array:
+    """Numbers of equal ratios, from ``start`` to ``stop``, which have one sign."""
+    like = start if isinstance(start, Wrapper) else stop
+    options = {"dtype": like.dtype, "device": like.device} if isinstance(like, Wrapper) else {"dtype": dtype}
+    ends = [xp.asarray(end, **options) * 1.0 for end in (start, stop)]
+    sizes = (xp.log(xp.abs(end)) for end in ends)
+    return xp.sign(ends[0]) * xp.exp(xp.linspace(*sizes, num, endpoint=endpoint))
+
+
 @composed("full")
 def full(xp: Recording, shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """A number in every place of a shape."""
