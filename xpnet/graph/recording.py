@@ -403,7 +403,7 @@ def _creating(xp: Recording, name: str) -> Callable[..., Any]:
             raise TypeError(f"{name} of a variable has no derivative; give it a number, int(v.value) for example")
         if "dtype" in options:
             options["dtype"] = xp.dtype(options["dtype"])
-        return created(xp, make(*map(_value, args), **{key: _value(x) for key, x in options.items()}), *given)
+        return created(xp, make(*map(_number, args), **{key: _number(x) for key, x in options.items()}), *given)
 
     return _named(function, name, signature_of(name), f"The standard's ``{name}``, as a constant.")
 
@@ -514,6 +514,13 @@ def _options(operation: Operation, args: tuple[Any, ...], options: dict[str, Any
 
 def _value(x: Any) -> Any:
     return x.value if isinstance(x, Wrapper) else x
+
+
+def _number(x: Any) -> Any:
+    """The value of a constant; an integer, where it is one."""
+    if isinstance(x, Wrapper) and not x.shape and x.library.isdtype(x.dtype, "integral"):
+        return x.__index__()
+    return _value(x)
 
 
 def holds_variable(x: Any) -> bool:

@@ -184,7 +184,9 @@ def delete(xp: Recording, arr: Array, obj: Any, axis: int | None = None) -> Arra
 def compress(xp: Recording, condition: Any, a: Array, axis: int | None = None) -> Array:
     """The entries where a condition holds."""
     a, axis = (xp.reshape(a, (-1,)), 0) if axis is None else (a, axis)
-    (rows,) = rows_of_mask(xp, xp.library.reshape(xp.library.asarray(value(condition)), (-1,)), xp.constant(a))
+    mask = value(condition) if hasattr(condition, "shape") else xp.library.asarray(condition)
+    mask = mask if mask.ndim == 1 else xp.library.reshape(mask, (-1,))
+    (rows,) = rows_of_mask(xp, mask, xp.constant(a))
     return xp.take(a, rows, axis=axis)
 
 
