@@ -189,6 +189,26 @@ def test_functions_on_every_library(name, training_backend, array, rng):
         np.testing.assert_allclose(b.to_numpy(g), w, rtol=1e-10, atol=1e-11)
 
 
+#: What ``jax.numpy`` does not have under this name, in this form, or with derivatives.
+NOT_JAX = ("quantile", "nanpercentile", "roots", "eig", "piecewise, nowhere", "choose", "insert", "delete")
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in NOT_JAX])
+def test_functions_against_jax(name, training_backend, rng):
+    """The same function of ``jax.numpy``, differentiated by ``jax.grad``."""
+    if training_backend.name != "jax":
+        pytest.skip("it is compared once")
+    import jax
+
+    f, *shapes = FUNCTIONS[name]
+    hosts, numbers = [rng.normal(size=shape) for shape in shapes], tuple(range(len(shapes)))
+    weights = rng.normal(size=np.shape(f(np, *hosts)))
+    theirs = jax.grad(lambda *x: jax.numpy.sum(f(jax.numpy, *x) * weights), numbers)
+    wanted = jax.jit(theirs, compiler_options={"xla_backend_optimization_level": 0})(*hosts)
+    for g, w in zip(grad(lambda *x: np.sum(f(np, *x) * weights), numbers)(*hosts), wanted, strict=True):
+        np.testing.assert_allclose(g, w, rtol=0, atol=1e-12 * np.abs(w).max())
+
+
 METHODS = {
     "sum": lambda x: x.sum(),
     "sum of an axis": lambda x: x.sum(0),

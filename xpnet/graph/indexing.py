@@ -170,8 +170,8 @@ def rows_of_mask(xp: Any, mask: Array, beside: Wrapper) -> list[Array]:
     """
     if traced(mask):
         raise IndexError(
-            "how many entries a mask chooses is not known while its values are traced, as inside of jax.jit; write "
-            "where(mask, x, 0), or make the mask outside"
+            "how many entries a mask chooses is not known while its values are traced, as in a function that is being "
+            "compiled; write where(mask, x, 0), or make the mask outside"
         )
     if traced(beside.value) or namespace(mask) is not xp.library:  # what is computed there is traced as well
         return [xp.indices(rows, beside) for rows in backend_of(mask).to_numpy(mask).nonzero()]

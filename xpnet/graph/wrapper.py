@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, device, dtype_name, host_number
+from xpnet.backends.dispatch import device, dtype_name, host_number
 from xpnet.graph.methods import IN_PLACE, method
 from xpnet.graph.operations import Operation, is_complex
 
@@ -177,7 +177,8 @@ class Wrapper:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if not self.differentiable and self.shape:
-            return backend_of(self.value).to_numpy(self.value).__array__(dtype, copy=copy)
+            found = self.value.__array__(*([] if dtype is None else [dtype]))  # as its library does, or refuses to
+            return found.copy() if copy else found
         if self.value.shape or dtype is not None:
             raise TypeError(
                 "a variable is not converted to an array by itself, since the graph would end there; v.value is one, "
