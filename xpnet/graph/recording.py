@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from operator import attrgetter
 from types import ModuleType
@@ -364,7 +365,7 @@ class _Folder(ModuleType):
         return sorted({*dir(self._library), *known})
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        raise TypeError(f"{self.__name__} is a folder of functions and is not called itself{_known()}")
+        raise TypeError(f"{self.__name__} is a folder of functions and is not called itself")
 
 
 @functools.cache
@@ -531,11 +532,7 @@ def holds_variable(x: Any) -> bool:
 def _not_recorded(label: str) -> str:
     name = label.rpartition(".")[2]
     hint = f"; {INSTEAD[name]} does the same, or nearly" if name in INSTEAD else ""
-    return f"{label} is not recorded{hint}{_known()}"
-
-
-def _known() -> str:
-    own = [name for name in vars(Recording) if not name.startswith("_")]
-    made = [name for name, operation in OPERATIONS.items() if not (operation.own or name in ("getitem", "same"))]
-    hidden = {"put_rows", "put_slice", "rows", "indices", "like", "constant", "computing", "named"}
-    return f"; these are: {', '.join(sorted({*own, *made, *COMPOSED, *CREATION} - hidden))}, and slices"
+    names = {name for name, operation in OPERATIONS.items() if not operation.own} | COMPOSED.keys() | CREATION.keys()
+    near = [] if hint else get_close_matches(label, sorted(names), cutoff=0.7)
+    hint += f"; there is {', '.join(near)}" if near else ""
+    return f"{label} is not recorded{hint}; the standard's functions are, and most of NumPy's that have derivatives"
