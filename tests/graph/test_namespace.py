@@ -54,6 +54,15 @@ def test_code_that_asks_what_it_made_for_its_namespace_records(training_backend,
     np.testing.assert_array_equal(training_backend.to_numpy(found), [[2, 4], [6, 8]])
 
 
+def test_what_it_made_may_become_a_variable(training_backend, array):
+    x = variable(namespace(variable(array(1.0))).asarray([1.0, 2.0]))
+    assert x.differentiable
+    assert type(x.value) is type(array(1.0))
+    with pytest.warns(UserWarning, match="the gradient is zero"):
+        found = grad(lambda x: namespace(x).sum(namespace(x).ones(2)))(array([1.0, 2.0]))
+    assert training_backend.to_numpy(found).tolist() == [0, 0]
+
+
 def test_dtypes_may_be_named_as_python_and_numpy_name_them(training_backend, array):
     xp = namespace(variable(array([1.0])))
     assert dtype_name(xp.zeros(2, dtype="float32").dtype) == "float32"

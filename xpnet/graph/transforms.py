@@ -23,6 +23,10 @@ OUTSIDE = (
     "of f may not know what a variable is: give it to f as an argument, or make it one that knows: "
     "x = xpnet.graph.constant(x)"
 )
+ELSEWHERE = (
+    "f returned a value that was not computed from its argument by functions that are recorded, so that the gradient "
+    "is zero; use operators, and functions of namespace(x), without .value in between"
+)
 
 
 def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Array, Any]]:
@@ -153,15 +157,10 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     if not isinstance(y, Variable):
         if not isinstance(y, Number) and name_of(y) is None:
             raise TypeError(f"f returned a value {describe(y)}, expected one number; use jacobian or vjp for several")
-        if isinstance(y, bool) or (
-            hasattr(y, "dtype") and not kind_of_dtype(namespace(y), y.dtype).endswith("floating")
-        ):
+        kind = kind_of_dtype(namespace(y), y.dtype) if hasattr(y, "dtype") else "bool" * isinstance(y, bool)
+        if kind and "floating" not in kind:
             raise TypeError(_in_steps(y))
-        warn(
-            "f returned a value that was not computed from its argument by functions that are recorded, so that the "
-            "gradient is zero; use operators, and functions of namespace(x), without .value in between",
-            stacklevel=3,
-        )
+        warn(ELSEWHERE, stacklevel=3)
         return y, (v.library.zeros_like(v.value) for v in leaves)
     if prod(y.shape) != 1:
         raise ValueError(
@@ -173,6 +172,10 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
         raise TypeError(
             "f returned a complex number, whose gradient is none of one number; return real(y), imag(y) or abs(y)"
         )
+    if not y.differentiable and not {x.serial for x in Ancestry(y, through_all=True).order} & {
+        v.serial for v in leaves
+    }:
+        warn(ELSEWHERE, stacklevel=3)
     values, gradients = pulled_back([y], leaves, [1.0])
     return values[0], iter(gradients)
 

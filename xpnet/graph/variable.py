@@ -291,8 +291,9 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     """A variable: what is computed from it is recorded, and can be differentiated with respect to it.
 
     Args:
-        value: a floating-point array of any library, real or complex, which is not copied; or a number, which becomes
-            a 0-d array of the backend that :func:`xpnet.use_backend` selected, in float64 where there is that.
+        value: a floating-point array of any library, real or complex, which is not copied, or a constant; or a number,
+            which becomes a 0-d array of the backend that :func:`xpnet.use_backend` selected, in float64 where there is
+            that.
         name: what a picture calls it.
 
     Raises:
@@ -307,7 +308,9 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     (200.0, 2.0, 100.0)
     """
     if isinstance(value, Variable):
-        raise TypeError("this is a variable already; constant(v) is its value, cut off from what it was computed from")
+        if value.differentiable:
+            raise TypeError("this is a variable already; constant(v) is its value, cut off from its graph")
+        value = value.value
     if isinstance(value, bool):
         raise TypeError(f"a variable is a floating-point number; {value} has no derivatives")
     array = _array(value)
