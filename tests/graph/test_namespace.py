@@ -179,3 +179,26 @@ def test_ranks_of_nothing(training_backend, array):
 def test_new_axes_have_a_name():
     xp = namespace(constant(np.ones(2)))
     assert xp.newaxis is None
+
+
+def test_constants_lose_nothing_in_functions_that_are_not_recorded(rng):
+    host = rng.normal(size=(3, 4))
+    v = variable(host)
+    place = np.unravel_index(np.argmax(v), v.shape)
+    assert all(isinstance(k, Variable) and not k.differentiable for k in place)
+    np.testing.assert_array_equal(
+        grad(lambda x: x[np.unravel_index(np.argmax(x), x.shape)] ** 2)(host).nonzero(),
+        [[k] for k in np.unravel_index(np.argmax(host), host.shape)],
+    )
+    c = constant(host)
+    counts, edges = np.histogram(c, bins=3)
+    np.testing.assert_array_equal(counts.value, np.histogram(host, bins=3)[0])
+    assert edges.shape == (4,)
+    np.testing.assert_array_equal(np.lexsort((c[0], c[1])).value, np.lexsort((host[0], host[1])))
+    with pytest.raises(TypeError, match=r"histogram\(v\.value\) does the same"):
+        np.histogram(v)
+    before = host.copy()
+    for write in (lambda: np.fill_diagonal(c, 0.0), lambda: np.copyto(c, 0.0), lambda: np.put(v, [0], 1.0)):
+        with pytest.raises(TypeError, match="writes into an array"):
+            write()
+    np.testing.assert_array_equal(host, before)

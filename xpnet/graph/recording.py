@@ -55,9 +55,14 @@ SAME_IN_FOLDERS = {f"linalg.{name}": name for name in ("matmul", "matrix_transpo
 #: The dtypes of Python's numbers.
 PYTHONS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
 
+#: Functions of libraries that write into what they are given.
+WRITING = frozenset(["copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask"])
+
 #: What can be written for functions that are not recorded.
 INSTEAD = {
+    "bincount": "bincount(v.value)",
     "fromfunction": "f(*meshgrid(...))",
+    "histogram": "histogram(v.value)",
     "relu": "xpnet.functions.relu(x)",
     "sigmoid": "xpnet.functions.sigmoid(x)",
     "softmax": "xpnet.functions.softmax(x)",
@@ -410,7 +415,7 @@ def _creating(xp: Recording, name: str) -> Callable[..., Any]:
 
 
 def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
-    """Something of a library by this name: a function computes as long as it gets no variable."""
+    """Something of a library by this name: a function computes of arrays, and of constants, which lose nothing."""
     if isinstance(found, ModuleType):
         return _Folder(label, found, whole)
     if isinstance(found, type) or not callable(found):
@@ -418,9 +423,14 @@ def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
 
     @functools.wraps(found)
     def unrecorded(*args: Any, **options: Any) -> Any:
-        if any(holds_variable(x) for x in (*args, *options.values())):
+        given = (*args, *options.values())
+        if not any(map(holds_variable, given)):
+            return found(*args, **options)
+        if label in WRITING:
+            raise TypeError(f"{label} writes into an array; a new one is made by where, concat or stack, for example")
+        if any(map(_differentiable, given)):
             raise TypeError(_not_recorded(label))
-        return found(*args, **options)
+        return _constants(whole, found(*value(args), **{key: value(x) for key, x in options.items()}))
 
     return unrecorded
 
@@ -527,6 +537,25 @@ def _number(x: Any) -> Any:
 def holds_variable(x: Any) -> bool:
     """Whether x is a variable, or a list or tuple with one inside."""
     return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(map(holds_variable, x)))
+
+
+def _differentiable(x: Any) -> bool:
+    """Whether there are derivatives with respect to x, or what is inside."""
+    return any(map(_differentiable, x)) if isinstance(x, list | tuple) else isinstance(x, Wrapper) and x.differentiable
+
+
+def value(x: Any) -> Any:
+    """The value of a variable; other things as they are, and lists of them part by part."""
+    if isinstance(x, Wrapper):
+        return x.value
+    return type(x)(map(value, x)) if type(x) in (list, tuple) else x
+
+
+def _constants(xp: Recording, found: Any) -> Any:
+    """The arrays that a function returned as constants."""
+    if type(found) in (list, tuple):
+        return type(found)(_constants(xp, part) for part in found)
+    return xp.constant(found) if name_of(found) is not None else found
 
 
 def _not_recorded(label: str) -> str:

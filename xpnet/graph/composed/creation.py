@@ -8,9 +8,8 @@ from xpnet._typing import Array
 from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import device as device_of
 from xpnet.backends.dispatch import name_of
-from xpnet.graph.composed.standard import value
 from xpnet.graph.operations import add, is_complex
-from xpnet.graph.recording import Recording, composed, created, holds_variable
+from xpnet.graph.recording import Recording, composed, created, holds_variable, value
 from xpnet.graph.wrapper import Wrapper
 
 

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import traced
-from xpnet.graph.composed.standard import value
 from xpnet.graph.operations import axes_of, is_complex
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 from xpnet.graph.rules import linalg as rules
 
 

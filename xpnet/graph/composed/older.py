@@ -8,9 +8,8 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.linalg import conjugated, ordered
-from xpnet.graph.composed.standard import value
 from xpnet.graph.operations import is_complex
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 
 # --- entries ---------------------------------------------------------------------------------------------------------
 

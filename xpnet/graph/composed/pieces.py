@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.composed.standard import value
 from xpnet.graph.indexing import rows_of_mask
-from xpnet.graph.recording import Recording, composed, holds_variable
+from xpnet.graph.recording import Recording, composed, holds_variable, value
 from xpnet.graph.rules.shapes import SQUEEZE
 from xpnet.graph.wrapper import Wrapper
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.composed.standard import value
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 from xpnet.graph.wrapper import Wrapper
 
 

@@ -8,16 +8,9 @@ from typing import Any, NamedTuple
 from xpnet._typing import Array
 from xpnet.backends.dispatch import device as device_of
 from xpnet.graph.operations import add, axes_of, is_complex, is_real, unbroadcast, widened
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 from xpnet.graph.rules.shapes import REPEAT
 from xpnet.graph.wrapper import NUMBERS, Wrapper, node
-
-
-def value(x: Any) -> Any:
-    """The value of a variable; other things as they are, and lists of them part by part."""
-    if isinstance(x, Wrapper):
-        return x.value
-    return type(x)(map(value, x)) if type(x) in (list, tuple) else x
 
 
 def values(xp: Recording, name: str, *args: Any, **options: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.linalg import conjugated
-from xpnet.graph.composed.standard import value, values
+from xpnet.graph.composed.standard import values
 from xpnet.graph.operations import axes_of
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 
 # --- means and orders ------------------------------------------------------------------------------------------------
 
@@ -288,9 +288,3 @@ def interp(xp: Recording, x: Any, xp_: Any, fp: Any, left: Any = None, right: An
     for outside, end_value in zip((below, above), ends, strict=True):
         found = xp.where(outside, xp.zeros_like(found) + end_value, found)
     return xp.reshape(found, x.shape)
-
-
-@composed("histogram", "bincount")
-def counted(xp: Recording, x: Array, *args: Any, **options: Any) -> Any:
-    """Counts: they have no derivative, so they are asked of the value."""
-    raise TypeError("counts have no derivative; count the value: histogram(v.value)")
