@@ -98,6 +98,7 @@ FUNCTIONS = {
     "nanmedian": (lambda m, a: m.nanmedian(m.where(a > 1.5, np.nan, a), axis=0), A),
     "nanpercentile": (lambda m, a: m.nanpercentile(m.where(a > 1.2, np.nan, a), [20, 60], axis=1), A),
     "nancumsum": (lambda m, a: m.nancumsum(m.where(a > 0.5, np.nan, a), axis=1) * m.nancumprod(a, 0), A),
+    "unique": (lambda m, v: m.unique(m.concat([v, v]), return_counts=True)[0], V),
     "select": (lambda m, a, b: m.select([a > 1, b > 1], [a * b, b], 0.0), A, B),
     "delete": (lambda m, a: m.delete(a, [1], axis=0), A),
     "partition": (lambda m, v: m.partition(v, 1) * 0 + m.sort(v), V),
@@ -190,7 +191,7 @@ def test_functions_on_every_library(name, training_backend, array, rng):
 
 
 #: What ``jax.numpy`` does not have under this name, in this form, or with derivatives.
-NOT_JAX = ("quantile", "nanpercentile", "roots", "eig", "piecewise, nowhere", "choose", "insert", "delete")
+NOT_JAX = ("unique", "quantile", "nanpercentile", "roots", "eig", "piecewise, nowhere", "choose", "insert", "delete")
 
 
 @pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in NOT_JAX])

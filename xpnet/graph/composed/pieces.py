@@ -333,9 +333,15 @@ def argpartition(xp: Recording, a: Array, kth: Any, axis: int = -1) -> Array:
 
 
 @composed("unique")
-def unique(xp: Recording, ar: Array) -> Array:
-    """The different values."""
-    return xp.unique_values(ar)
+def unique(
+    xp: Recording, ar: Array, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False
+) -> Any:
+    """The different values; where they are first, which of them each entry is, and how often they are, if asked."""
+    if not (return_index or return_inverse or return_counts):
+        return xp.unique_values(ar)
+    values, indices, inverse, counts = xp.unique_all(ar)
+    asked = ((return_index, indices), (return_inverse, inverse), (return_counts, counts))
+    return (values, *(part for wanted, part in asked if wanted))
 
 
 @composed("squeeze")

@@ -211,16 +211,31 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Array
 
 
+def _unique_all(xp: Recording, x: Wrapper) -> tuple[Array, ...]:
+    """What the library finds; if it finds no places, those in a stable order that differ from the one before."""
+    try:
+        return values(xp, "unique_all", x)  # type: ignore[no-any-return]
+    except NotImplementedError:
+        flat = xp.library.reshape(x.value, (-1,))
+    order = xp.library.argsort(flat, stable=True)
+    ordered = xp.library.take(flat, order, axis=0)
+    one = xp.library.ones((min(1, flat.shape[0]),), dtype=xp.library.bool, device=device_of(flat))
+    places = order[xp.library.concat([one, ordered[1:] != ordered[:-1]])]
+    found, inverse = values(xp, "unique_inverse", x)
+    return found, xp.constant(places), inverse, values(xp, "unique_counts", x)[1]
+
+
 def _unique(xp: Recording, name: str, x: Wrapper) -> tuple[Array, ...]:
     """What the library finds; the values as entries of x where derivatives are wanted."""
-    if not x.differentiable:
+    if not x.differentiable and name != "unique_all":
         return values(xp, name, x)  # type: ignore[no-any-return]
-    _, indices, *rest = values(xp, "unique_all", x)
-    found = xp.take(xp.reshape(x, (-1,)), indices)
+    found, places, inverse, counts = _unique_all(xp, x)
+    if x.differentiable:
+        found = xp.take(xp.reshape(x, (-1,)), places)
     return {
-        "unique_all": (found, indices, *rest),
-        "unique_counts": (found, rest[-1]),
-        "unique_inverse": (found, rest[0]),
+        "unique_all": (found, places, inverse, counts),
+        "unique_counts": (found, counts),
+        "unique_inverse": (found, inverse),
         "unique_values": (found,),
     }[name]
 
