@@ -124,6 +124,17 @@ def test_special_functions(name, rng):
         assert float((found * d).sum()) == pytest.approx(near, rel=1e-7, abs=1e-8)
 
 
+def test_special_functions_where_a_quotient_in_their_slope_is_none():
+    pytest.importorskip("scipy.special")
+    for f in (special.i1, special.i1e, special.j1):
+        assert float(grad(f)(0.0)) == 0.5
+    assert float(grad(grad(special.j1))(0.0)) == 0
+    assert float(grad(lambda x: special.gammainc(1.0, x))(0.0)) == 1
+    assert float(grad(lambda x: special.gammaincc(1.0, x))(0.0)) == -1
+    for x in (0.0, 1.0):
+        assert float(grad(lambda x: special.betainc(1.0, 1.0, x))(x)) == pytest.approx(1)
+
+
 def test_special_functions_of_other_libraries(training_backend, array):
     if training_backend.name == "strict":
         pytest.skip("it has no special functions")
