@@ -58,8 +58,7 @@ def test_what_it_made_may_become_a_variable(training_backend, array):
     x = variable(namespace(variable(array(1.0))).asarray([1.0, 2.0]))
     assert x.differentiable
     assert type(x.value) is type(array(1.0))
-    with pytest.warns(UserWarning, match="the gradient is zero"):
-        found = grad(lambda x: namespace(x).sum(namespace(x).ones(2)))(array([1.0, 2.0]))
+    found = grad(lambda x: namespace(x).sum(namespace(x).ones(2)))(array([1.0, 2.0]))
     assert training_backend.to_numpy(found).tolist() == [0, 0]
 
 

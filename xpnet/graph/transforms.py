@@ -23,10 +23,6 @@ OUTSIDE = (
     "of f may not know what a variable is: give it to f as an argument, or make it one that knows: "
     "x = xpnet.graph.constant(x)"
 )
-ELSEWHERE = (
-    "f returned a value that was not computed from its argument by functions that are recorded, so that the gradient "
-    "is zero; use operators, and functions of namespace(x), without .value in between"
-)
 
 
 def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., tuple[Array, Any]]:
@@ -160,7 +156,11 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
         kind = kind_of_dtype(namespace(y), y.dtype) if hasattr(y, "dtype") else "bool" * isinstance(y, bool)
         if kind and "floating" not in kind:
             raise TypeError(_in_steps(y))
-        warn(ELSEWHERE, stacklevel=3)
+        warn(
+            "f returned a value that was not computed from its argument by functions that are recorded, so that the "
+            "gradient is zero; use operators, and functions of namespace(x), without .value in between",
+            stacklevel=3,
+        )
         return y, (v.library.zeros_like(v.value) for v in leaves)
     if prod(y.shape) != 1:
         raise ValueError(
@@ -172,10 +172,6 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
         raise TypeError(
             "f returned a complex number, whose gradient is none of one number; return real(y), imag(y) or abs(y)"
         )
-    if not y.differentiable and not {x.serial for x in Ancestry(y, through_all=True).order} & {
-        v.serial for v in leaves
-    }:
-        warn(ELSEWHERE, stacklevel=3)
     values, gradients = pulled_back([y], leaves, [1.0])
     return values[0], iter(gradients)
 
