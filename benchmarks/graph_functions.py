@@ -1,7 +1,7 @@
 """Ten functions of everyday work and their gradients, by xpnet.graph, autograd (HIPS) and torch.autograd.
 
-Written once, with NumPy's functions or those of the other library by the same names; float64, one thread, interleaved.
-Gradients are compared before times are.
+Written once, with NumPy's functions or those of the other library by the same names; float64, one thread, interleaved,
+in changing order. Gradients are compared before times are.
 
     python benchmarks/graph_functions.py --out benchmarks/results/graph_functions_cpu_1.json
 """
@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import math
+import random
 import statistics
 import time
 from pathlib import Path
@@ -193,8 +194,10 @@ def compare(name, f, constants, x, rounds):
         for g, wanted in zip(host, first[1], strict=True):
             assert abs(g - wanted).max() <= 1e-9 * abs(wanted).max(), (name, who)
     times: dict[str, list[float]] = {who: [] for who in tried}
+    turns, order = list(tried.items()), random.Random(0)
     for _ in range(rounds):
-        for who, call in tried.items():
+        order.shuffle(turns)  # whoever comes behind PyTorch finds the processor's caches full of it
+        for who, call in turns:
             begin = time.perf_counter()
             call()
             times[who].append((time.perf_counter() - begin) * 1e6)

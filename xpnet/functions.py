@@ -186,7 +186,7 @@ def label_mask(t: Array, y: Array) -> Array:
     check_label_dtype(t, count)
     same = t.dtype in (xp.uint8, xp.int32, xp.int64) and count - 1 <= int(xp.iinfo(t.dtype).max)
     classes = xp.arange(count, dtype=t.dtype if same else None, device=device(y))
-    return (t if same else xp.astype(t, classes.dtype))[..., None] == classes
+    return classes == (t if same else xp.astype(t, classes.dtype))[..., None]
 
 
 def are_labels(t: Array, y_shape: tuple[int, ...], name: str = "t") -> bool:

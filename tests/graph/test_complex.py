@@ -94,3 +94,26 @@ def test_numbers_and_outputs():
     with pytest.raises(TypeError, match=r"complex number.*real"):
         grad(lambda z: z * z)(1j)
     assert complex(variable(2j)) == 2j
+
+
+def test_eigenvalues_of_complex_matrices(rng):
+    """Derivatives of the vectors, which second derivatives need, are not JAX's: those are by central difference."""
+    z, d = (rng.normal(size=(3, 3)) + 1j * rng.normal(size=(3, 3)) for _ in "zd")
+
+    def f(z):
+        xp = namespace(z)
+        w, v = xp.linalg.eig(z)
+        return xp.sum(xp.abs(w) ** 3) * xp.real(xp.sum(w**2)) + xp.sum(xp.abs(v) ** 4)
+
+    def values(z):
+        w = namespace(z).linalg.eigvals(z)
+        return namespace(z).sum(namespace(z).abs(w) ** 3) * namespace(z).real(namespace(z).sum(w**2))
+
+    jax = pytest.importorskip("jax")
+    np.testing.assert_allclose(grad(values)(z), jax.grad(values)(z), rtol=1e-10, atol=1e-11)
+    h = 1e-6
+    along = np.real(np.sum(grad(f)(z) * d))
+    np.testing.assert_allclose(along, (f(z + h * d) - f(z - h * d)) / (2 * h), rtol=1e-6)
+    again = grad(lambda z: np.real(np.sum(grad(f)(z) * d)))(z)
+    near = (np.real(np.sum(grad(f)(z + h * d) * d)) - np.real(np.sum(grad(f)(z - h * d) * d))) / (2 * h)
+    np.testing.assert_allclose(np.real(np.sum(again * d)), near, rtol=1e-5)

@@ -78,6 +78,27 @@ FUNCTIONS = {
     "correlate, full": (lambda m, v, w: m.correlate(v, w, mode="full"), V, W),
     "polyval": (lambda m, w, a: m.polyval(w, a), W, A),
     "vander": (lambda m, v: m.vander(v, 3), V),
+    "polyadd": (lambda m, v, w: m.polyadd(v, w) * m.polysub(w, v), V, W),
+    "polymul": (lambda m, v, w: m.polymul(v, w), V, W),
+    "polyder": (lambda m, v: m.polyder(v, 2) + m.polyint(v, 2)[:2], V),
+    "polyfit": (lambda m, v: m.polyfit(np.asarray([0.0, 1, 2, 4]), v, 2), V),
+    "polyfit, places": (lambda m, v: m.polyfit(v, v**3, 1), V),
+    "roots": (lambda m, v: m.sum(m.abs(m.roots(v)) ** 2), V),
+    "lstsq": (lambda m, a, w: m.linalg.lstsq(a.T, m.append(w, w[:1]), rcond=None)[0], A, W),
+    "lstsq, what is left": (lambda m, a: m.linalg.lstsq(a.T, a[0, :] ** 2, rcond=None)[1], A),
+    "eig": (lambda m, s: m.sum(m.abs(m.linalg.eig(s)[1]) ** 4) + m.sum(m.abs(m.linalg.eigvals(s))), S),
+    "piecewise": (lambda m, a: m.piecewise(a, [a > -0.5, a > 0.5], [lambda x: -x, lambda x: x**3, 2.0]), A),
+    "piecewise, nowhere": (lambda m, v: m.piecewise(v, v > 0, [lambda x: m.log(x), lambda x: m.log(-x)]), V),
+    "choose": (lambda m, a: m.choose(np.asarray([0, 1, 1, 2]), [a[0, :], a[1, :], a[2, :]]), A),
+    "insert": (lambda m, v: m.insert(v, 1, v[:2]) * m.insert(v, [1, -1], 2.0), V),
+    "insert, a column": (lambda m, a: m.insert(a, 2, a[:, 0] ** 2, axis=1), A),
+    "logspace": (lambda m, v: m.logspace(v[0], v[1], 5) + m.geomspace(v[2] ** 2 + 1, 7.0, 5), V),
+    "apply_along_axis": (lambda m, a: m.apply_along_axis(lambda r: m.outer(r, r), 0, a), A),
+    "unwrap": (lambda m, a: m.unwrap(a * 5, axis=0) * m.unwrap(a, period=0.5), A),
+    "nanmedian": (lambda m, a: m.nanmedian(m.where(a > 1.5, np.nan, a), axis=0), A),
+    "nanpercentile": (lambda m, a: m.nanpercentile(m.where(a > 1.2, np.nan, a), [20, 60], axis=1), A),
+    "nancumsum": (lambda m, a: m.nancumsum(m.where(a > 0.5, np.nan, a), axis=1) * m.nancumprod(a, 0), A),
+    "unique": (lambda m, v: m.unique(m.concat([v, v]), return_counts=True)[0], V),
     "select": (lambda m, a, b: m.select([a > 1, b > 1], [a * b, b], 0.0), A, B),
     "delete": (lambda m, a: m.delete(a, [1], axis=0), A),
     "partition": (lambda m, v: m.partition(v, 1) * 0 + m.sort(v), V),
@@ -167,6 +188,26 @@ def test_functions_on_every_library(name, training_backend, array, rng):
     wanted = grad(lambda *x: np.sum(f(np, *x) ** 2), numbers)(*hosts)
     for g, w in zip(found, wanted, strict=True):
         np.testing.assert_allclose(b.to_numpy(g), w, rtol=1e-10, atol=1e-11)
+
+
+#: What ``jax.numpy`` does not have under this name, in this form, or with derivatives.
+NOT_JAX = ("unique", "quantile", "nanpercentile", "roots", "eig", "piecewise, nowhere", "choose", "insert", "delete")
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in NOT_JAX])
+def test_functions_against_jax(name, training_backend, rng):
+    """The same function of ``jax.numpy``, differentiated by ``jax.grad``."""
+    if training_backend.name != "jax":
+        pytest.skip("it is compared once")
+    import jax
+
+    f, *shapes = FUNCTIONS[name]
+    hosts, numbers = [rng.normal(size=shape) for shape in shapes], tuple(range(len(shapes)))
+    weights = rng.normal(size=np.shape(f(np, *hosts)))
+    theirs = jax.grad(lambda *x: jax.numpy.sum(f(jax.numpy, *x) * weights), numbers)
+    wanted = jax.jit(theirs, compiler_options={"xla_backend_optimization_level": 0})(*hosts)
+    for g, w in zip(grad(lambda *x: np.sum(f(np, *x) * weights), numbers)(*hosts), wanted, strict=True):
+        np.testing.assert_allclose(g, w, rtol=0, atol=1e-12 * np.abs(w).max())
 
 
 METHODS = {

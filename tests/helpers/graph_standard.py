@@ -69,6 +69,7 @@ _KEYS = {
     "(True, None, array)": lambda x: (True, None, indices(x, [1, 0])),
 }
 _NO_ARRAYS = ("strict",)
+_NO_EIG = ("strict",)
 _FFT = {"n": 6, "axis": 0}
 STANDARD: dict[str, Case] = {
     # --- order, copies, pieces
@@ -169,6 +170,12 @@ STANDARD: dict[str, Case] = {
         for k, part in enumerate(("U", "S", "Vh"))
         for shape in ((3, 3), (4, 3), (2, 3), (2, 3, 2))
     },
+    "linalg.eigvals": Case(
+        lambda xp, x: xp.sum(xp.abs(xp.linalg.eigvals(x)) ** 3, axis=-1), ((2, 3, 3),), without=_NO_EIG, costly=True
+    ),
+    "linalg.eig": Case(
+        lambda xp, x: xp.sum(xp.abs(xp.linalg.eig(x)[1]) ** 4, axis=-2)[:, :1], ((2, 3, 3),), without=(*_NO_EIG, "jax")
+    ),
     "linalg.svdvals": Case(lambda xp, x: xp.linalg.svdvals(x), ((3, 4),)),
     "linalg.pinv": Case(lambda xp, x: xp.linalg.pinv(x), ((4, 3),)),
     "linalg.pinv, wide": Case(lambda xp, x: xp.linalg.pinv(x), ((2, 2, 3),), costly=True),

@@ -59,7 +59,7 @@ class Primitive:
 
         def pull(xp: Any, g: Array, y: Array, *args: Any, **options: Any) -> Array:
             if maker is None:
-                raise TypeError(
+                raise NotImplementedError(
                     f"{self.name} has no derivative with respect to argument {i}; give one with "
                     f"defvjp({self.name}, lambda y, *args: lambda g: ...)"
                 )

@@ -12,7 +12,7 @@ from operator import index
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import describe, dtype_name, name_of, namespace
+from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, traced
 from xpnet.graph.operations import kind_of_dtype
 from xpnet.graph.rules.shapes import GET
 from xpnet.graph.wrapper import Wrapper
@@ -129,7 +129,7 @@ def _filled(v: Wrapper, parts: tuple[Any, ...]) -> list[Any]:
 
 def _by_arrays(v: Wrapper, parts: list[Any]) -> Wrapper:
     """The slices and new axes first, then what arrays, and integers among them, index."""
-    xp, library = v.xp, v.library
+    xp = v.xp
     sliced, rows, sizes = list[Any](), dict[int, Array](), dict[int, int]()
     axis = 0
     for part in parts:
@@ -148,7 +148,7 @@ def _by_arrays(v: Wrapper, parts: list[Any]) -> Wrapper:
             lengths = list(v.shape[axis : axis + part.ndim])
             if tuple(part.shape) != tuple(lengths):
                 raise IndexError(f"a mask of shape {tuple(part.shape)} is for axes of shape {tuple(lengths)}")
-            found = list(library.nonzero(part))
+            found = rows_of_mask(xp, part, v)
         else:
             lengths = [v.shape[axis]]
             found = [xp.rows(part, lengths[0])]
@@ -160,6 +160,22 @@ def _by_arrays(v: Wrapper, parts: list[Any]) -> Wrapper:
             axis += len(found)
     x = v if all(part == slice(None) for part in sliced) else xp.record(GET, (v,), {"key": tuple(sliced)})
     return _merged(x, rows, sizes)
+
+
+def rows_of_mask(xp: Any, mask: Array, beside: Wrapper) -> list[Array]:
+    """Where a mask is true, along each of its axes.
+
+    Raises:
+        IndexError: the library is tracing the mask, so that nobody knows how many entries it chooses.
+    """
+    if traced(mask):
+        raise IndexError(
+            "how many entries a mask chooses is not known while its values are traced, as in a function that is being "
+            "compiled; write where(mask, x, 0), or make the mask outside"
+        )
+    if traced(beside.value) or namespace(mask) is not xp.library:  # what is computed there is traced as well
+        return [xp.indices(rows, beside) for rows in backend_of(mask).to_numpy(mask).nonzero()]
+    return list(xp.library.nonzero(mask))
 
 
 def _merged(x: Wrapper, rows: dict[int, Array], sizes: dict[int, int]) -> Wrapper:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from operator import attrgetter
 from types import ModuleType
@@ -14,12 +15,12 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, _name_of_type, backend_class
-from xpnet.backends.dispatch import backend_of, device, dtype_name, namespace, traced
+from xpnet.backends.dispatch import backend_of, device, dtype_name, name_of, namespace, traced
 from xpnet.graph.operations import OPERATIONS, Operation, kind_of_dtype, widened
 from xpnet.graph.rules import elementwise, shapes
-from xpnet.graph.signatures import signature_of
+from xpnet.graph.signatures import CREATION, signature_of
 from xpnet.graph.taken import Seen, note_number
-from xpnet.graph.wrapper import Wrapper, node
+from xpnet.graph.wrapper import Wrapper, check_operand, node
 
 #: The same functions by names that they had before there was a standard.
 ALIASES = {
@@ -54,9 +55,14 @@ SAME_IN_FOLDERS = {f"linalg.{name}": name for name in ("matmul", "matrix_transpo
 #: The dtypes of Python's numbers.
 PYTHONS = {bool: "bool", int: "int64", float: "float64", complex: "complex128"}
 
+#: Functions of libraries that write into what they are given.
+WRITING = frozenset(["copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask"])
+
 #: What can be written for functions that are not recorded.
 INSTEAD = {
+    "bincount": "bincount(v.value)",
     "fromfunction": "f(*meshgrid(...))",
+    "histogram": "histogram(v.value)",
     "relu": "xpnet.functions.relu(x)",
     "sigmoid": "xpnet.functions.sigmoid(x)",
     "softmax": "xpnet.functions.softmax(x)",
@@ -66,6 +72,8 @@ INSTEAD = {
 #: Functions made of recorded ones, ``f(xp, ...)``, by name; those of the standard's names in ``STANDARD`` too.
 COMPOSED: dict[str, Callable[..., Any]] = {}
 STANDARD = set[str]()
+#: Names of parameters that are one array each: a list of variables in the place of one becomes an array.
+ARRAYS = frozenset(["a", "a1", "a2", "arr", "array", "ary", "b", "f", "m", "v", "x", "x1", "x2", "y", "z"])
 #: What takes a call whose options are not the standard's: ``older(xp, name, inputs, rest, options)``.
 OLDER: list[Callable[..., Any]] = []
 
@@ -104,6 +112,7 @@ class Recording(ModuleType):
     """
 
     kind: type[Wrapper]
+    newaxis = None
 
     def __init__(self, library: ModuleType, record: Callable[..., Any]) -> None:
         super().__init__("xpnet.graph.recording")
@@ -129,6 +138,8 @@ class Recording(ModuleType):
             return _bound_to(self, name, COMPOSED[name])
         if name in OPERATIONS:
             return vars(self).get(name) or _recorded(self, OPERATIONS[name])
+        if name in CREATION:
+            return _creating(self, name)
         if name != label:
             return getattr(self, name)
         found = _part(self.library, name)
@@ -137,7 +148,7 @@ class Recording(ModuleType):
         return found if label.startswith("_") else _unrecorded(label, found, self)
 
     def __dir__(self) -> list[str]:
-        whole = {name for name in (*OPERATIONS, *COMPOSED, *ALIASES) if "." not in name}
+        whole = {name for name in (*OPERATIONS, *COMPOSED, *CREATION, *ALIASES) if "." not in name}
         own = {name for name in vars(type(self)) if not name.startswith("_")}
         return sorted({*dir(self.library), *whole, *own} - {"put_rows", "put_slice", "getitem", "same"})
 
@@ -359,7 +370,7 @@ class _Folder(ModuleType):
         return sorted({*dir(self._library), *known})
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        raise TypeError(f"{self.__name__} is a folder of functions and is not called itself{_known()}")
+        raise TypeError(f"{self.__name__} is a folder of functions and is not called itself")
 
 
 @functools.cache
@@ -377,8 +388,34 @@ def _part(library: ModuleType, name: str) -> Any:
         return None
 
 
+def created(xp: Recording, made: Array, *numbers: Any) -> Wrapper:
+    """What the library made as a constant: functions of whatever has this namespace have it too."""
+    check_operand(made)
+    constant = xp.constant(made)
+    if Seen.any:
+        for x in numbers:
+            if isinstance(x, float) or name_of(x) is not None:
+                note_number(constant, x)
+    return constant
+
+
+def _creating(xp: Recording, name: str) -> Callable[..., Any]:
+    """A function that makes an array of numbers: a constant in the library of this namespace."""
+    make = xp.computing(name)
+
+    def function(*args: Any, **options: Any) -> Wrapper:
+        given = (*args, *options.values())
+        if any(isinstance(x, Wrapper) and x.differentiable for x in given):
+            raise TypeError(f"{name} of a variable has no derivative; give it a number, int(v.value) for example")
+        if "dtype" in options:
+            options["dtype"] = xp.dtype(options["dtype"])
+        return created(xp, make(*map(_number, args), **{key: _number(x) for key, x in options.items()}), *given)
+
+    return _named(function, name, signature_of(name), f"The standard's ``{name}``, as a constant.")
+
+
 def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
-    """Something of a library by this name: a function computes as long as it gets no variable."""
+    """Something of a library by this name: a function computes of arrays, and of constants, which lose nothing."""
     if isinstance(found, ModuleType):
         return _Folder(label, found, whole)
     if isinstance(found, type) or not callable(found):
@@ -386,9 +423,14 @@ def _unrecorded(label: str, found: Any, whole: Recording) -> Any:
 
     @functools.wraps(found)
     def unrecorded(*args: Any, **options: Any) -> Any:
-        if any(holds_variable(x) for x in (*args, *options.values())):
+        given = (*args, *options.values())
+        if not any(map(holds_variable, given)):
+            return found(*args, **options)
+        if label in WRITING:
+            raise TypeError(f"{label} writes into an array; a new one is made by where, concat or stack, for example")
+        if any(map(_differentiable, given)):
             raise TypeError(_not_recorded(label))
-        return found(*args, **options)
+        return _constants(whole, found(*value(args), **{key: value(x) for key, x in options.items()}))
 
     return unrecorded
 
@@ -402,8 +444,14 @@ def _bound_to(xp: Recording, name: str, f: Callable[..., Any]) -> Callable[..., 
     known = {p.name for p in parameters if p.kind is not Parameter.POSITIONAL_ONLY}
     places = sum(p.kind is not Parameter.KEYWORD_ONLY for p in parameters)
     needed = sum(p.default is Parameter.empty and p.kind is Parameter.POSITIONAL_ONLY for p in parameters)
+    single = [p.name in ARRAYS for p in parameters]
 
     def function(*args: Any, **options: Any) -> Any:
+        for x in args:
+            if type(x) in (list, tuple) and holds_variable(x):
+                pairs = zip(args, (*single, *[False] * len(args)), strict=False)
+                args = tuple(xp.asarray(x) if one and isinstance(x, list | tuple) else x for x, one in pairs)
+                break
         if plain is not None and not any(holds_variable(x) for x in (*args, *options.values())):
             return plain(*args, **options)
         if not every and (len(args) > places or len(args) < needed or options.keys() - known):
@@ -443,6 +491,9 @@ def _recorded(xp: Recording, operation: Operation) -> Callable[..., Any]:
         else:
             if any(isinstance(x, Wrapper) for x in options.values()):
                 raise TypeError(f"{name} is recorded with its arrays first, without a name: {name}(v)")
+            if any(map(holds_variable, inputs)):  # a list of variables for an array
+                made = [xp.asarray(x) if holds_variable(x) else x for x in args]
+                return function([*made[0]] if each else made[0], *made[1:], **options)
             if plain is None:
                 raise AttributeError(f"the library of these arrays has no {name}")
             return plain(*args, **options)
@@ -476,19 +527,41 @@ def _value(x: Any) -> Any:
     return x.value if isinstance(x, Wrapper) else x
 
 
+def _number(x: Any) -> Any:
+    """The value of a constant; an integer, where it is one."""
+    if isinstance(x, Wrapper) and not x.shape and x.library.isdtype(x.dtype, "integral"):
+        return x.__index__()
+    return _value(x)
+
+
 def holds_variable(x: Any) -> bool:
     """Whether x is a variable, or a list or tuple with one inside."""
     return isinstance(x, Wrapper) or (isinstance(x, list | tuple) and any(map(holds_variable, x)))
 
 
+def _differentiable(x: Any) -> bool:
+    """Whether there are derivatives with respect to x, or what is inside."""
+    return any(map(_differentiable, x)) if isinstance(x, list | tuple) else isinstance(x, Wrapper) and x.differentiable
+
+
+def value(x: Any) -> Any:
+    """The value of a variable; other things as they are, and lists of them part by part."""
+    if isinstance(x, Wrapper):
+        return x.value
+    return type(x)(map(value, x)) if type(x) in (list, tuple) else x
+
+
+def _constants(xp: Recording, found: Any) -> Any:
+    """The arrays that a function returned as constants."""
+    if type(found) in (list, tuple):
+        return type(found)(_constants(xp, part) for part in found)
+    return xp.constant(found) if name_of(found) is not None else found
+
+
 def _not_recorded(label: str) -> str:
     name = label.rpartition(".")[2]
     hint = f"; {INSTEAD[name]} does the same, or nearly" if name in INSTEAD else ""
-    return f"{label} is not recorded{hint}{_known()}"
-
-
-def _known() -> str:
-    own = [name for name in vars(Recording) if not name.startswith("_")]
-    made = [name for name, operation in OPERATIONS.items() if not (operation.own or name in ("getitem", "same"))]
-    hidden = {"put_rows", "put_slice", "rows", "indices", "like", "constant", "computing", "named"}
-    return f"; these are: {', '.join(sorted({*own, *made, *COMPOSED} - hidden))}, and slices"
+    names = {name for name, operation in OPERATIONS.items() if not operation.own} | COMPOSED.keys() | CREATION.keys()
+    near = [] if hint else get_close_matches(label, sorted(names), cutoff=0.7)
+    hint += f"; there is {', '.join(near)}" if near else ""
+    return f"{label} is not recorded{hint}; the standard's functions are, and most of NumPy's that have derivatives"

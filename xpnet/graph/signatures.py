@@ -13,9 +13,19 @@ _CUMULATIVE = "x, /, *, axis=None, dtype=None, include_initial=False"
 _SORT = "x, /, *, axis=-1, descending=False, stable=True"
 _FFT, _FFTN = "x, /, *, n=None, axis=-1, norm='backward'", "x, /, *, s=None, axes=None, norm='backward'"
 _PAIR = "x1, x2, /"
+_FILLED = "shape, *, dtype=None, device=None"
+
+#: Of functions that make arrays of numbers.
+CREATION = {
+    **dict.fromkeys(("empty", "ones", "zeros"), _FILLED),
+    **dict.fromkeys(("fft.fftfreq", "fft.rfftfreq"), "n, /, *, d=1.0, dtype=None, device=None"),
+    "arange": "start, /, stop=None, step=1, *, dtype=None, device=None",
+    "eye": "n_rows, n_cols=None, /, *, k=0, dtype=None, device=None",
+}
 
 #: Of functions that take more than arrays.
 _WITH_OPTIONS = {
+    **CREATION,
     **dict.fromkeys(("all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min"), _REDUCTION),
     **dict.fromkeys(("prod", "sum"), _SUM),
     **dict.fromkeys(("cumulative_prod", "cumulative_sum"), _CUMULATIVE),

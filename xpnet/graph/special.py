@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import name_of, namespace, number_as_array
 from xpnet.graph.operations import Operation, Pullback, axes_of
-from xpnet.graph.recording import FOREIGN_NAMES
+from xpnet.graph.recording import FOREIGN_NAMES, composed
 from xpnet.graph.variable import Variable, record
 
 Function = Callable[..., Any]
@@ -35,6 +36,12 @@ _ROOT = math.sqrt(math.pi)
 
 def _normal(xp: Any, x: Array) -> Array:
     return xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def _over(xp: Any, y: Array, x: Array) -> Array:
+    """y / x for a function whose slope at 0 is 1/2."""
+    nowhere = x == 0
+    return xp.where(nowhere, 0.5 * xp.ones_like(y), y / xp.where(nowhere, xp.ones_like(x), x))
 
 
 _add("erf", lambda xp, g, y, x: g * (2 / _ROOT) * xp.exp(-x * x))
@@ -63,13 +70,13 @@ _add(
     lambda xp, g, y, a, b: g * y * (digamma(a) - digamma(a + b)),
     lambda xp, g, y, a, b: g * y * (digamma(b) - digamma(a + b)),
 )
-_add("gammainc", None, lambda xp, g, y, a, x: g * xp.exp(-x + (a - 1) * xp.log(x) - gammaln(a)))
-_add("gammaincc", None, lambda xp, g, y, a, x: -g * xp.exp(-x + (a - 1) * xp.log(x) - gammaln(a)))
+_add("gammainc", None, lambda xp, g, y, a, x: g * xp.exp(xlogy(a - 1, x) - x - gammaln(a)))
+_add("gammaincc", None, lambda xp, g, y, a, x: -g * xp.exp(xlogy(a - 1, x) - x - gammaln(a)))
 _add(
     "betainc",
     None,
     None,
-    lambda xp, g, y, a, b, x: g * xp.exp((a - 1) * xp.log(x) + (b - 1) * xp.log1p(-x) - betaln(a, b)),
+    lambda xp, g, y, a, b, x: g * xp.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b)),
 )
 _add(
     "xlogy",
@@ -82,11 +89,11 @@ _add("rel_entr", lambda xp, g, y, a, b: g * (xp.log(a) - xp.log(b) + 1), lambda 
 _add("kl_div", lambda xp, g, y, a, b: g * (xp.log(a) - xp.log(b)), lambda xp, g, y, a, b: g * (1 - a / b))
 _add("exp10", lambda xp, g, y, x: g * y * math.log(10))
 _add("i0", lambda xp, g, y, x: g * i1(x))
-_add("i1", lambda xp, g, y, x: g * (i0(x) - y / x))
+_add("i1", lambda xp, g, y, x: g * (i0(x) - _over(xp, y, x)))
 _add("i0e", lambda xp, g, y, x: g * (i1e(x) - xp.sign(x) * y))
-_add("i1e", lambda xp, g, y, x: g * (i0e(x) - y * (xp.sign(x) + 1 / x)))
+_add("i1e", lambda xp, g, y, x: g * (i0e(x) - xp.sign(x) * y - _over(xp, y, x)))
 _add("j0", lambda xp, g, y, x: -g * j1(x))
-_add("j1", lambda xp, g, y, x: g * (j0(x) - y / x))
+_add("j1", lambda xp, g, y, x: g * (j0(x) - _over(xp, y, x)))
 _add("y0", lambda xp, g, y, x: -g * y1(x))
 _add("y1", lambda xp, g, y, x: g * (y0(x) - y / x))
 _add("jv", None, lambda xp, g, y, n, x: g * (jv(n - 1, x) - jv(n + 1, x)) / 2)
@@ -126,6 +133,8 @@ def _function(name: str) -> Callable[..., Any]:
             return compute(*args)
         return record(Operation(name, pullbacks, compute=compute, spreads=True), args)
 
+    of = next((list(signature(p).parameters)[3:] for p in pullbacks if p), ["x"])  # behind xp, g and y
+    function.__signature__ = Signature([Parameter(x, Parameter.POSITIONAL_ONLY) for x in of])  # type: ignore[attr-defined]
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"``{name}``, as its library computes it, with its derivative."
     return function
@@ -169,6 +178,7 @@ yv: Function = _function("yv")
 iv: Function = _function("iv")
 kv: Function = _function("kv")
 ive: Function = _function("ive")
+composed("i0")(lambda xp, x, /: i0(x))
 psi: Function = digamma
 rgamma: Function = _function("rgamma")
 gammasgn: Function = _function("gammasgn")

@@ -29,7 +29,7 @@ from xpnet.streams import warn
 #: Functions between an operation and whoever asked for it.
 _BETWEEN = {
     *("<lambda>", "__array_function__", "__array_ufunc__", "__float__", "constant", "function", "record"),
-    *("backward", "draw", "full_like"),
+    *("asarray", "backward", "created", "draw", "from_dlpack", "full", "full_like", "linspace"),
 }
 
 #: How many numbers are remembered.

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, widest_floating
+from xpnet.graph.operations import is_complex, is_real, kind_of_dtype
 from xpnet.graph.reverse import Ancestry, Gradients, as_variable, seed_for, sweep
 from xpnet.graph.rules.shapes import SAME
 from xpnet.graph.trees import leaves_of, mapped
@@ -59,9 +60,9 @@ def value_and_grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) 
     array([1.  , 1.  , 0.25])
 
     Raises:
-        TypeError: f returns something else than a number, or a complex one; uses a function that is not recorded, or
-            makes a Python number of a variable, which has no derivative; or there is nothing to differentiate with
-            respect to.
+        TypeError: f returns something else than a number, or a complex one, an integer or a truth value; uses a
+            function that is not recorded, or makes a Python number of a variable, which has no derivative; or there is
+            nothing to differentiate with respect to.
         ValueError: f returns more than one number.
 
     Warns:
@@ -152,6 +153,9 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
     if not isinstance(y, Variable):
         if not isinstance(y, Number) and name_of(y) is None:
             raise TypeError(f"f returned a value {describe(y)}, expected one number; use jacobian or vjp for several")
+        kind = kind_of_dtype(namespace(y), y.dtype) if hasattr(y, "dtype") else "bool" * isinstance(y, bool)
+        if kind and "floating" not in kind:
+            raise TypeError(_in_steps(y))
         warn(
             "f returned a value that was not computed from its argument by functions that are recorded, so that the "
             "gradient is zero; use operators, and functions of namespace(x), without .value in between",
@@ -162,12 +166,19 @@ def _differentiated(y: Any, leaves: list[Variable]) -> tuple[Array, Iterator[Arr
         raise ValueError(
             f"f returned shape {y.shape}, expected one number; reduce it with sum or mean, or use jacobian or vjp"
         )
-    if y.library.isdtype(y.dtype, "complex floating"):
+    if not is_real(y.library, y.dtype):
+        if not is_complex(y.library, y.dtype):
+            raise TypeError(_in_steps(y))
         raise TypeError(
             "f returned a complex number, whose gradient is none of one number; return real(y), imag(y) or abs(y)"
         )
-    values, found = pulled_back([y], leaves, [1.0])
-    return values[0], iter(found)
+    values, gradients = pulled_back([y], leaves, [1.0])
+    return values[0], iter(gradients)
+
+
+def _in_steps(y: Any) -> str:
+    dtype = dtype_name(y.dtype) if hasattr(y, "dtype") else "bool"
+    return f"f returned one of dtype {dtype}, whose derivative is 0 where it has one; return a floating-point number"
 
 
 def pulled_back(ys: list[Variable], leaves: list[Variable], seeds: list[Any]) -> tuple[list[Array], list[Array]]:

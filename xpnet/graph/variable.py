@@ -18,7 +18,7 @@ from xpnet.graph.rules import elementwise as ops
 from xpnet.graph.rules.matrices import MATMUL, MATRIX_TRANSPOSE
 from xpnet.graph.rules.shapes import PERMUTE_DIMS
 from xpnet.graph.taken import Seen, check_taken, note_number, note_taken
-from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, first_inside, node
+from xpnet.graph.wrapper import NOTHING, NUMBERS, Wrapper, check_name, check_operand, first_inside, node
 
 #: The types of Python's own numbers.
 PLAIN = frozenset(NUMBERS)
@@ -265,24 +265,6 @@ def _are_numbers(kind: type) -> bool:
     return issubclass(kind, Complex)
 
 
-#: Types and dtypes of arrays that nothing has to be asked of.
-_plain = set[tuple[type, Any]]()
-
-
-def check_operand(x: Any) -> bool:
-    """Raise ``TypeError`` for an array that its own library records; say whether it is one of objects."""
-    kind = (type(x), getattr(x, "dtype", None))
-    if kind in _plain:
-        return False
-    if getattr(x, "requires_grad", False):
-        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
-    if kind[1] is not None and dtype_name(kind[1]) == "object":
-        return True
-    if kind[1] is not None and not hasattr(x, "requires_grad"):
-        _plain.add(kind)
-    return False
-
-
 def _unpacked(x: Any, inputs: tuple[Any, ...]) -> Any:
     """Variables that NumPy put into an array of objects, as one variable; others as they are."""
     if isinstance(x, Variable) or not hasattr(x, "tolist") or dtype_name(x.dtype) != "object":
@@ -309,8 +291,9 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     """A variable: what is computed from it is recorded, and can be differentiated with respect to it.
 
     Args:
-        value: a floating-point array of any library, real or complex, which is not copied; or a number, which becomes
-            a 0-d array of the backend that :func:`xpnet.use_backend` selected, in float64 where there is that.
+        value: a floating-point array of any library, real or complex, which is not copied, or a constant; or a number,
+            which becomes a 0-d array of the backend that :func:`xpnet.use_backend` selected, in float64 where there is
+            that.
         name: what a picture calls it.
 
     Raises:
@@ -325,7 +308,9 @@ def variable(value: Array | float, name: str | None = None) -> Variable:
     (200.0, 2.0, 100.0)
     """
     if isinstance(value, Variable):
-        raise TypeError("this is a variable already; constant(v) is its value, cut off from what it was computed from")
+        if value.differentiable:
+            raise TypeError("this is a variable already; constant(v) is its value, cut off from its graph")
+        value = value.value
     if isinstance(value, bool):
         raise TypeError(f"a variable is a floating-point number; {value} has no derivatives")
     array = _array(value)

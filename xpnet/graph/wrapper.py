@@ -176,6 +176,9 @@ class Wrapper:
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if not self.differentiable and self.shape:
+            found = self.value.__array__(*([] if dtype is None else [dtype]))  # as its library does, or refuses to
+            return found.copy() if copy else found
         if self.value.shape or dtype is not None:
             raise TypeError(
                 "a variable is not converted to an array by itself, since the graph would end there; v.value is one, "
@@ -185,10 +188,18 @@ class Wrapper:
         box.reshape(1)[0] = self
         return box
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: Any = None,
+        copy: bool | None = None,
+    ) -> Any:
         if self.differentiable:
             raise BufferError("a variable is not exported, since the graph would end there; v.value is its array")
-        return self.value.__dlpack__(**options)
+        given = {"stream": stream, "max_version": max_version, "dl_device": dl_device, "copy": copy}
+        return self.value.__dlpack__(**{name: option for name, option in given.items() if option is not None})
 
     def __dlpack_device__(self) -> Any:
         return self.value.__dlpack_device__()
@@ -238,6 +249,24 @@ def check_name(name: Any) -> str | None:
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name is {name!r:.80}, expected text, 'W1' for example")
     return name
+
+
+#: Types and dtypes of arrays that nothing has to be asked of.
+_plain = set[tuple[type, Any]]()
+
+
+def check_operand(x: Any) -> bool:
+    """Raise ``TypeError`` for an array that its own library records; say whether it is one of objects."""
+    kind = (type(x), getattr(x, "dtype", None))
+    if kind in _plain:
+        return False
+    if getattr(x, "requires_grad", False):
+        raise TypeError("this array is recorded by its own library too (requires_grad is set); give x.detach()")
+    if kind[1] is not None and dtype_name(kind[1]) == "object":
+        return True
+    if kind[1] is not None and not hasattr(x, "requires_grad"):
+        _plain.add(kind)
+    return False
 
 
 def now() -> int:

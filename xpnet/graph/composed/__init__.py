@@ -1,5 +1,29 @@
 """Functions that are made of recorded ones, in every recording namespace by their names."""
 
-from xpnet.graph.composed import einsum, fft, linalg, older, options, pieces, questions, standard, statistics
+from xpnet.graph.composed import (
+    creation,
+    einsum,
+    fft,
+    linalg,
+    older,
+    options,
+    pieces,
+    polynomials,
+    questions,
+    standard,
+    statistics,
+)
 
-__all__ = ["einsum", "fft", "linalg", "older", "options", "pieces", "questions", "standard", "statistics"]
+__all__ = [
+    "creation",
+    "einsum",
+    "fft",
+    "linalg",
+    "older",
+    "options",
+    "pieces",
+    "polynomials",
+    "questions",
+    "standard",
+    "statistics",
+]

@@ -6,13 +6,21 @@ from math import inf, prod
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
+from xpnet.backends.dispatch import traced
 from xpnet.graph.operations import axes_of, is_complex
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 from xpnet.graph.rules import linalg as rules
 
 
 class Eigh(NamedTuple):
     """What ``eigh`` returns."""
+
+    eigenvalues: Array
+    eigenvectors: Array
+
+
+class Eig(NamedTuple):
+    """What ``eig`` returns."""
 
     eigenvalues: Array
     eigenvectors: Array
@@ -55,31 +63,61 @@ def eigh(xp: Recording, x: Array, /, UPLO: str = "L") -> Eigh:
     return Eigh(*_parts(xp, "linalg.eigh", rules.EIGH, x, **options))
 
 
+@composed("linalg.eig", standard=True)
+def eig(xp: Recording, x: Array, /) -> Eig:
+    """Eigenvalues and eigenvectors of any square matrix. Derivatives of the vectors leave their length 1.
+
+    What depends on the phase of complex vectors, which is arbitrary, has no derivative to speak of.
+    """
+    return Eig(*_parts(xp, "linalg.eig", rules.EIG, x))
+
+
+@composed("linalg.lstsq", standard=True)
+def lstsq(xp: Recording, a: Array, b: Array, rcond: Any = None) -> Any:
+    """The x of least length with the least sum of squares of a x - b; that sum, the rank, and the singular values.
+
+    Derivatives are those at the rank that a has. The sums are given where a has more rows than columns, and full rank.
+    """
+    m, n = a.shape[-2:]
+    rtol = float(xp.finfo(a).eps) * max(m, n) if rcond is None else rcond
+    found = xp.matmul(xp.linalg.pinv(a, rtol=rtol), b)
+    rank = xp.linalg.matrix_rank(a, rtol=rtol)
+    apart = b - xp.matmul(a, found)
+    squares = xp.sum(xp.real(conjugated(xp, apart) * apart), axis=0, keepdims=b.ndim == 1)
+    if not traced(value(rank)) and (m <= n or int(value(rank)) < n):
+        squares = squares[:0]
+    return found, squares, rank, xp.linalg.svdvals(a)
+
+
 @composed("linalg.svd", standard=True)
 def svd(
     xp: Recording, x: Array, /, *, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    """Singular values and vectors; derivatives of the vectors are those of ``full_matrices=False``."""
+    """Singular values and vectors. Those that only ``full_matrices=True`` has have no derivatives."""
     if not compute_uv:
         return xp.linalg.svdvals(x)
-    if full_matrices and x.shape[-1] != x.shape[-2]:
-        whole = [xp.constant(part) for part in xp.computing("linalg.svd")(x.value, full_matrices=True)]
-        if not x.differentiable:
-            return Svd(*whole)
-        raise TypeError(
-            "svd with full_matrices=True completes the singular vectors by others, which have no derivatives; ask for "
-            "svd(x, full_matrices=False), or for svdvals(x)"
-        )
+    m, n = x.shape[-2:]
+    if full_matrices and m != n:
+        u, s, vh = whole = tuple(xp.computing("linalg.svd")(x.value, full_matrices=True))
+        thin = {"parts": (u[..., :, :n], s, vh[..., :m, :])}
+        completed = {"parts": whole, "thin": thin["parts"]}
+        left, middle, right = (xp.record(operation, (x,), thin) for operation in rules.SVD)
+        if m > n:
+            left = xp.record(rules.WHOLE_LEFT, (x,), completed)
+        else:
+            right = xp.record(rules.WHOLE_RIGHT, (x,), completed)
+        return Svd(left, middle, right)
     return Svd(*_parts(xp, "linalg.svd", rules.SVD, x, full_matrices=False))
 
 
 @composed("linalg.qr", standard=True)
 def qr(xp: Recording, x: Array, /, *, mode: str = "reduced") -> Qr:
-    """Orthogonal and triangular factors."""
-    if mode == "complete" and x.shape[-2] > x.shape[-1]:
-        if not x.differentiable:
-            return Qr(*(xp.constant(part) for part in xp.computing("linalg.qr")(x.value, mode="complete")))
-        raise TypeError('qr with mode="complete" has columns without derivatives; ask for mode="reduced"')
+    """Orthogonal and triangular factors. Columns that only ``mode="complete"`` has have no derivatives."""
+    m, n = x.shape[-2:]
+    if mode == "complete" and m > n:
+        q, r = whole = tuple(xp.computing("linalg.qr")(x.value, mode="complete"))
+        options = {"parts": whole, "thin": (q[..., :, :n], r[..., :n, :])}
+        return Qr(*(xp.record(operation, (x,), options) for operation in rules.WHOLE_QR))
     return Qr(*_parts(xp, "linalg.qr", rules.QR, x))
 
 

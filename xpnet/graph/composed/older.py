@@ -8,9 +8,8 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.linalg import conjugated, ordered
-from xpnet.graph.composed.standard import value
 from xpnet.graph.operations import is_complex
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 
 # --- entries ---------------------------------------------------------------------------------------------------------
 
@@ -287,23 +286,3 @@ def matvec(xp: Recording, x1: Array, x2: Array, /) -> Array:
 def vecmat(xp: Recording, x1: Array, x2: Array, /) -> Array:
     """Stacks of vectors, conjugated, times stacks of matrices."""
     return xp.matmul(conjugated(xp, x1)[..., None, :], x2)[..., 0, :]
-
-
-@composed("polyval")
-def polyval(xp: Recording, p: Any, x: Any) -> Array:
-    """p[0] x^(N-1) + ... + p[N-1], by Horner's scheme."""
-    n = p.shape[0] if hasattr(p, "shape") else len(p)
-    found = 0 * x
-    for k in range(n):
-        found = found * x + p[k]
-    return found
-
-
-@composed("vander")
-def vander(xp: Recording, x: Array, N: int | None = None, increasing: bool = False) -> Array:
-    """Powers of a vector's entries, in columns."""
-    n = x.shape[0] if N is None else N
-    columns = [xp.ones_like(x)]
-    for _ in range(n - 1):
-        columns.append(columns[-1] * x)
-    return xp.stack(columns if increasing else columns[::-1], axis=1)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.composed.standard import value
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.indexing import rows_of_mask
+from xpnet.graph.recording import Recording, composed, holds_variable, value
 from xpnet.graph.rules.shapes import SQUEEZE
 from xpnet.graph.wrapper import Wrapper
 
@@ -22,8 +22,9 @@ def _arrays(xp: Recording, parts: Any) -> list[Array]:
 def _array(xp: Recording, part: Any, like: Any) -> Array:
     if hasattr(part, "shape"):
         return part
-    made = xp.asarray(part)
-    return made if like is None or isinstance(made, Wrapper) else xp.library.astype(made, like.dtype)
+    if like is None or holds_variable(part):
+        return xp.asarray(part)
+    return xp.asarray(part, dtype=like.dtype, device=like.device)
 
 
 def _at_least(xp: Recording, x: Any, n: int) -> Array:
@@ -182,8 +183,10 @@ def delete(xp: Recording, arr: Array, obj: Any, axis: int | None = None) -> Arra
 def compress(xp: Recording, condition: Any, a: Array, axis: int | None = None) -> Array:
     """The entries where a condition holds."""
     a, axis = (xp.reshape(a, (-1,)), 0) if axis is None else (a, axis)
-    (places,) = xp.library.nonzero(xp.library.reshape(xp.library.asarray(value(condition)), (-1,)))
-    return xp.take(a, places, axis=axis)
+    mask = value(condition) if hasattr(condition, "shape") else xp.library.asarray(condition)
+    mask = mask if mask.ndim == 1 else xp.library.reshape(mask, (-1,))
+    (rows,) = rows_of_mask(xp, mask, xp.constant(a))
+    return xp.take(a, rows, axis=axis)
 
 
 @composed("select")
@@ -194,6 +197,65 @@ def select(xp: Recording, condlist: Any, choicelist: Any, default: Any = 0) -> A
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         found = xp.where(condition, choice if hasattr(choice, "shape") else xp.full_like(like, choice), found)
     return found
+
+
+@composed("piecewise")
+def piecewise(xp: Recording, x: Array, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Array:
+    """Functions, or numbers, each of the entries where its condition holds; of several that hold the last counts."""
+    library, flat = xp.library, xp.reshape(x, (-1,))
+    several = isinstance(condlist, list | tuple) and (not condlist or hasattr(condlist[0], "__len__"))
+    masks = [library.reshape(library.asarray(value(c)), (-1,)) for c in (condlist if several else [condlist])]
+    if len(funclist) == len(masks) + 1:  # the last one is for the rest
+        anywhere = library.any(library.stack(masks), axis=0)
+        masks.append(~anywhere)
+    if len(funclist) != len(masks):
+        raise ValueError(f"piecewise has {len(funclist)} functions for {len(masks)} conditions")
+    found, free = xp.zeros_like(flat), library.ones(flat.shape, dtype=library.bool, device=x.device)
+    for mask, f in reversed(list(zip(masks, funclist, strict=True))):
+        (rows,) = rows_of_mask(xp, mask & free, xp.constant(x))
+        part = xp.take(flat, rows, axis=0)
+        part = f(part, *args, **kw) if callable(f) else xp.full_like(part, f)
+        found, free = found + xp.put_rows(part, rows, flat.shape[0], 0), free & ~mask
+    return xp.reshape(found, x.shape)
+
+
+@composed("choose")
+def choose(xp: Recording, a: Any, choices: Any) -> Array:
+    """For each entry the choice of this number."""
+    like = next(x for x in (a, *choices) if isinstance(x, Wrapper))
+    places = xp.broadcast_arrays(xp.asarray(value(a), device=like.device), *_arrays(xp, choices))
+    rows = xp.reshape(places[0], (1, *places[0].shape))
+    return xp.take_along_axis(xp.stack(places[1:]), rows, axis=0)[0, ...]
+
+
+@composed("insert")
+def insert(xp: Recording, arr: Array, obj: Any, values: Any, axis: int | None = None) -> Array:
+    """These values before these places."""
+    if axis is None:
+        arr, axis = xp.reshape(arr, (-1,)), 0
+    n, axis = arr.shape[axis], axis % arr.ndim
+    one = not hasattr(obj, "__len__")
+    places = [int(k) + n * (int(k) < 0) for k in ([obj] if one else obj)]
+    (values,) = _arrays(xp, [values]) if isinstance(values, Wrapper) else [_array(xp, values, arr)]
+    if one and values.ndim:  # all of them in one place
+        values = xp.moveaxis(xp.reshape(values, (*[1] * (arr.ndim - values.ndim), *values.shape)), 0, axis)
+        places *= values.shape[axis]
+    shape = (*arr.shape[:axis], len(places), *arr.shape[axis + 1 :])
+    both = xp.concat([arr, xp.broadcast_to(values, shape)], axis=axis)
+    order = sorted(range(n + len(places)), key=lambda k: (k, 1) if k < n else (places[k - n], 0))
+    return xp.take(both, xp.indices(order, arr), axis=axis)
+
+
+@composed("apply_along_axis")
+def apply_along_axis(xp: Recording, func1d: Any, axis: int, arr: Array, *args: Any, **kwargs: Any) -> Array:
+    """A function of vectors, of each along an axis."""
+    axis %= arr.ndim
+    rows = xp.moveaxis(arr, axis, -1)
+    shape, flat = rows.shape[:-1], xp.reshape(rows, (-1, rows.shape[-1]))
+    made = xp.stack([func1d(flat[k, :], *args, **kwargs) for k in range(flat.shape[0])])
+    made = xp.reshape(made, (*shape, *made.shape[1:]))
+    inner = tuple(range(len(shape), made.ndim))
+    return xp.permute_dims(made, (*range(axis), *inner, *range(axis, len(shape))))
 
 
 @composed("tri")
@@ -271,9 +333,15 @@ def argpartition(xp: Recording, a: Array, kth: Any, axis: int = -1) -> Array:
 
 
 @composed("unique")
-def unique(xp: Recording, ar: Array) -> Array:
-    """The different values."""
-    return xp.unique_values(ar)
+def unique(
+    xp: Recording, ar: Array, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False
+) -> Any:
+    """The different values; where they are first, which of them each entry is, and how often they are, if asked."""
+    if not (return_index or return_inverse or return_counts):
+        return xp.unique_values(ar)
+    values, indices, inverse, counts = xp.unique_all(ar)
+    asked = ((return_index, indices), (return_inverse, inverse), (return_counts, counts))
+    return (values, *(part for wanted, part in asked if wanted))
 
 
 @composed("squeeze")

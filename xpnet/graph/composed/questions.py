@@ -6,9 +6,9 @@ from math import prod
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.composed.standard import value, values
+from xpnet.graph.composed.standard import values
 from xpnet.graph.operations import is_complex
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 
 
 @composed("shape")

@@ -6,20 +6,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from xpnet._typing import Array
-from xpnet.backends.base import backend_class
 from xpnet.backends.dispatch import device as device_of
-from xpnet.backends.dispatch import name_of
 from xpnet.graph.operations import add, axes_of, is_complex, is_real, unbroadcast, widened
-from xpnet.graph.recording import Recording, composed, holds_variable
+from xpnet.graph.recording import Recording, composed, value
 from xpnet.graph.rules.shapes import REPEAT
 from xpnet.graph.wrapper import NUMBERS, Wrapper, node
-
-
-def value(x: Any) -> Any:
-    """The value of a variable; other things as they are, and lists of them part by part."""
-    if isinstance(x, Wrapper):
-        return x.value
-    return type(x)(map(value, x)) if type(x) in (list, tuple) else x
 
 
 def values(xp: Recording, name: str, *args: Any, **options: Any) -> Any:
@@ -33,13 +24,17 @@ def values(xp: Recording, name: str, *args: Any, **options: Any) -> Any:
 
 @composed("clip", standard=True)
 def clip(xp: Recording, x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002  (the standard's names)
-    """x, and the nearest bound where it is beyond it; at a tie half of the derivative goes to either side."""
+    """x, and the nearest bound where it is beyond it; at a tie half of the derivative goes to either side.
+
+    Of integers within bounds that are none, it is floating-point.
+    """
     bounds = (min, max)
-    moving = [b for b in (x, *bounds) if isinstance(b, Wrapper) and b.differentiable]
-    if not xp.library.isdtype(x.dtype, "real floating"):
-        if not moving:
+    if not is_real(xp, x.dtype):
+        wide = [b.dtype for b in bounds if hasattr(b, "dtype") and is_real(xp, b.dtype)]
+        wide += [xp.library.asarray(b).dtype for b in bounds if isinstance(b, float)]
+        if not wide:
             return values(xp, "clip", x, min, max)
-        x = xp.astype(xp.constant(x), moving[0].dtype)
+        x = xp.astype(xp.constant(x), wide[0])
     for bound, function in ((min, xp.maximum), (max, xp.minimum)):
         if bound is not None:
             number = isinstance(bound, int | float)
@@ -155,34 +150,6 @@ def meshgrid(xp: Recording, *arrays: Array, indexing: str = "xy") -> list[Array]
     return [xp.broadcast_to(a, shape) for a in apart]
 
 
-@composed("linspace", standard=True)
-def linspace(
-    xp: Recording,
-    start: Any,
-    stop: Any,
-    /,
-    num: int = 50,
-    *,
-    dtype: Any = None,
-    device: Any = None,
-    endpoint: bool = True,
-) -> Array:
-    """Numbers at equal distances from ``start`` to ``stop``."""
-    like = start if isinstance(start, Wrapper) else stop
-    options = {"dtype": like.dtype, "device": like.device if device is None else device}
-    way = xp.library.linspace(0.0, 1.0, num, endpoint=endpoint, **options)
-    way = xp.reshape(way, (num, *[1] * max(getattr(end, "ndim", 0) for end in (start, stop))))
-    found = start * (1 - way) + stop * way
-    return found if dtype is None else xp.astype(found, dtype)
-
-
-@composed("full", standard=True)
-def full(xp: Recording, shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
-    """A number in every place of a shape."""
-    found = xp.asarray(fill_value, dtype=dtype, device=device)
-    return xp.broadcast_to(found, (shape,) if isinstance(shape, int) else tuple(shape))
-
-
 # --- order and search -----------------------------------------------------------------------------------------------
 
 
@@ -244,16 +211,31 @@ class UniqueInverse(NamedTuple):
     inverse_indices: Array
 
 
+def _unique_all(xp: Recording, x: Wrapper) -> tuple[Array, ...]:
+    """What the library finds; if it finds no places, those in a stable order that differ from the one before."""
+    try:
+        return values(xp, "unique_all", x)  # type: ignore[no-any-return]
+    except NotImplementedError:
+        flat = xp.library.reshape(x.value, (-1,))
+    order = xp.library.argsort(flat, stable=True)
+    ordered = xp.library.take(flat, order, axis=0)
+    one = xp.library.ones((min(1, flat.shape[0]),), dtype=xp.library.bool, device=device_of(flat))
+    places = order[xp.library.concat([one, ordered[1:] != ordered[:-1]])]
+    found, inverse = values(xp, "unique_inverse", x)
+    return found, xp.constant(places), inverse, values(xp, "unique_counts", x)[1]
+
+
 def _unique(xp: Recording, name: str, x: Wrapper) -> tuple[Array, ...]:
     """What the library finds; the values as entries of x where derivatives are wanted."""
-    if not x.differentiable:
+    if not x.differentiable and name != "unique_all":
         return values(xp, name, x)  # type: ignore[no-any-return]
-    _, indices, *rest = values(xp, "unique_all", x)
-    found = xp.take(xp.reshape(x, (-1,)), indices)
+    found, places, inverse, counts = _unique_all(xp, x)
+    if x.differentiable:
+        found = xp.take(xp.reshape(x, (-1,)), places)
     return {
-        "unique_all": (found, indices, *rest),
-        "unique_counts": (found, rest[-1]),
-        "unique_inverse": (found, rest[0]),
+        "unique_all": (found, places, inverse, counts),
+        "unique_counts": (found, counts),
+        "unique_inverse": (found, inverse),
         "unique_values": (found,),
     }[name]
 
@@ -288,70 +270,15 @@ def isin(xp: Recording, x1: Array, x2: Array, /, *, invert: bool = False) -> Arr
     return values(xp, "isin", x1, x2, invert=invert)
 
 
-# --- arrays, and what is asked about them ----------------------------------------------------------------------------
-
-COPY = add("copy", lambda xp, g, y, x: g, symbol="copy", own=True)
-
-
-@composed("asarray", "array")
-def asarray(xp: Recording, obj: Any, /, dtype: Any = None, *, device: Any = None, copy: bool | None = None) -> Array:
-    """A variable as it is, in another dtype, on another device or as a copy; lists of them are stacked."""
-    if isinstance(obj, list | tuple) and holds_variable(obj):
-        obj = _stacked(xp, obj)
-    if not isinstance(obj, Wrapper):
-        options = {} if device is None else {"device": device}
-        return xp.library.asarray(obj, dtype=dtype, copy=copy, **options)
-    found = obj if device is None else obj.to_device(device)
-    found = found if dtype is None else xp.astype(found, dtype)
-    if copy is False and found is not obj:
-        raise ValueError("asarray was told not to copy, and this needs another dtype or device")
-    return xp.record(COPY, (found,)) if copy and found is obj else found
+@composed("linalg.matrix_rank", standard=True)
+def matrix_rank(xp: Recording, x: Array, /, *, rtol: Any = None) -> Array:
+    """How many singular values are more than ``rtol`` times the largest."""
+    if 0 in x.shape:
+        return xp.zeros(x.shape[:-2], dtype=xp.int64, device=x.device)
+    return values(xp, "linalg.matrix_rank", x, **({} if rtol is None else {"rtol": rtol}))
 
 
-def _stacked(xp: Recording, parts: Any) -> Array:
-    """Nested lists of variables, arrays and numbers as one array, in the dtype that holds all of them."""
-    parts = [_stacked(xp, p) if isinstance(p, list | tuple) and holds_variable(p) else p for p in parts]
-    like = next(p for p in parts if isinstance(p, Wrapper))
-    made = [p if hasattr(p, "shape") else xp.library.asarray(p, device=like.device) for p in parts]
-    numbers = [not hasattr(p, "shape") for p in parts]
-    dtype = xp.library.result_type(*(value(p).dtype for p, number in zip(made, numbers, strict=True) if not number))
-    if any(isinstance(p, complex) for p in parts) and not is_complex(xp, dtype):
-        dtype = xp.library.result_type(dtype, xp.library.complex64)
-    return xp.stack([xp.astype(p, dtype) for p in made])
-
-
-@composed("copy")
-def copied(xp: Recording, x: Array) -> Array:
-    """The same values in memory of their own."""
-    return xp.record(COPY, (x,)) if isinstance(x, Wrapper) else xp.library.asarray(x, copy=True)
-
-
-def _moved(x: Any, device: Any) -> Array:
-    name = name_of(x)
-    assert name is not None
-    return backend_class(name)(device).asarray(x)
-
-
-MOVED = add(
-    "moved",
-    lambda xp, g, y, x, device: xp.moved(g, device_of(x)),
-    options=("device",),
-    symbol="to device",
-    compute=_moved,
-    own=True,
-)
-
-
-@composed("moved")
-def moved(xp: Recording, x: Array, device: Any) -> Array:
-    """The same values on another device of the library."""
-    return xp.record(MOVED, (x,), {"device": device}) if isinstance(x, Wrapper) else _moved(x, device)
-
-
-@composed("from_dlpack", standard=True)
-def from_dlpack(xp: Recording, x: Array, /, *, device: Any = None, copy: bool | None = None) -> Array:
-    """A variable as it is: it is of this library already."""
-    return xp.asarray(x, device=device, copy=copy)
+# --- what is asked about arrays --------------------------------------------------------------------------------------
 
 
 @composed("result_type", standard=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf, prod
+from math import inf, nan, pi, prod
 from typing import Any
 
 from xpnet._typing import Array
 from xpnet.graph.composed.linalg import conjugated
-from xpnet.graph.composed.standard import value, values
+from xpnet.graph.composed.standard import values
 from xpnet.graph.operations import axes_of
-from xpnet.graph.recording import Recording, composed
+from xpnet.graph.recording import Recording, composed, value
 
 # --- means and orders ------------------------------------------------------------------------------------------------
 
@@ -44,9 +44,7 @@ def quantile(
     xp: Recording, a: Array, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Array:
     """What a share q of the entries is below, between neighbours by ``method``."""
-    axes = axes_of(a, axis)
-    rest = tuple(i for i in range(a.ndim) if i not in axes)
-    rows = xp.reshape(xp.permute_dims(a, (*rest, *axes)), (*(a.shape[i] for i in rest), prod(a.shape[i] for i in axes)))
+    rows, axes = _rows_along(xp, a, axis)
     rows = xp.sort(rows, axis=-1)
     many = _is_many(q)
     found = [_between(rows, float(share), method) for share in (q if many else [q])]
@@ -54,6 +52,14 @@ def quantile(
         kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
         found = [xp.reshape(x, kept) for x in found]
     return xp.stack(found) if many else found[0]
+
+
+def _rows_along(xp: Recording, a: Array, axis: Any) -> tuple[Array, tuple[int, ...]]:
+    """The entries along some axes, or all, in one axis, the last one; and these axes."""
+    axes = axes_of(a, axis)
+    rest = tuple(i for i in range(a.ndim) if i not in axes)
+    shape = (*(a.shape[i] for i in rest), prod(a.shape[i] for i in axes))
+    return xp.reshape(xp.permute_dims(a, (*rest, *axes)), shape), axes
 
 
 def _is_many(q: Any) -> bool:
@@ -146,6 +152,53 @@ for _name in ("mean", "var", "std"):
     _masked(f"nan{_name}", _name)
 
 
+@composed("nanquantile")
+def nanquantile(xp: Recording, a: Array, q: Any, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """What a share q of the entries that are numbers is below."""
+    rows, axes = _rows_along(xp, a, axis)
+    none = xp.isnan(rows)
+    count = xp.library.sum(xp.library.astype(~value(none), value(rows).dtype), axis=-1, keepdims=True)
+    rows = xp.sort(xp.where(none, xp.full_like(rows, inf), rows), axis=-1)
+    many = _is_many(q)
+    found = [_between_numbers(xp, rows, count, float(share)) for share in (q if many else [q])]
+    if keepdims:
+        kept = tuple(1 if i in axes else n for i, n in enumerate(a.shape))
+        found = [xp.reshape(x, kept) for x in found]
+    return xp.stack(found) if many else found[0]
+
+
+def _between_numbers(xp: Recording, rows: Array, count: Array, share: float) -> Array:
+    library = xp.library
+    place = share * library.where(count > 0, count - 1, 0 * count)
+    low = library.floor(place)
+    ends = [xp.take_along_axis(rows, library.astype(k, library.int64), axis=-1) for k in (low, library.ceil(place))]
+    low_end, high_end = (xp.where(count > 0, end, xp.full_like(end, nan)) for end in ends)
+    return (low_end + (high_end - low_end) * (place - low))[..., 0]
+
+
+@composed("nanpercentile")
+def nanpercentile(xp: Recording, a: Array, q: Any, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """A quantile of q per cent, of the entries that are numbers."""
+    q = [float(part) / 100 for part in q] if _is_many(q) else float(q) / 100
+    return nanquantile(xp, a, q, axis, keepdims=keepdims)
+
+
+@composed("nanmedian")
+def nanmedian(xp: Recording, a: Array, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """The entry in the middle of those that are numbers, or the mean of the two that are."""
+    return nanquantile(xp, a, 0.5, axis, keepdims=keepdims)
+
+
+def _place_of(name: str, plain: str, nothing: float) -> None:
+    @composed(name)
+    def function(xp: Recording, a: Array, axis: int | None = None, *, keepdims: bool = False) -> Array:
+        there = xp.where(xp.isnan(a), xp.full_like(a, nothing), a)
+        return getattr(xp, plain)(there, axis=axis, keepdims=keepdims)
+
+
+_place_of("nanargmax", "argmax", -inf)
+_place_of("nanargmin", "argmin", inf)
+
 # --- along an axis ---------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +211,27 @@ def _running(name: str, plain: str) -> None:
 
 _running("cumsum", "cumulative_sum")
 _running("cumprod", "cumulative_prod")
+
+
+def _running_numbers(name: str, plain: str, nothing: float) -> None:
+    @composed(name)
+    def function(xp: Recording, a: Array, axis: int | None = None) -> Array:
+        return getattr(xp, plain)(xp.where(xp.isnan(a), xp.full_like(a, nothing), a), axis)
+
+
+_running_numbers("nancumsum", "cumsum", 0.0)
+_running_numbers("nancumprod", "cumprod", 1.0)
+
+
+@composed("unwrap")
+def unwrap(xp: Recording, p: Array, discont: float | None = None, axis: int = -1, *, period: float = 2 * pi) -> Array:
+    """Angles without jumps of a period: each is moved by periods, which has the derivative 1."""
+    values_of, axis = xp.constant(value(p)), axis % p.ndim
+    steps = xp.diff(values_of, axis=axis)
+    near = (steps + period / 2) % period - period / 2
+    near = xp.where((near == -period / 2) & (steps > 0), -near, near)
+    moves = xp.where(xp.abs(steps) < max(period / 2, discont or 0.0), 0 * steps, near - steps)
+    return p + xp.cumulative_sum(moves, axis=axis, include_initial=True)
 
 
 @composed("ediff1d")
@@ -214,9 +288,3 @@ def interp(xp: Recording, x: Any, xp_: Any, fp: Any, left: Any = None, right: An
     for outside, end_value in zip((below, above), ends, strict=True):
         found = xp.where(outside, xp.zeros_like(found) + end_value, found)
     return xp.reshape(found, x.shape)
-
-
-@composed("histogram", "bincount")
-def counted(xp: Recording, x: Array, *args: Any, **options: Any) -> Any:
-    """Counts: they have no derivative, so they are asked of the value."""
-    raise TypeError("counts have no derivative; count the value: histogram(v.value)")

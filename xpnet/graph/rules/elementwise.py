@@ -8,7 +8,7 @@ from math import log, nan
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.graph.operations import Operation, Pullback, add, as_floating, cast, conjugate, is_complex
+from xpnet.graph.operations import Operation, Pullback, add, as_floating, cast, conjugate, is_complex, unbroadcast
 
 # --- two operands ------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,9 @@ def _binary(name: str, symbol: str, compute: Any, *pullbacks: Pullback | None) -
 
 
 ADD = _binary("add", "+", operator.add, lambda xp, g, y, a, b: g, lambda xp, g, y, a, b: g)
-SUBTRACT = _binary("subtract", "-", operator.sub, lambda xp, g, y, a, b: g, lambda xp, g, y, a, b: -g)
+SUBTRACT = _binary(
+    "subtract", "-", operator.sub, lambda xp, g, y, a, b: g, lambda xp, g, y, a, b: -unbroadcast(xp, g, b)
+)
 MULTIPLY = _binary("multiply", "*", operator.mul, lambda xp, g, y, a, b: g * b, lambda xp, g, y, a, b: g * a)
 DIVIDE = _binary("divide", "/", operator.truediv, lambda xp, g, y, a, b: g / b, lambda xp, g, y, a, b: -g * (y / b))
 POW = _binary("pow", "**", operator.pow, _power_base, _power_exponent)

@@ -16,7 +16,7 @@ from typing import Any
 
 from xpnet._typing import Array
 from xpnet.backends.dispatch import device, traced
-from xpnet.graph.operations import Operation, add, axes_of, cast, conjugate, stretched, unbroadcast, widened
+from xpnet.graph.operations import Operation, add, axes_of, cast, conjugate, is_complex, stretched, unbroadcast, widened
 from xpnet.graph.rules.reductions import before
 from xpnet.graph.wrapper import Wrapper
 
@@ -110,7 +110,8 @@ add("linalg.solve", _solve_left, _solve_right)
 add("linalg.inv", _inverse)
 add("linalg.det", _determinant)
 add("linalg.pinv", _pseudoinverse)
-add("linalg.matrix_rank", None)
+
+_SVD = "svd(full_matrices=True)"
 
 # --- decompositions ------------------------------------------------------------------------------------------------
 
@@ -139,6 +140,28 @@ def _eigenvectors(xp: Any, g: Array, y: Array, x: Array, parts: Any) -> Array:
     turned = adjoint(xp, v)
     inner = xp.matmul(turned, conjugate(xp, g)) * _apart(xp, w)
     return conjugate(xp, hermitian(xp, xp.matmul(xp.matmul(v, inner), turned)))
+
+
+def _inverse_turned(xp: Any, v: Array) -> Array:
+    return xp.linalg.inv(xp.matrix_transpose(v))
+
+
+def _general_eigenvalues(xp: Any, g: Array, y: Array, x: Array, parts: Any = None) -> Array:
+    _, v = xp.linalg.eig(x) if parts is None else _again(xp, x, xp.linalg.eig, parts)
+    turned = xp.matrix_transpose(v)
+    return cast(xp, xp.matmul(_inverse_turned(xp, v) * g[..., None, :], turned), x.dtype)
+
+
+def _general_eigenvectors(xp: Any, g: Array, y: Array, x: Array, parts: Any) -> Array:
+    """Of vectors of length 1, whose sign or phase stays as it is."""
+    w, v = _again(xp, x, xp.linalg.eig, parts)
+    turned = xp.matrix_transpose(v)
+    inner = xp.matmul(turned, g)
+    along = xp.linalg.diagonal(inner)
+    along = xp.real(along) if is_complex(xp, along.dtype) else along
+    inner = inner - xp.matmul(turned, conjugate(xp, v)) * along[..., None, :]
+    found = xp.matmul(_inverse_turned(xp, v), xp.matmul(inner * _apart(xp, w), turned))
+    return cast(xp, found, x.dtype)
 
 
 def _thin(xp: Any) -> Any:
@@ -203,6 +226,34 @@ def _square_qr(xp: Any, parts: Any, of_q: Array | None, of_r: Array | None) -> A
     return adjoint(xp, xp.linalg.solve(r, adjoint(xp, found)))
 
 
+def _defined(xp: Any, g: Array, count: int, rows: bool, what: str) -> Array:
+    """The part of a gradient that goes to vectors which are defined; the others have none, and may not get any."""
+    rest = g[..., count:, :] if rows else g[..., :, count:]
+    if (isinstance(g, Wrapper) and g.differentiable) or traced(rest) or bool(xp.library.any(_value_of(rest) != 0)):
+        raise TypeError(f"{what} completes its vectors by others, which have no derivatives; ask for the first alone")
+    return g[..., :count, :] if rows else g[..., :, :count]
+
+
+def _value_of(x: Array) -> Array:
+    return x.value if isinstance(x, Wrapper) else x
+
+
+def _whole_left_vectors(xp: Any, g: Array, y: Array, x: Array, parts: Any, thin: Any) -> Array:
+    return _left_vectors(xp, _defined(xp, g, thin[1].shape[-1], False, _SVD), y, x, thin)
+
+
+def _whole_right_vectors(xp: Any, g: Array, y: Array, x: Array, parts: Any, thin: Any) -> Array:
+    return _right_vectors(xp, _defined(xp, g, thin[1].shape[-1], True, _SVD), y, x, thin)
+
+
+def _whole_q(xp: Any, g: Array, y: Array, x: Array, parts: Any, thin: Any) -> Array:
+    return _q(xp, _defined(xp, g, x.shape[-1], False, 'qr(mode="complete")'), y, x, thin)
+
+
+def _whole_r(xp: Any, g: Array, y: Array, x: Array, parts: Any, thin: Any) -> Array:
+    return _r(xp, g[..., : x.shape[-1], :], y, x, thin)  # what is below is 0 for every x
+
+
 def _q(xp: Any, g: Array, y: Array, x: Array, parts: Any) -> Array:
     return conjugate(xp, _qr(xp, x, parts, conjugate(xp, g), None))
 
@@ -212,12 +263,13 @@ def _r(xp: Any, g: Array, y: Array, x: Array, parts: Any) -> Array:
 
 
 def _part(name: str, i: int, pullback: Any, symbol: str = "") -> Operation:
-    """The operation of one part of a decomposition, which is computed already."""
-    return Operation(name, (pullback,), ("parts",), symbol, compute=lambda x, parts: parts[i])
+    """The operation of one part of a decomposition, which is computed already; it may complete a ``thin`` one."""
+    return Operation(name, (pullback,), ("parts", "thin"), symbol, compute=lambda x, parts, thin=None: parts[i])
 
 
 add("linalg.cholesky", _cholesky)
 add("linalg.eigvalsh", _eigenvalues)
+add("linalg.eigvals", _general_eigenvalues)
 add("linalg.svdvals", _singular_values)
 EIGH = (_part("linalg.eigh", 0, _eigenvalues, "eigh w"), _part("linalg.eigh", 1, _eigenvectors, "eigh v"))
 SVD = (
@@ -226,6 +278,10 @@ SVD = (
     _part("linalg.svd", 2, _right_vectors, "svd v"),
 )
 QR = (_part("linalg.qr", 0, _q, "qr q"), _part("linalg.qr", 1, _r, "qr r"))
+WHOLE_LEFT = _part("linalg.svd", 0, _whole_left_vectors, "svd u")
+WHOLE_RIGHT = _part("linalg.svd", 2, _whole_right_vectors, "svd v")
+WHOLE_QR = (_part("linalg.qr", 0, _whole_q, "qr q"), _part("linalg.qr", 1, _whole_r, "qr r"))
+EIG = (_part("linalg.eig", 0, _general_eigenvalues, "eig w"), _part("linalg.eig", 1, _general_eigenvectors, "eig v"))
 SLOGDET = (
     _part("linalg.slogdet", 0, _sign_of_determinant, "sign det"),
     _part("linalg.slogdet", 1, _log_determinant, "log |det|"),

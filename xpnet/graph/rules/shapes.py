@@ -31,7 +31,12 @@ def _stacked(i: int, xp: Any, g: Array, y: Array, *arrays: Array, axis: int = 0)
     return unbroadcast(xp, g[(*[slice(None)] * (axis % g.ndim), i, ...)], arrays[i])
 
 
+_ALL = slice(None)
+
+
 def _unsliced(xp: Any, g: Array, y: Array, x: Array, key: Any) -> Array:
+    if type(key) is tuple and all(k is None or k is ... or (type(k) is slice and k == _ALL) for k in key):
+        return xp.reshape(g, x.shape)  # only axes were added
     return xp.put_slice(g, key, x.shape)
 
 
