@@ -100,7 +100,12 @@ def test_bytes_are_scaled_a_batch_at_a_time(dtype, training_backend, digits):
         trainer = Trainer(net, SGD(0.1), seed=1)
         x, labels = moved(net, (x, t))
         history = trainer.fit(x, labels, validation=(x[:50, ...], labels[:50]), epochs=2, progress=False)
-        found.append((history.losses, [[getattr(e, name) for name in MONITORS.values()] for e in history.evaluations]))
+        found.append(
+            (
+                history.losses,
+                [[getattr(e, name) for name in MONITORS.values() if "r2" not in name] for e in history.evaluations],
+            )
+        )
     (losses, evaluations), (wanted, wanted_evaluations) = found
     rtol = 1e-6 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(evaluations[0], wanted_evaluations[0], rtol=rtol)
