@@ -1,4 +1,7 @@
-"""Checks of single numbers and switches: made plain Python values, or refused with what was expected."""
+"""Checks of numbers and switches: made plain Python values, or refused with what was expected.
+
+Where a number is expected there may be one for each of several networks (:class:`xpnet._numbers.Numbers`).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from xpnet._numbers import Numbers
 
-def check_positive(value: Any, name: str, example: str) -> float:
+
+def check_positive(value: Any, name: str, example: str) -> Any:
     """A positive finite number as a Python float, or ``ValueError``, which ends with ``"0.1 for example"``."""
+    if isinstance(value, Numbers):
+        return value.each(lambda each: check_positive(each, name, example))
     number = _number(value)
     if not 0 < number < inf:
         raise ValueError(f"{name} is {_shown(value)}, expected a positive number, {example}")
@@ -26,12 +33,15 @@ def check_number(
     below: float = inf,
     most: float = inf,
     example: str = "",
-) -> float:
+) -> Any:
     """A finite number within the bounds as a Python float, or ``ValueError``.
 
     >>> check_number(0.5, "momentum", least=0, below=1)
     0.5
     """
+    if isinstance(value, Numbers):
+        limits: dict[str, Any] = {"least": least, "above": above, "below": below, "most": most, "example": example}
+        return value.each(lambda each: check_number(each, name, **limits))
     number = _number(value)
     if above < number < below and least <= number <= most:
         return number
