@@ -212,8 +212,10 @@ def _aligned(x: Any, ndim: int, count: int | None, like: Array) -> Any:
 
 
 def _fits(x: Any) -> bool:
-    return isinstance(x, Stacked | Numbers | bool | int | float | complex) or hasattr(x, "__array_namespace__") or (
-        hasattr(x, "shape") and hasattr(x, "dtype")
+    return (
+        isinstance(x, Stacked | Numbers | bool | int | float | complex)
+        or hasattr(x, "__array_namespace__")
+        or (hasattr(x, "shape") and hasattr(x, "dtype"))
     )
 
 

@@ -7,6 +7,7 @@ finite stays in its place, as no number of one network meets those of another.
 
 from __future__ import annotations
 
+import copy
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import State
-from xpnet.backends.base import Block, Data
+from xpnet.backends.base import Block, Data, PlainStep
 from xpnet.models.network import CHUNK
 from xpnet.stacked import StackError
 from xpnet.sweeping.together import Stack, joined_blocks
@@ -59,7 +60,8 @@ class Course:
             trainer.batches = Minibatches(samples, trainer.batch_size, trainer.rng, trainer.sampling)
             trainer.goal = goal
         self.alike = _draw_alike(trainers)
-        self.batches = [t.batches for t in (trainers[:1] if self.alike else trainers)]
+        # others than the trainers', which stay where a network has diverged
+        self.batches = [copy.deepcopy(t.batches) for t in (trainers[:1] if self.alike else trainers)]
         self.places = np.array_split(np.arange(len(trainers)), self._workers())
         self.stacks = [Stack([trainers[i] for i in place], data) for place in self.places]
         self.history, self.diverged, self.size = History(), dict[int, int](), 1
@@ -79,7 +81,7 @@ class Course:
         for stack, place in zip(self.stacks, self.places, strict=True):
             for number, i in enumerate(place.tolist()):
                 if i not in self.diverged:
-                    self._hand_back(i, stack.one(stack.state, number), self.iteration)
+                    self._hand_back(i, stack.one(stack.state, number), self.iteration, self.iteration)
 
     def take(self, most: int) -> None:
         """Take a block of steps."""
@@ -121,7 +123,9 @@ class Course:
     def _judged(self, split: Data | None) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
         if split is None:
             return None
-        return self._on_all(Stack.evaluate, [split] * len(self.stacks), min(CHUNK // len(self.trainers), split["x"].shape[0]))
+        return self._on_all(
+            Stack.evaluate, [split] * len(self.stacks), min(CHUNK // len(self.trainers), split["x"].shape[0])
+        )
 
     def _values(self, name: str, found: Any, i: int) -> dict[str, float | None]:
         """Loss, accuracy and R² of one network, each None where there is none."""
@@ -152,7 +156,7 @@ class Course:
         g = next(g for g, place in enumerate(self.places) if i in place)
         number, stack = int(np.flatnonzero(self.places[g] == i)[0]), self.stacks[g]
         if not self.snapshots:
-            self._hand_back(i, stack.one(stack.state, number), 0)
+            self._hand_back(i, stack.one(stack.state, number), 0, 0)
             return
         origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
         good, after, now = max(iteration - 1, origin.iteration), [b.mark() for b in self.batches], stack.state
@@ -164,8 +168,8 @@ class Course:
             with self.net.on_threads(self._threads(self.first.batch_size)):
                 stack.run(block)
             taken += len(block.rows)
-        self._hand_back(i, stack.one(stack.state, number), good)
-        self._end(i, iteration)
+        self._hand_back(i, stack.one(stack.state, number), good, iteration + 1)
+        self._evaluate_alone(self.trainers[i])
         stack.state = now
         self._go_back(after)
 
@@ -173,29 +177,23 @@ class Course:
         for batches, mark in zip(self.batches, marks, strict=True):
             batches.go_back(mark)
 
-    def _hand_back(self, i: int, state: State, iteration: int) -> None:
-        """Have a trainer as if it had taken these steps by itself."""
+    def _hand_back(self, i: int, state: State, iteration: int, losses: int) -> None:
+        """Have a trainer as if it had taken so many steps by itself, and seen so many losses."""
         trainer, mark = self.trainers[i], self.batches[0 if self.alike else i].mark()
         trainer.take_back(state)
         trainer.batches.go_back(mark)
         trainer.iteration = iteration
         history = trainer.history
-        history.losses = self._losses(i)[:iteration]
-        history.learning_rates = trainer.learning_rates(0, iteration)
+        history.losses = [loss for block in self.losses for loss in block[:, i].tolist()][:losses]
+        history.learning_rates = trainer.learning_rates(0, len(history.losses)) if history.losses else []
         history.evaluations = [e for e in history.evaluations if e.iteration <= iteration]
         history.samples = sum(self.samples[:iteration])
         history.seconds = self.history.seconds / len(self.trainers)
 
-    def _end(self, i: int, iteration: int) -> None:
-        """What a training that diverged leaves in the history: the loss that shows it, and an evaluation."""
-        trainer, never = self.trainers[i], lambda: False
-        trainer.history.losses = self._losses(i)[: iteration + 1]
-        trainer.history.learning_rates = trainer.learning_rates(0, len(trainer.history.losses))
-        plain: Any = None  # no step is taken
-        Loop(trainer, plain, self.data, self.splits["validation"], None, Callbacks(trainer, ()), never).evaluate()
-
-    def _losses(self, i: int) -> list[float]:
-        return [loss for losses in self.losses for loss in losses[:, i].tolist()]
+    def _evaluate_alone(self, trainer: Trainer) -> None:
+        """Add an evaluation of weights that the others are not at."""
+        nothing, step = Callbacks(trainer, ()), PlainStep(lambda *_: ({}, None), self.net.backend)  # none is taken
+        Loop(trainer, step, self.data, self.splits["validation"], None, nothing, lambda: False).evaluate()
 
     def _workers(self) -> int:
         """How many stacks take their steps at a time."""

@@ -64,7 +64,11 @@ class Trial:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{name}={_written(value)}" for name, value in self.settings.items())
-        ends = f"diverged at iteration {self.diverged}" if self.diverged is not None else " ".join(self.last.results.split())
+        ends = (
+            f"diverged at iteration {self.diverged}"
+            if self.diverged is not None
+            else " ".join(self.last.results.split())
+        )
         return f"Trial({self.number}: {told}; {ends})"
 
 
@@ -100,7 +104,11 @@ class Sweep(Sequence[Trial]):
         def place(trial: Trial) -> tuple[bool, float, float]:
             value = getattr(trial.last, name)
             loss = trial.last.train_loss if trial.last.validation_loss is None else trial.last.validation_loss
-            return trial.diverged is not None, sign * value if isfinite(value) else inf, loss if loss is not None else inf
+            return (
+                trial.diverged is not None,
+                sign * value if isfinite(value) else inf,
+                loss if loss is not None else inf,
+            )
 
         return sorted(self.trials, key=place)
 

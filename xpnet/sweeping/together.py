@@ -74,7 +74,10 @@ class Stack:
         """Losses (E,) of samples, and accuracies (E,) or None where there are no classes; as ``net.evaluate``."""
         net, n, shape = self.net, data["x"].shape[0], tuple(data["x"].shape[1:])
         arrays = wrapped(self.state["params"] | self.state["buffers"], self.count)
-        sums, tells = getattr(net.loss_layer, "reduction", "mean") == "sum", getattr(net.loss_layer, "names_classes", None)
+        sums, tells = (
+            getattr(net.loss_layer, "reduction", "mean") == "sum",
+            getattr(net.loss_layer, "names_classes", None),
+        )
         classes = net.classifies((n, *(net.output_shape(shape) or self._scores_shape(arrays, data))))
         total, right, share, seen = np.zeros(self.count), np.zeros(self.count, np.int64), 0.0, 0
         length = max(1, net.chunk(shape) // self.count)
@@ -131,7 +134,9 @@ def joined(trees: Sequence[Any]) -> Any:
     found = {}
     for name, value in first.items():
         values = [tree[name] for tree in trees]
-        found[name] = joined(values) if isinstance(value, dict) else namespace(value).stack(values, axis=place(value.ndim))
+        found[name] = (
+            joined(values) if isinstance(value, dict) else namespace(value).stack(values, axis=place(value.ndim))
+        )
     return found
 
 
