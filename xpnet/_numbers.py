@@ -32,6 +32,9 @@ class Numbers:
         """A function of each."""
         return Numbers(map(function, self.values))
 
+    def __neg__(self) -> Numbers:
+        return self.each(operator.neg)
+
     def __bool__(self) -> bool:
         return any(self.values)
 
@@ -95,7 +98,6 @@ for _name, _compute in {
         setattr(Numbers, f"__{_prefix}{_name}__", _method)
 for _name in ("lt", "le", "gt", "ge"):
     setattr(Numbers, f"__{_name}__", _comparison(getattr(operator, _name)))
-Numbers.__neg__ = lambda self: self.each(operator.neg)  # type: ignore[attr-defined]
 
 
 def each(function: Callable[[float], float], number: Any) -> Any:

@@ -130,7 +130,8 @@ def stacked(array: Array, count: int | None = None) -> Any:
     """An array as that of ``count`` networks, (..., count, C); or as one that all of them share."""
     if isinstance(array, Stacked):
         return array
-    cls = kind(type(array))
+    inner: Any = type(array)
+    cls = kind(inner)
     if not hasattr(cls, "xp"):
         cls.xp = Stacked.together(namespace(array))
     return cls(array, count)

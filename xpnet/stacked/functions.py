@@ -9,21 +9,20 @@ from typing import Any
 
 from xpnet._numbers import Numbers
 from xpnet._typing import Array
-from xpnet.backends.dispatch import device, namespace
+from xpnet.backends.dispatch import namespace
 from xpnet.stacked.array import Stacked, StackError, aligned, behind, front, moved, place, plain, stacked
 
 #: Functions of one element of each operand.
-ELEMENTWISE = set(
-    """
+_ELEMENTWISE = """
 abs acos acosh add asin asinh atan atan2 atanh bitwise_and bitwise_invert bitwise_or bitwise_xor ceil clip conj
 copysign cos cosh divide equal exp expm1 floor floor_divide greater greater_equal hypot imag isfinite isinf isnan less
 less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor maximum minimum multiply
 negative not_equal positive pow real reciprocal remainder round sign signbit sin sinh sqrt square subtract tan tanh
 trunc where
-""".split()
-)
+"""
+ELEMENTWISE = set(_ELEMENTWISE.split())
 #: Functions of axes that they take away, or keep with length 1.
-REDUCTIONS = set("all any argmax argmin count_nonzero max mean min prod std sum var".split())
+REDUCTIONS = {"all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std", "sum", "var"}
 #: Functions that look at a dtype, and at no values.
 ABOUT = {"can_cast", "finfo", "iinfo", "isdtype", "result_type"}
 #: Functions that make an array like another one, or of numbers alone.

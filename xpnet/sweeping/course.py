@@ -222,8 +222,8 @@ def _draw_alike(trainers: Sequence[Trainer]) -> bool:
     first = trainers[0]
     if any((t.batch_size, t.sampling) != (first.batch_size, first.sampling) for t in trainers):
         raise StackError(
-            "trainers differ in batch_size or sampling; steps that are taken together have minibatches of one size, and "
-            "one_by_one=True trains with any"
+            "trainers differ in batch_size or sampling; steps that are taken together have minibatches of one size. "
+            "one_by_one=True trains any"
         )
     if first.net.is_random and any(t.net.chain != first.net.chain for t in trainers):
         return False

@@ -40,7 +40,7 @@ def merged(parts: Sequence[Any], name: str) -> Any:
         own = [f for f in fields(first) if f.init]
         values = {f.name: merged([getattr(part, f.name) for part in parts], f"{name}.{f.name}") for f in own}
         alike = all(values[f.name] is getattr(first, f.name) for f in own)
-        return first if alike else type(first)(**values)
+        return first if alike else kinds.pop()(**values)
     if all(part is first or part == first for part in parts):
         return first
     if getattr(first, "__dict__", None) and all(vars(part) == vars(first) for part in parts):

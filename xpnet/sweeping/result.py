@@ -126,7 +126,8 @@ class Sweep(Sequence[Trial]):
         from tabulate import tabulate
 
         headers, rows = self._rows(most)
-        return tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers))
+        found: str = tabulate(rows, headers, disable_numparse=True, colalign=["right"] * len(headers))
+        return found
 
     def _rows(self, most: int | None) -> tuple[list[str], list[list[str]]]:
         columns = {name: told for name, told in COLUMNS.items() if getattr(self.trials[0].last, name) is not None}

@@ -48,8 +48,8 @@ def _values(name: str, given: Any) -> list[Any]:
     found = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(found, str | bytes) or not isinstance(found, Sequence):
         raise TypeError(
-            f"settings[{name!r}] is {found!r:.80}, expected a list, a value for each network: [{found!r:.40}, ...]; what "
-            "is the same for all stands in the function"
+            f"settings[{name!r}] is {found!r:.80}, expected a list, a value for each network: [{found!r:.40}, ...]; "
+            "what is the same for all stands in the function"
         )
     return [value.item() if hasattr(value, "item") else value for value in found]
 

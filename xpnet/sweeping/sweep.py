@@ -127,9 +127,9 @@ def _told_of_memory(trainers: Sequence[Trainer]) -> Iterator[None]:
             raise
         count, one = len(trainers), _megabytes(trainers[0])
         raise MemoryError(
-            f"there is not enough memory for {count} networks together, about {count * one:,.0f} MB of weights, optimizer "
-            f"and copies, {one:,.1f} MB each, and their activations; sweep fewer at a time, or one_by_one=True. It was: "
-            f"{str(error) or type(error).__name__}"
+            f"there is not enough memory for {count} networks together: about {count * one:,.0f} MB of weights, "
+            f"gradients, optimizer and copies ({one:,.1f} MB each), and their activations; sweep fewer at a time, or "
+            f"with one_by_one=True. It was: {str(error) or type(error).__name__}"
         ) from error
 
 

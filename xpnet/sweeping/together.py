@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,10 +147,9 @@ def _part(array: Array, number: int) -> Array:
 
 def joined_blocks(blocks: Sequence[Block]) -> Block:
     """Minibatches of each network's own as those of a stack: rows (K, E, B), draws (K, ..., E, C) by name."""
-
-    def beside(arrays: Callable[[Block], np.ndarray]) -> np.ndarray:
-        found = [arrays(block) for block in blocks]
-        return np.stack(found, axis=place(found[0].ndim - 1) + 1)
-
     names = blocks[0].draws
-    return Block(beside(lambda b: b.rows), {name: beside(lambda b, name=name: b.draws[name]) for name in names})
+    return Block(_beside([b.rows for b in blocks]), {name: _beside([b.draws[name] for b in blocks]) for name in names})
+
+
+def _beside(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.stack(arrays, axis=place(arrays[0].ndim - 1) + 1)
