@@ -22,7 +22,7 @@ SHORT = {
     "initializers_mnist": ["--iterations", "100"],
     "batch_norm_mnist": ["--iterations", "60"],
     "overfitting_mnist": ["--iterations", "150"],
-    "random_search_mnist": ["--iterations", "40", "--trials", "6", "--workers", "2"],
+    "random_search_mnist": ["--iterations", "40", "--trials", "6"],
     "convnet_filters_mnist": ["--iterations", "20"],
     "deep_convnet_mnist": ["--iterations", "10", "--samples", "200"],
 }

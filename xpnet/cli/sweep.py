@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from math import log10
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ def drawn(form: tuple[tuple[float, ...], bool], count: int, rng: np.random.Gener
     """So many numbers out of a range, or of a list."""
     numbers, between = form
     if between:
-        return (10 ** rng.uniform(*np.log10(numbers), count)).tolist()  # type: ignore[no-any-return]
+        low, high = map(log10, numbers)
+        return [10**power for power in rng.uniform(low, high, count).tolist()]
     return rng.choice(numbers, count).tolist() if len(numbers) > 1 else [*numbers] * count
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xpnet.plotting.curves import Course
+from xpnet.plotting.curves import Course, loss_curve
 from xpnet.plotting.figures import axes_or_new, new_figure
 
 if TYPE_CHECKING:
@@ -84,13 +84,22 @@ def sweep_map(result: Result, ax: Axes | None = None, *, names: Sequence[str] | 
 
 
 def best_curves(result: Result, ax: Axes | None = None, *, most: int = BEST) -> Axes:
-    """The result of the best networks over their training, so many at most, with their settings."""
-    ax = axes_or_new(ax)
-    for trial in result.ranked[:most]:
+    """The course of the best networks, so many at most, with their settings.
+
+    It is that of the result if it was evaluated in between, else that of the loss.
+    """
+    ax, best = axes_or_new(ax), result.ranked[:most]
+    between = len(best[0].history.evaluations) > 2
+    for trial in best:
         points = [(e.iteration, getattr(e, result.criterion)) for e in trial.history.evaluations]
         told = ", ".join(f"{name} {_short(value)}" for name, value in trial.settings.items())
-        ax.plot(*zip(*points, strict=True), "o-", markersize=3, label=told)
-    ax.set(xlabel="iteration", ylabel=result.criterion.replace("_", " "), title=f"The best {len(ax.lines)}")
+        if between:
+            ax.plot(*zip(*points, strict=True), "o-", markersize=3, label=told)
+        else:
+            loss_curve(trial.history, ax, label=told)
+    if between:
+        ax.set(xlabel="iteration", ylabel=result.criterion.replace("_", " "))
+    ax.set_title(f"The best {len(best)}")
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
     return ax

@@ -9,7 +9,7 @@ from typing import Any
 
 from xpnet._numbers import Numbers
 from xpnet._typing import Array
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import device, kind_of, namespace
 from xpnet.stacked.array import Stacked, StackError, aligned, behind, front, moved, place, plain, stacked
 
 #: Functions of one element of each operand.
@@ -241,6 +241,15 @@ def take(xp: ModuleType, x: Any, indices: Any, *, axis: int = 0) -> Any:
     rows = xp.take(x.array, xp.reshape(indices.array, (-1,)), axis=0)
     found = xp.reshape(rows, (*indices.array.shape, *x.shape[1:]))
     return behind(found, stacked(indices.array, indices.count))
+
+
+@_rule
+def put_rows(xp: ModuleType, rows: Any, index: Any, length: int, axis: int) -> Any:
+    """Zeros with rows added at these places along the first axis, where a place may come twice."""
+    if index.count is not None or axis or rows.ndim < 2:
+        raise StackError("rows are added at places that are the same for all networks")
+    zeros = xp.zeros((length, *rows.array.shape[1:]), dtype=rows.dtype, device=device(rows.array))
+    return stacked(kind_of(rows.array).add_at(zeros, index.array, rows.array), rows.count)
 
 
 @_rule
