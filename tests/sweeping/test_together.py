@@ -182,6 +182,19 @@ def test_all_of_them_diverge(rng):
     assert np.isfinite(result.best.network.loss(x, t))
 
 
+def test_weights_that_are_not_finite_at_the_start(training_backend, rng):
+    b = training_backend
+
+    def make(start, scale):
+        net = TwoLayerNet(4, 6, 3, 0.5, seed=start, dtype="float64", backend=b)
+        net.params["b2"] = net.params["b2"] + scale
+        return Trainer(net, SGD(0.1), batch_size=20, seed=0, compile=compiled(b))
+
+    settings = {"start": [0, 1], "scale": [float("inf"), 0.0]}
+    result = assert_as_single(make, settings, *problem(b, rng, 4), iterations=3)
+    assert (result[0].diverged, result.best.number) == (0, 1)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_several_stacks_at_a_time(monkeypatch, rng, workers):
     """On NumPy each core has networks of its own."""

@@ -11,20 +11,21 @@ import copy
 import pickle
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import State
-from xpnet.backends.base import Block, Data, PlainStep
+from xpnet.backends.base import Block, Data
+from xpnet.errors import DivergedError
 from xpnet.models.network import CHUNK
 from xpnet.stacked import StackError
 from xpnet.sweeping.together import Stack, joined_blocks
 from xpnet.training import Evaluation, History, Trainer
-from xpnet.training.callbacks import Callbacks
 from xpnet.training.explained import explained, spread
-from xpnet.training.loop import BLOCK_SECONDS, LONGEST_BLOCK, Loop
+from xpnet.training.loop import BLOCK_SECONDS, LONGEST_BLOCK
 from xpnet.training.minibatches import Mark, Minibatches
 
 
@@ -157,6 +158,7 @@ class Course:
         number, stack = int(np.flatnonzero(self.places[g] == i)[0]), self.stacks[g]
         if not self.snapshots:
             self._hand_back(i, stack.one(stack.state, number), 0, 0)
+            self._evaluate_alone(self.trainers[i])
             return
         origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
         good, after, now = max(iteration - 1, origin.iteration), [b.mark() for b in self.batches], stack.state
@@ -189,11 +191,14 @@ class Course:
         history.evaluations = [e for e in history.evaluations if e.iteration <= iteration]
         history.samples = sum(self.samples[:iteration])
         history.seconds = self.history.seconds / len(self.trainers)
+        history.threads = self._threads(self.first.batch_size)
 
     def _evaluate_alone(self, trainer: Trainer) -> None:
         """Add an evaluation of weights that the others are not at."""
-        nothing, step = Callbacks(trainer, ()), PlainStep(lambda *_: ({}, None), self.net.backend)  # none is taken
-        Loop(trainer, step, self.data, self.splits["validation"], None, nothing, lambda: False).evaluate()
+        weight, held_out = self.data.get("weight"), self.splits["validation"]
+        validation = None if held_out is None else tuple(held_out.values())
+        with suppress(DivergedError):  # of weights that were not finite at the start
+            trainer.evaluate(self.data["x"], self.data["t"], weight=weight, validation=validation)
 
     def _workers(self) -> int:
         """How many stacks take their steps at a time."""
