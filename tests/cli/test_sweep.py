@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_a_sweep_leaves_the_best_network_all_results_and_a_picture(sweep, some_d
     assert lines[2].split()[:3] == ["network", "lr", "weight_decay"]
     assert any(line.startswith(f"best: network {found['best']}, lr ") for line in lines)
     assert f"test accuracy {accuracy:.2%} (" in done.output
-    assert lines[-3:] == [f"out/{name}" for name in ("best.safetensors", "sweep.json", "sweep.png")]
+    assert lines[-3:] == [str(Path("out", name)) for name in ("best.safetensors", "sweep.json", "sweep.png")]
 
 
 def test_settings_can_be_said(sweep, tmp_path):

@@ -15,6 +15,7 @@ from xpnet import (
     TwoLayerNet,
     layers,
     losses,
+    namespace,
     optimizers,
     schedules,
     sweep,
@@ -58,6 +59,10 @@ def maker(backend, kinds, optimizer, seed=0, loss=None, batch_size=20):
     return make
 
 
+def bump(x):
+    return namespace(x).exp(-x * x) * x
+
+
 DENSE = (lambda: layers.Affine(4, 6), layers.ReLU, lambda: layers.Affine(6, 3))
 
 
@@ -84,8 +89,9 @@ def test_each_optimizer_with_numbers_that_differ(training_backend, rng, name):
             lambda: layers.Concat(layers.Swish(), layers.Chain(layers.ELU(), layers.Affine(6, 2))),
             lambda: layers.Affine(8, 3),
         ),
+        (lambda: layers.Affine(4, 6), lambda: layers.Function(bump), lambda: layers.Affine(6, 3)),
     ],
-    ids=["batch norm", "batch norm first", "dropout", "branches"],
+    ids=["batch norm", "batch norm first", "dropout", "branches", "a graph"],
 )
 def test_layers(training_backend, rng, kinds):
     settings = {"start": [0, 1, 2], "lr": [0.1, 0.2, 0.5]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -58,7 +58,11 @@ class Together(ModuleType):
             return lambda *args: own(*(x.array if isinstance(x, Stacked) else x for x in args))
         if name.startswith("_") or isinstance(own, type) or not callable(own):
             return own  # dtypes, numbers, and what a module has
-        raise StackError(f"{name}() is not computed for several networks together")
+        return partial(_refuse, name)
+
+
+def _refuse(name: str, *_: Any, **__: Any) -> Any:
+    raise StackError(f"{name}() is not computed for several networks together")
 
 
 RULES: dict[str, Callable[..., Any]] = {}

@@ -41,11 +41,18 @@ def merged(parts: Sequence[Any], name: str) -> Any:
         values = {f.name: merged([getattr(part, f.name) for part in parts], f"{name}.{f.name}") for f in own}
         alike = all(values[f.name] is getattr(first, f.name) for f in own)
         return first if alike else kinds.pop()(**values)
-    if all(part is first or part == first for part in parts):
+    if all(_alike(part, first) for part in parts):
         return first
-    if getattr(first, "__dict__", None) and all(vars(part) == vars(first) for part in parts):
+    if getattr(first, "__dict__", None) and all(_alike(vars(part), vars(first)) for part in parts):
         return first  # an object of a class of one's own
     raise _differ(name, parts)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    try:
+        return a is b or bool(a == b)
+    except Exception:  # arrays are compared entry by entry, for example
+        return False
 
 
 def _labels(layer: Layer) -> list[str]:
@@ -70,7 +77,7 @@ def merged_network(nets: Sequence[Sequential]) -> Sequential:
 
 
 def _differ(name: str, parts: Sequence[Any]) -> StackError:
-    number = next(i for i, part in enumerate(parts) if type(part) is not type(parts[0]) or part != parts[0])
+    number = next(i for i, part in enumerate(parts) if type(part) is not type(parts[0]) or not _alike(part, parts[0]))
     return StackError(
         f"{name} is {parts[0]!r:.100} in network 0 and {parts[number]!r:.100} in network {number}; networks that are "
         "trained together differ in floating-point numbers and seeds alone. one_by_one=True trains any"
