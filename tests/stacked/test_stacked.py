@@ -144,6 +144,8 @@ def test_what_cannot_be_computed_together_is_an_error_that_says_so():
         xp.matmul(own, shared[0, :])
     with pytest.raises(StackError, match="all axes"):
         xp.argmax(own)
+    with pytest.raises(ValueError, match="axis 2 is none of an array of 2 axes"):
+        xp.sum(own, axis=2)
     with pytest.raises(AttributeError, match="nothing_of_this_name"):
         xp.nothing_of_this_name  # noqa: B018
 

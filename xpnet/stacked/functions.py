@@ -96,8 +96,10 @@ def _like(own: Callable[..., Any]) -> Callable[..., Any]:
 
 def _axes(axis: Any, ndim: int) -> list[int]:
     """Axes of one array of so many as they are counted from the front."""
-    given = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
-    return [a % ndim for a in given] if ndim else []
+    given = tuple(range(ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    if not all(-ndim <= a < ndim for a in given):
+        raise ValueError(f"axis {axis} is none of an array of {ndim} axes")
+    return [a % ndim for a in given]
 
 
 def _reduction(own: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,7 +214,8 @@ def concat(xp: ModuleType, arrays: Any, *, axis: int = 0) -> Any:
     if count is None:
         return stacked(xp.concat(given, axis=axis))
     ndim = given[0].ndim - 1
-    return stacked(xp.concat(given, axis=axis % ndim + (axis % ndim == ndim - 1)), count)
+    (axis,) = _axes(axis, ndim)
+    return stacked(xp.concat(given, axis=axis + (axis == ndim - 1)), count)
 
 
 @_rule
@@ -236,7 +239,7 @@ def _all_stacked(arrays: Any) -> tuple[list[Array], int | None]:
 def take(xp: ModuleType, x: Any, indices: Any, *, axis: int = 0) -> Any:
     """Rows; each network may have its own of an array that all share."""
     x, indices = stacked(x), stacked(indices)
-    axis %= x.ndim
+    (axis,) = _axes(axis, x.ndim)
     if indices.count is None:
         last = x.count is not None and axis == x.ndim - 1
         return stacked(xp.take(x.array, indices.array, axis=axis + last), x.count)
