@@ -45,7 +45,8 @@ def sweep(
 
     Networks that are trained together have the same layers, batch size and kind of optimizer; numbers of their
     optimizers, schedules, transforms and layers that are no whole numbers may differ. Together they take E times the
-    memory of one.
+    memory of one. It saves calls and narrow products, of which small dense networks are made; a step of convolutions
+    takes up to three quarters longer together than one after the other on one core.
 
     Args:
         make: a function of the settings that returns a new Trainer, with a network of its own.
