@@ -237,8 +237,7 @@ def test_own_layer(outputs):
 
 def test_search(outputs):
     lines = outputs("search")[0].splitlines()
-    rates = {
-        int(number): float(rate) for number, rate in re.findall(r"^ *(\d+)  validation (.*?)%", "\n".join(lines), re.M)
-    }
+    rows = re.findall(r"^ +(\d+) .* (\S+)%$", "\n".join(lines), re.M)  # validation accuracy is the last column
+    rates = {int(number): float(rate) for number, rate in rows}
     best = int(re.search(r"best: number (\d+)", lines[-2])[1])
     assert (len(rates), rates[best]) == (3, max(rates.values()))
