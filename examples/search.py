@@ -7,7 +7,7 @@ import argparse
 
 import numpy as np
 
-from xpnet import MultiLayerNet, Trainer, backend_names
+from xpnet import MultiLayerNet, Trainer, backend_names, get_backend, sweep
 from xpnet.datasets import mnist
 from xpnet.optimizers import AdamW
 
@@ -17,32 +17,30 @@ parser.add_argument("--settings", type=int, default=20)
 parser.add_argument("--iterations", type=int, default=300)
 args = parser.parse_args()
 
-(x, t), (x_test, t_test) = mnist()
+backend = get_backend(args.backend)
+(x, t), test = mnist()
 order = np.random.default_rng(0).permutation(len(x))
 held_out, rows = order[:5000], order[5000:15_000]  # nothing is chosen by the test data
+train, validation = ((backend.asarray(x[part]), backend.asarray(t[part])) for part in (rows, held_out))
+rng = np.random.default_rng(1)
 
-rng, found = np.random.default_rng(1), []
-for number in range(args.settings):
-    # Rates are drawn on a logarithmic scale, as the book does: 0.001 is as likely as 0.01.
-    setting = {
-        "lr": float(10 ** rng.uniform(-4, -1)),
-        "weight_decay": float(10 ** rng.uniform(-4, 0)),
-        "hidden": int(rng.choice([50, 100, 200])),
-    }
+
+def trainer(hidden: int, lr: float, weight_decay: float) -> Trainer:
     # One seed for all: the same minibatches, so settings are told apart by what they do.
-    net = MultiLayerNet(784, [setting["hidden"]], 10, seed=0, backend=args.backend)
-    move = net.backend.asarray
-    trainer = Trainer(net, AdamW(setting["lr"], weight_decay=setting["weight_decay"]), batch_size=100, seed=0)
-    last = trainer.fit(
-        move(x[rows]),
-        move(t[rows]),
-        validation=(move(x[held_out]), move(t[held_out])),
-        iterations=args.iterations,
-        progress=False,
-    ).evaluations[-1]
-    found.append((last.validation_accuracy, number, setting, net))
-    print(f"{number:3}  validation {last.validation_accuracy:.2%}  train {last.train_accuracy:.2%}  {setting}")
+    net = MultiLayerNet(784, [hidden], 10, seed=0, backend=backend)
+    return Trainer(net, AdamW(lr, weight_decay=weight_decay), batch_size=100, seed=0)
 
-accuracy, number, setting, net = max(found, key=lambda each: each[:2])
-print(f"best: number {number}, {setting}, validation {accuracy:.2%}")
-print(f"its test accuracy: {net.accuracy(net.backend.asarray(x_test), net.backend.asarray(t_test)):.2%}")
+
+# Rates are drawn on a logarithmic scale, as the book does: 0.001 is as likely as 0.01.
+settings = {
+    "hidden": rng.choice([50, 100, 200], args.settings),
+    "lr": 10 ** rng.uniform(-4, -1, args.settings),
+    "weight_decay": 10 ** rng.uniform(-4, 0, args.settings),
+}
+# Networks of different sizes have no step in common, and are trained one after the other.
+goal = {"iterations": args.iterations, "validation": validation}
+result = sweep(trainer, settings, *train, **goal, one_by_one=True, progress=False)
+print(result.table())
+best = result.best
+print(f"best: number {best.number}, {best.settings}, validation {best.last.validation_accuracy:.2%}")
+print(f"its test accuracy: {best.network.accuracy(*map(backend.asarray, test)):.2%}")

@@ -20,25 +20,26 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 #: From the ground up: a module imports only from floors below its own, or from within its own folder.
 FLOORS = [
-    {"_typing", "_checks", "_html"},
+    {"_typing", "_numbers", "_html"},
+    {"_checks"},
     {"errors", "streams", "hints"},
     {"backends"},
     {"serialization"},
     {"datasets"},
     {"validation"},
-    {"graph", "functions", "initializers"},
+    {"graph", "stacked", "functions", "initializers"},
     {"layers", "losses", "schedules", "metrics"},
     {"optimizers"},
     {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing"},
+    {"throughput", "testing", "sweeping"},
     {"__init__"},
     {"cli"},
     {"__main__"},
 ]
 #: What is written once, for every library.
-WRITTEN_ONCE = ("functions", "layers", "losses", "schedules", "metrics", "optimizers", "gradient", "graph")
+WRITTEN_ONCE = ("functions", "layers", "losses", "schedules", "metrics", "optimizers", "gradient", "graph", "stacked")
 WHY = "It is long because "
 LIBRARIES = {"numpy", "np", "cupy", "cp", "torch", "jax", "jnp", "dask", "array_api_strict", "array_api_compat"}
 

@@ -22,7 +22,7 @@ SHORT = {
     "initializers_mnist": ["--iterations", "100"],
     "batch_norm_mnist": ["--iterations", "60"],
     "overfitting_mnist": ["--iterations", "150"],
-    "random_search_mnist": ["--iterations", "40", "--trials", "6", "--workers", "2"],
+    "random_search_mnist": ["--iterations", "40", "--trials", "6"],
     "convnet_filters_mnist": ["--iterations", "20"],
     "deep_convnet_mnist": ["--iterations", "10", "--samples", "200"],
 }
@@ -237,8 +237,7 @@ def test_own_layer(outputs):
 
 def test_search(outputs):
     lines = outputs("search")[0].splitlines()
-    rates = {
-        int(number): float(rate) for number, rate in re.findall(r"^ *(\d+)  validation (.*?)%", "\n".join(lines), re.M)
-    }
+    rows = re.findall(r"^ +(\d+) .* (\S+)%$", "\n".join(lines), re.M)  # validation accuracy is the last column
+    rates = {int(number): float(rate) for number, rate in rows}
     best = int(re.search(r"best: number (\d+)", lines[-2])[1])
     assert (len(rates), rates[best]) == (3, max(rates.values()))

@@ -20,6 +20,7 @@ from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.hints import missing
 from xpnet.models import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet, half, load_network
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
+from xpnet.sweeping import sweep
 from xpnet.training import Evaluation, History, Trainer, make_step
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ __all__ = [
     "optimizers",
     "plotting",
     "schedules",
+    "sweep",
     "training",
     "use_backend",
 ]

@@ -1,16 +1,24 @@
-"""Checks of single numbers and switches: made plain Python values, or refused with what was expected."""
+"""Checks of numbers and switches: made plain Python values, or refused with what was expected.
+
+Where a number is expected there may be one for each of several networks (:class:`xpnet._numbers.Numbers`), which is
+computed with as a number is.
+"""
 
 from __future__ import annotations
 
 from math import inf, nan
 from numbers import Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+
+from xpnet._numbers import Numbers
 
 
 def check_positive(value: Any, name: str, example: str) -> float:
     """A positive finite number as a Python float, or ``ValueError``, which ends with ``"0.1 for example"``."""
+    if isinstance(value, Numbers):
+        return cast(float, value.each(lambda each: check_positive(each, name, example)))
     number = _number(value)
     if not 0 < number < inf:
         raise ValueError(f"{name} is {_shown(value)}, expected a positive number, {example}")
@@ -32,6 +40,9 @@ def check_number(
     >>> check_number(0.5, "momentum", least=0, below=1)
     0.5
     """
+    if isinstance(value, Numbers):
+        limits: dict[str, Any] = {"least": least, "above": above, "below": below, "most": most, "example": example}
+        return cast(float, value.each(lambda each: check_number(each, name, **limits)))
     number = _number(value)
     if above < number < below and least <= number <= most:
         return number

@@ -70,7 +70,7 @@ class CompiledStep(ABC):
             block: K minibatches.
 
         Returns:
-            The state after K steps, and K losses as a NumPy array.
+            The state after K steps, and K losses as a NumPy array; (K, E) where a step trains E networks.
         """
 
     def release(self) -> None:  # noqa: B027  (most keep none)
@@ -381,7 +381,7 @@ class Backend(ABC):
         return self.xp.asarray(x, copy=True)
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
-        """0-d arrays as one NumPy array; the device is waited for once."""
+        """Arrays of one shape, numbers above all, as one NumPy array; the device is waited for once."""
         return self.to_numpy(self.xp.stack(numbers))
 
     def __eq__(self, other: object) -> bool:

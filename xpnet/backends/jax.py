@@ -143,7 +143,7 @@ class JaxStep(CompiledStep):
     """As many steps as there is room for, compiled as a loop.
 
     ``many(state, data, rows, draws, count)``, with rows (K, B) and draws (K, B, ...), takes ``count`` of the K steps
-    and returns the state and losses (K,), of which the first ``count`` are set. Each batch size B is compiled once.
+    and returns the state and losses (K, ...), of which the first ``count`` are set. Each batch size B is compiled once.
     What JAX cannot trace runs as it is, after one warning.
     """
 
@@ -197,7 +197,7 @@ class JaxStep(CompiledStep):
             return state, lax.dynamic_update_index_in_dim(losses, loss, i, 0)
 
         _, loss = self.jax.eval_shape(self.body, state, data, *take(np.int32(0)))
-        losses = self.jax.numpy.zeros(rows.shape[0], loss.dtype)
+        losses = self.jax.numpy.zeros((rows.shape[0], *loss.shape), loss.dtype)
         return lax.fori_loop(0, count, one, (state, losses))  # type: ignore[no-any-return]
 
 

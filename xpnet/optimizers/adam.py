@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import log
 from typing import Any
 
+from xpnet._numbers import each
 from xpnet._typing import Array
 from xpnet.backends.dispatch import namespace
 from xpnet.optimizers.arrays import entry
@@ -18,7 +19,7 @@ from xpnet.schedules import Schedule
 
 def bias_correction(beta: float, t: Array) -> Array:
     """1 - beta^t; by expm1, as the difference would have few correct digits in float32, where beta^t is near 1."""
-    return -namespace(t).expm1(t * log(beta or 1e-300))
+    return -namespace(t).expm1(t * each(lambda number: log(number or 1e-300), beta))
 
 
 @dataclass(frozen=True, repr=False)

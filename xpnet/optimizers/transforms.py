@@ -107,7 +107,7 @@ class WeightDecay(_Stateless):
         return {name: self._decayed(g, params[name]) for name, g in grads.items()}, state
 
     def _decayed(self, g: Array, w: Array) -> Array:
-        if self.rate == 0 or (w.ndim < 2 and not self.biases):
+        if not self.rate or (w.ndim < 2 and not self.biases):
             return g
         if getattr(g, "dtype", w.dtype) != w.dtype:
             g = namespace(w).astype(g, w.dtype)  # arrays of some libraries would grow to the wider of the two

@@ -14,6 +14,7 @@ from xpnet.plotting.networks import activation_histograms, activations, digits
 from xpnet.plotting.paths import descent_paths
 from xpnet.plotting.runs import compare
 from xpnet.plotting.surfaces import contours, gradient_field, surface
+from xpnet.plotting.sweeps import best_curves, sweep_figure, sweep_map
 from xpnet.plotting.throughput import crossover, crossovers, overtakings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "accuracy_curve",
     "activation_histograms",
     "activations",
+    "best_curves",
     "compare",
     "confusion",
     "contours",
@@ -41,5 +43,7 @@ __all__ = [
     "png",
     "save",
     "surface",
+    "sweep_figure",
+    "sweep_map",
     "training_curves",
 ]

@@ -56,7 +56,7 @@ class RecordedStep(CompiledStep):
                     self.reason, plan = error, None
             if plan is None:
                 return self._plainly(state, data, block)
-            losses, loss = np.empty(len(block.rows), plan.loss.dtype), plan.loss
+            losses, loss = np.empty((len(block.rows), *plan.loss.shape), plan.loss.dtype), plan.loss
             for k, taken in enumerate(block.rows):
                 rows[...] = taken
                 for name, place in draws.items():
@@ -119,8 +119,8 @@ class RecordedStep(CompiledStep):
         args = {"state": state, "data": data, "rows": rows, "draws": draws}
         with recorder.recording():
             after, loss = self.plain.step(*(tracers(value, (name,)) for name, value in args.items()))
-            if not isinstance(loss, Tracer) or loss.shape:
-                raise UnrecordableError("its loss is not an array without axes")
+            if not isinstance(loss, Tracer):
+                raise UnrecordableError("its loss is not an array")
             if not loss.ref.made:
                 raise UnrecordableError("its loss is not computed, but one of its arguments or always the same")
             if loss.ref.base is not None:

@@ -1,0 +1,156 @@
+"""``xpnet sweep``: many networks with settings drawn at random, trained together; a table, a picture, the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from math import log10
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from xpnet import plotting
+from xpnet.backends.base import DTYPES
+from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, network, network_options, title
+from xpnet.cli.output import tell
+from xpnet.cli.results import write_each
+from xpnet.cli.run import output_folder
+from xpnet.optimizers import OPTIMIZERS, SGD
+from xpnet.streams import printable
+from xpnet.sweeping import Sweep, sweep
+from xpnet.training import Trainer
+
+WEIGHTS, RESULTS, PLOT = "best.safetensors", "sweep.json", "sweep.png"
+#: How many digits of those to train on are held out, by which networks are compared: nothing is chosen by test data.
+HELD_OUT = 10_000
+#: How many rows of the table are printed.
+SHOWN = 10
+
+
+class Range(click.ParamType):  # type: ignore[type-arg]
+    """One number, several, or a range: 0.1, or 0.1,0.3, or 0.001:1, in which all powers of ten are alike."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            numbers = [float(number) for number in value.replace(":", ",").split(",")]
+        except ValueError:
+            numbers = []
+        if not numbers or (":" in value and (len(numbers) != 2 or not 0 < numbers[0] < numbers[1] < float("inf"))):
+            self.fail(f"{value!r} is no number, list or range: 0.1, or 0.1,0.3, or 0.001:1 (above 0)", param, ctx)
+        return tuple(numbers), ":" in value
+
+
+def drawn(form: tuple[tuple[float, ...], bool], count: int, rng: np.random.Generator) -> list[float]:
+    """So many numbers out of a range, or of a list."""
+    numbers, between = form
+    if between:
+        low, high = map(log10, numbers)
+        return [10**power for power in rng.uniform(low, high, count).tolist()]
+    return rng.choice(numbers, count).tolist() if len(numbers) > 1 else [*numbers] * count
+
+
+@click.command("sweep", short_help="Train many networks at once, with settings drawn at random.")
+@network_options
+@click.option("--networks", type=click.IntRange(1), default=32, show_default=True, help="How many networks.")
+@click.option(
+    "--optimizer",
+    type=click.Choice(list(OPTIMIZERS)),
+    default="sgd",
+    show_default=True,
+    help="Rule by which gradients change the weights.",
+)
+@click.option("--lr", type=Range(), help="Learning rates: 0.001:1, for example. [default: a factor of ten about usual]")
+@click.option("--weight-decay", type=Range(), help="Weight decays, as --lr. [default: that of the optimizer]")
+@click.option("--momentum", type=Range(), help="What is left of the steps before, as --lr; of optimizers that have it.")
+@click.option("--seeds", is_flag=True, help="Start each network from a seed of its own.")
+@click.option("--iterations", type=click.IntRange(1), help="How many minibatches each learns from. [default: 1000]")
+@click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
+@click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples in a minibatch.")
+@click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
+@click.option("--threads", type=click.IntRange(1), help="Most threads to compute on, on a CPU. [default: one a core]")
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Precision to compute in."
+)
+@click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
+@click.option("--overwrite", is_flag=True, help="Replace the results of an earlier sweep in --out.")
+@click.option("--no-plot", is_flag=True, help="Draw no picture.")
+@click.option("--quiet", is_flag=True, help="Print only the last lines.")
+def sweep_command(**options: Any) -> None:
+    """Train many networks on MNIST as one, each with its own settings, drawn at random, and keep the best.
+
+    10,000 of the digits to train on are held out, and say which network is the best; the test digits judge it alone.
+    """
+    if options["epochs"] is not None and options["iterations"] is not None:
+        raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+    with errors_in_one_line():
+        names = (WEIGHTS, RESULTS, *([] if options["no_plot"] else [PLOT]))
+        (x, t), test = mnist_digits()
+        make, settings = partial(_trainer, options), _settings(options)
+        first = make(**{name: values[0] for name, values in settings.items()})
+        move, dtype = first.net.backend.asarray, options["dtype"]
+        held_out = min(HELD_OUT, len(x) // 6)
+        order = np.random.default_rng(options["seed"]).permutation(len(x))
+        parts = order[held_out:], order[:held_out]
+        train, validation = ((move(as_taken(first.net, x[rows]), dtype), move(t[rows])) for rows in parts)
+        iterations = None if options["epochs"] else options["iterations"] or 1000
+        with output_folder(options["out"], names, overwrite=options["overwrite"], command="sweep") as folder:
+            if not options["quiet"]:
+                what = f"{options['networks']} of {title(first.net)}, {dtype}, {options['optimizer']}"
+                length = f"{options['epochs']} epochs" if iterations is None else f"{iterations} iterations"
+                tell(f"{what}, batch {options['batch_size']}, {length}")
+            shown = {"epochs": options["epochs"], "iterations": iterations, "progress": not options["quiet"]}
+            result = sweep(make, settings, *train, validation=validation, **shown)
+            failed = _report(result, test, folder, options)
+    if failed:
+        raise click.ClickException("; ".join(failed))
+
+
+def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, options: dict[str, Any]) -> list[str]:
+    """Write the results, then tell them; returns what failed."""
+    best = result.best
+    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: best.network.save, RESULTS: result.save}
+    if not options["no_plot"]:
+        writers[PLOT] = lambda path: plotting.save(plotting.sweep_figure(result), path)
+    made, failed = write_each(folder, writers, printable)
+    net = best.network
+    x, t = as_taken(net, test[0]), test[1]
+    accuracy = net.accuracy(net.backend.asarray(x, options["dtype"]), net.backend.asarray(t))
+    if not options["quiet"]:
+        tell(f"\n{result.table(SHOWN)}\n")
+    told = ", ".join(f"{name} {value:.4g}" for name, value in best.settings.items())
+    rate = f"{len(result) / result.seconds:.1f} networks/s"
+    tell(f"best: network {best.number}, {told}; test accuracy {accuracy:.2%} ({result.seconds:.1f} s, {rate})")
+    if not options["quiet"]:
+        tell("\n".join(made))
+    return failed
+
+
+def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
+    """What is drawn for each network."""
+    count, rng, kind = options["networks"], np.random.default_rng(options["seed"]), OPTIMIZERS[options["optimizer"]]
+    usual: Any = 0.1 if kind is SGD else next(f.default for f in fields(kind) if f.name == "lr")
+    options["lr"] = options["lr"] or ((usual / 10, usual * 10), True)
+    known = {f.name for f in fields(kind)}
+    if options["momentum"] is not None and "momentum" not in known:
+        raise ValueError(f"--momentum is for optimizers that have it; {options['optimizer']} has not")
+    names = [name for name in ("lr", "weight_decay", "momentum") if options[name] is not None]
+    settings: dict[str, list[Any]] = {name: drawn(options[name], count, rng) for name in names}
+    if options["seeds"]:
+        settings["seed"] = list(range(options["seed"], options["seed"] + count))
+    return settings
+
+
+def _trainer(options: dict[str, Any], seed: int | None = None, **numbers: Any) -> Trainer:
+    """A trainer with numbers of its own; minibatches are the same for all, which lets them share products."""
+    start = options["seed"] if seed is None else seed
+    net = network(dict(options), np.random.default_rng(start))
+    optimizer = OPTIMIZERS[options["optimizer"]](**numbers)
+    about = {"batch_size": options["batch_size"], "threads": options["threads"]}
+    return Trainer(net, optimizer, seed=options["seed"], **about)
