@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from xpnet.backends.dispatch import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.cli import common, main
 from xpnet.datasets import mnist
+from xpnet.training import compiled
 
 # pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
 pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "helpers").glob("*.py")))
@@ -130,6 +131,12 @@ def backend(backend_name, pytestconfig):
         return get_backend(name, device)
     except BackendUnavailableError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True)
+def compile_anew():
+    """What was compiled in the tests before is not there, as parts that a test replaces are not among what is equal."""
+    compiled.forget()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,12 @@
-"""A step is compiled once for a trainer: later calls of fit compile and record nothing, unless it is another step."""
+"""A step is compiled once: later calls of fit and equal trainings compile and record nothing."""
 
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from xpnet import SGD, Sequential, Trainer, TwoLayerNet
 from xpnet.backends.replay import recorded
 from xpnet.layers import Affine, ReLU, Tanh
+from xpnet.losses import SoftmaxWithLoss
 from xpnet.optimizers import Adam, ClipByNorm
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.training import Callback
@@ -91,24 +95,61 @@ def test_another_step_is_compiled_anew(training_backend, data, count):
     for change in (
         lambda: setattr(trainer, "optimizer", SGD(0.2)),
         lambda: setattr(trainer, "transforms", (ClipByNorm(0.1),)),
-        lambda: setattr(trainer.net, "loss_layer", type(trainer.net.loss_layer)()),
+        lambda: setattr(trainer.net, "loss_layer", SoftmaxWithLoss(reduction="sum")),
     ):
         change()
         before = len(count)
         trainer.fit(*data, iterations=3, progress=False)
         assert len(count) == before + once
+    trainer.net.loss_layer = SoftmaxWithLoss()  # an equal one
+    before = len(count)
+    trainer.fit(*data, iterations=3, progress=False)
+    assert len(count) == before
 
 
-def test_copies_compile_for_themselves(training_backend, data, count):
+def test_trainings_of_equal_parts_compile_once(training_backend, data, count):
+    """Copies, and others that were made of equal networks and optimizers; each has its own numbers."""
+    trainer = trainer_of(training_backend, Adam(0.01), transforms=(ClipByNorm(1.0),))
+    trainer.fit(*data, iterations=3, progress=False)
+    once = len(count)
+    again = trainer_of(training_backend, Adam(0.01), transforms=(ClipByNorm(1.0),))
+    for other in (copy.deepcopy(trainer), pickle.loads(pickle.dumps(trainer)), again):
+        other.fit(*data, iterations=3, progress=False)
+    assert len(count) == once
+    assert again.history.losses == trainer.history.losses
+    trainer.fit(*data, iterations=3, progress=False)
+    again.fit(*data, iterations=3, progress=False)
+    assert again.history.losses == trainer.history.losses
+    assert len(count) == once
+
+
+def test_trainings_of_equal_parts_may_run_at_a_time(training_backend, data):
+    trainers = [trainer_of(training_backend, SGD(0.1)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda trainer: trainer.fit(*data, epochs=20, progress=False), trainers))
+    assert all(trainer.history.losses == trainers[0].history.losses for trainer in trainers)
+
+
+def test_what_is_shared_keeps_no_arrays(training_backend, data):
     trainer = trainer_of(training_backend, SGD(0.1))
     trainer.fit(*data, iterations=3, progress=False)
-    for copied in (copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
-        other, before = copied(trainer), len(count)
-        other.fit(*data, iterations=3, progress=False)
-        assert len(count) > before
-    before = len(count)
-    assert trainer.fit(*data, iterations=3, progress=False).losses == other.history.losses
-    assert len(count) == before
+    kept = weakref.ref(trainer.net)
+    del trainer
+    gc.collect()
+    assert kept() is None
+
+
+def test_parts_of_ones_own_are_shared_with_nobody(training_backend, data, count):
+    """They are equal only to themselves, whatever they say: their fields may not be all of them."""
+
+    class Own(Tanh):
+        pass
+
+    layers = [Affine(6, 5), Own(), Affine(5, 4)]
+    for trainings in (1, 2):
+        net = Sequential(layers, seed=0, backend=training_backend)
+        Trainer(net, SGD(0.1), batch_size=20, compile=True).fit(*data, iterations=3, progress=False)
+        assert len(count) == trainings * {"numpy": 2, "jax": 1}[training_backend.name]
 
 
 class Odd(Tanh):
