@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -178,10 +179,15 @@ def some_digits(digits):
     return (x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])
 
 
+def pixels(digits, normalize=True):
+    """Digits of ``mnist()`` as it gives them with this option."""
+    return digits if normalize else tuple((np.rint(x * 255).astype(np.uint8), t) for x, t in digits)
+
+
 @pytest.fixture
 def command(monkeypatch, some_digits, tmp_path):
     """``command(*arguments, NAME=value)``: ``xpnet`` in this process, in an empty folder, with some of MNIST."""
-    monkeypatch.setattr(common, "mnist", lambda: some_digits)
+    monkeypatch.setattr(common, "mnist", partial(pixels, some_digits))
     monkeypatch.delenv("XPNET_BACKEND", raising=False)
     monkeypatch.chdir(tmp_path)
 

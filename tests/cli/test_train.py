@@ -177,7 +177,9 @@ def test_a_run_that_was_killed_after_its_last_checkpoint_is_finished(lost, optim
         assert command("--resume", "cut").exit_code == 0
     assert names_in(tmp_path / "cut") == ALL
     assert weights_in(tmp_path / "cut") == weights_in(tmp_path / "straight")
-    assert history_in(tmp_path / "cut") == history_in(tmp_path / "straight")
+    cut, straight = (history_in(tmp_path / name) for name in ("cut", "straight"))
+    assert cut.pop("wall") > 0 < straight.pop("wall")
+    assert cut == straight
     assert "nothing is left to do" in command("--resume", "cut").output
 
 
@@ -372,3 +374,57 @@ def test_warmup_comes_before():
 def test_options_that_cannot_be(options, words, command, tmp_path):
     assert_refused(command("--iterations", 1, "--out", "out", *options), *words)
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "found"),
+    [
+        (None, [0, 60, 100]),
+        ("epoch", [0, 60, 100]),
+        ("end", [100]),
+        ("never", []),
+        ("epochs:2", [0, 100]),
+        ("steps:25:running", [0, 25, 50, 75, 100]),
+        ("steps:90:500", [0, 90, 100]),
+    ],
+)
+def test_a_run_is_evaluated_when_it_is_told_and_learns_the_same(form, found, command, tmp_path):
+    options = ["--iterations", 100, "--out", "out", *([] if form is None else ["--evaluate", form])]
+    result = command(*options)
+    assert result.exit_code == 0, result.output
+    history = history_in(tmp_path / "out")
+    assert [e["iteration"] for e in history["evaluations"]] == found
+    assert all(e["validation_loss"] is not None for e in history["evaluations"])
+    assert history["wall"] > history["seconds"] > 0
+    assert command("--iterations", 100, "--out", "usual").exit_code == 0
+    assert weights_in(tmp_path / "out") == weights_in(tmp_path / "usual")
+    assert ("not evaluated" in result.output) == (not found)
+    again = command("--resume", "out")
+    assert (again.exit_code, "nothing is left to do" in again.output) == (0, True), again.output
+
+
+def test_a_run_that_goes_on_is_evaluated_as_before_or_as_it_is_told(command, tmp_path):
+    options = "--iterations", 60, "--checkpoint-every", 60, "--evaluate", "end", "--out", "out"
+    assert command(*options).exit_code == 0
+    assert command("--resume", "out", "--iterations", 120).exit_code == 0
+    assert [e["iteration"] for e in history_in(tmp_path / "out")["evaluations"]] == [60, 120]
+    assert command("--resume", "out", "--iterations", 180, "--evaluate", "steps:20").exit_code == 0
+    assert [e["iteration"] for e in history_in(tmp_path / "out")["evaluations"]] == [60, 120, 140, 160, 180]
+
+
+@pytest.mark.parametrize(
+    "form", ["", "always", "epochs", "epochs:0", "steps:x", "steps:5:some", "steps:5:1:1", "train:5"]
+)
+def test_an_evaluation_that_is_written_otherwise_is_refused(form, command):
+    assert_refused(command("--evaluate", form), "is none of: epoch, end, never, epochs:K[:TRAIN], steps:K[:TRAIN]")
+
+
+def test_weights_are_those_of_a_network_of_numbers_from_0_to_1(command, tmp_path, some_digits):
+    """Images are bytes while it trains; who loads the weights has what the tutorials load."""
+    assert command("--iterations", 60, "--checkpoint-every", 60, "--out", "out").exit_code == 0
+    net = load_network(tmp_path / "out" / "weights.safetensors", backend="numpy")
+    assert (type(net), list(net.layers)) == (TwoLayerNet, ["Affine1", "Relu1", "Affine2"])
+    told = history_in(tmp_path / "out")["evaluations"][-1]
+    assert net.accuracy(*some_digits[1]) == told["validation_accuracy"]
+    kept = Trainer.load(tmp_path / "out" / "checkpoint.safetensors", backend="numpy").net
+    assert (type(kept), list(kept.layers)) == (TwoLayerNet, ["Rescale1", "Affine1", "Relu1", "Affine2"])

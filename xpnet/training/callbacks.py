@@ -308,8 +308,8 @@ def check_evaluated(trainer: Evaluated, who: str, *, regular: bool = True) -> No
     plan = trainer.evaluated
     if not (plan.regular or (plan.at_end and not regular)):
         raise ValueError(
-            f"{who}, and with evaluate={plan!r} there are none in between; give fit evaluate='epoch', or "
-            "evaluate=Every(epochs=5) for fewer of them"
+            f"{who}, and with evaluate={plan!r} there is {'one, after the last step' if plan.at_end else 'none'}; give "
+            "fit evaluate='epoch', or evaluate=Every(epochs=5) for fewer of them"
         )
 
 
