@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from xpnet import SGD, Sequential, Trainer, TwoLayerNet
+from xpnet import SGD, CompileWarning, Sequential, Trainer, TwoLayerNet
 from xpnet.backends.replay import recorded
 from xpnet.layers import Affine, ReLU, Tanh
 from xpnet.losses import SoftmaxWithLoss
@@ -192,3 +192,44 @@ def test_what_a_step_is_made_of():
     one.inside[1]["k"] = 2
     assert made_of([one]) != before
     assert made_of(1) != made_of(True)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed, so nothing is compiled by it")
+
+
+def on_torch(torch, **options):
+    rng = np.random.default_rng(0)
+    x, t = torch.from_numpy(rng.normal(size=(70, 6)).astype("float32")), torch.from_numpy(rng.integers(0, 4, 70))
+    trainer = trainer_of("torch", SGD(0.1), **options)
+    return trainer.fit(x, t, validation=(x[:7], t[:7]), epochs=2, progress=False)
+
+
+def test_pytorch_compiles_steps_and_evaluations_once(torch, monkeypatch):
+    """A program for each size: minibatches of 20 and 10, evaluations of 70 and 7."""
+    count = []
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: count.append(options) or graph)
+    usual, plain = on_torch(torch, compile=True), on_torch(torch, compile=False)
+    assert len(count) == 4
+    assert on_torch(torch, compile=True).losses == usual.losses
+    assert len(count) == 4
+    for a, b in zip(usual.evaluations, plain.evaluations, strict=True):
+        assert (a.train_accuracy, a.validation_accuracy) == (b.train_accuracy, b.validation_accuracy)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
+
+
+def test_where_pytorch_cannot_compile_evaluations_they_are_the_same(torch, monkeypatch):
+    """Steps say why, once; evaluations go on without a word, and do not try again."""
+    tried = []
+
+    def fail(graph, **options):
+        tried.append(graph)
+        raise RuntimeError("no compiler here")
+
+    wanted = on_torch(torch, compile=False).evaluations
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.warns(CompileWarning, match="no compiler here; steps run uncompiled") as warned:
+        found = on_torch(torch, compile=True).evaluations
+    assert found == wanted
+    assert (len(warned), len(tried)) == (1, 2)
