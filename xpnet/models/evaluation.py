@@ -53,7 +53,7 @@ def judge(forward: Callable[[Params, Array], Array], loss: Loss, classes: bool) 
 
 
 def evaluate(
-    judged: Judge, net: Any, params: Params, data: tuple[Array, ...], threads: int | None
+    judged: Judge, net: Any, params: Params, data: tuple[Array, ...], asked: int | None = None
 ) -> tuple[float, float | None]:
     """The loss of samples, and the share of right classes or None where there are none.
 
@@ -65,13 +65,14 @@ def evaluate(
         net: the network.
         params: parameters and buffers by name.
         data: x, t, and perhaps a weight of each sample.
-        threads: how many may compute; None where that is not for us to say.
+        asked: the most threads that somebody wants.
     """
     x, backend = data[0], net.backend
-    n = x.shape[0]
-    parts = -(-n // _together(net, tuple(x.shape[1:])))
+    n, shape = x.shape[0], tuple(x.shape[1:])
+    parts = -(-n // _together(net, shape))
     ends = [n * k // parts for k in range(parts + 1)]  # of two sizes at most, as each may be compiled
     slices = [slice(start, end) for start, end in pairwise(ends)]
+    threads = net.threads_for((n if backend.workers > 1 else -(-n // parts), *shape), asked)
     apart = threads is not None and threads > 1 and parts > 1 and backend.workers > 1
     each = partial(backend.map, workers=threads if apart else 1) if backend.workers > 1 else backend.map
     with net.on_threads(1 if apart else threads):

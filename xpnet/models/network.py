@@ -219,7 +219,7 @@ class Sequential:
         """
         judged = judge(self.forward, self.loss_layer, self.classifies(self.scores_shape(x)))
         data = (x, t) if weight is None else (x, t, weight)
-        return evaluate(judged, self, params, data, self.threads_for(x.shape))
+        return evaluate(judged, self, params, data)
 
     def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.

@@ -70,9 +70,11 @@ def compiled(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform,
     if key is None:
         return Compiled(net, optimizer, transforms, compiles)
     with _lock:
-        found = _shared.pop(key, None)
-        found = (found and found.another()) or Compiled(net, optimizer, transforms, compiles)
-        _shared[key] = found
+        first = _shared.pop(key, None) or Compiled(net, optimizer, transforms, compiles)
+        found = first.another()
+        if found is None:
+            return first
+        _shared[key] = first  # which never runs, and has no memory of a step's
         if len(_shared) > MOST:
             del _shared[next(iter(_shared))]
     return found

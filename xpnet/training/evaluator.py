@@ -57,10 +57,8 @@ class Evaluator:
         split, net = self.splits[name], self.net
         if split is None:
             return {}
-        x = split["x"]
-        judged = self.programs.judge(net.classifies(net.scores_shape(x)))
-        threads = net.threads_for(x.shape, self.threads)
-        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), threads)
+        judged = self.programs.judge(net.classifies(net.scores_shape(split["x"])))
+        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), self.threads)
         if rate is None and name not in self.spreads:
             self.spreads[name] = spread(net, split)
         r2 = None if rate is not None else explained(loss, self.spreads[name])
