@@ -56,7 +56,7 @@ def test_a_small_training_takes_one_thread_and_says_so(spy, tmp_path):
 
 @pytest.mark.parametrize(("cores", "entered", "workers"), [(4, {1}, {8}), (1, {1}, {None})])
 def test_large_evaluations_take_all_where_steps_are_small(cores, entered, workers, spy, monkeypatch):
-    """Several cores take a part of the samples each, and need not wait for each other; the parts' products are small."""
+    """Several cores take a part of the samples each, and need not wait for each other."""
     threads, asked, usual = spy(), set(), NumpyBackend.map
 
     def told(self, function, items, workers=None):
