@@ -224,8 +224,8 @@ def test_parts_make_the_loss_and_the_accuracy_of_all(kind, weighted, backend, ar
 
 
 def test_bytes_and_wide_samples_go_through_in_parts_that_stay_in_cache():
-    nets = [TwoLayerNet(n, 5, 3, seed=0, backend="numpy") for n in (4, 784, 10**7)]
-    lengths = [evaluation._together(net, (n,)) for net, n in zip(nets, (4, 784, 10**7), strict=True)]
+    nets = [TwoLayerNet(n, 1, 3, seed=0, backend="numpy") for n in (4, 784, 2 * 10**6)]
+    lengths = [evaluation._together(net, (n,)) for net, n in zip(nets, (4, 784, 2 * 10**6), strict=True)]
     assert lengths[0] == 10_000
     assert 500 < lengths[1] < 2000
     assert lengths[2] == 1
