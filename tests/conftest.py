@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from xpnet.backends.dispatch import BackendUnavailableError, backend_names, backend_status, get_backend
 from xpnet.cli import common, main
 from xpnet.datasets import mnist
+from xpnet.training import compiled
 
 # pytest keeps the assertions of test modules, also under python -O; those of what they share have to be named
 pytest.register_assert_rewrite(*(path.stem for path in (Path(__file__).parent / "helpers").glob("*.py")))
@@ -132,6 +134,12 @@ def backend(backend_name, pytestconfig):
         pytest.skip(str(error))
 
 
+@pytest.fixture(autouse=True)
+def compile_anew():
+    """What was compiled in the tests before is not there, as parts that a test replaces are not among what is equal."""
+    compiled.forget()
+
+
 @pytest.fixture(scope="session")
 def training_backend(backend):
     if not backend.trains:
@@ -171,10 +179,15 @@ def some_digits(digits):
     return (x_train[:6000], t_train[:6000]), (x_test[:1000], t_test[:1000])
 
 
+def pixels(digits, normalize=True):
+    """Digits of ``mnist()`` as it gives them with this option."""
+    return digits if normalize else tuple((np.rint(x * 255).astype(np.uint8), t) for x, t in digits)
+
+
 @pytest.fixture
 def command(monkeypatch, some_digits, tmp_path):
     """``command(*arguments, NAME=value)``: ``xpnet`` in this process, in an empty folder, with some of MNIST."""
-    monkeypatch.setattr(common, "mnist", lambda: some_digits)
+    monkeypatch.setattr(common, "mnist", partial(pixels, some_digits))
     monkeypatch.delenv("XPNET_BACKEND", raising=False)
     monkeypatch.chdir(tmp_path)
 

@@ -124,6 +124,7 @@ def as_samples(
     check_input: Callable[[Array], None],
     loss: Loss,
     names: tuple[str, str] = ("x", "t"),
+    finite: bool = False,
 ) -> tuple[Array, Array]:
     """``x`` and ``t`` as they can be trained on: :func:`as_input`, finite, and targets that fit.
 
@@ -138,6 +139,7 @@ def as_samples(
         check_input: raises for integers that the first layer does not take.
         loss: its loss.
         names: what the two are called in messages.
+        finite: whether x is known to be finite.
 
     Raises:
         TypeError, ValueError: what :func:`as_input` raises, NaN or infinity in x, and targets that the loss refuses.
@@ -154,7 +156,7 @@ def as_samples(
         xp = namespace(t)
         t = xp.astype(t, xp.uint8) if xp.isdtype(t.dtype, "bool") else backend.computable(t)
     if not traced(x):
-        if namespace(x).isdtype(x.dtype, "real floating"):
+        if not finite and namespace(x).isdtype(x.dtype, "real floating"):
             check_finite(x, x_name)
         check_input(x)
         loss.check(scores_shape(x), t, t_name)

@@ -41,7 +41,7 @@ def test_a_folder_is_for_one_process_at_a_time(running, tmp_path, command, monke
         assert f"is in use by another xpnet train: process {running.pid} on " in result.output
     assert {path.name for path in tmp_path.iterdir()} == before
     Trainer(TwoLayerNet(784, 5, 10), SGD(0.1), seed=0).save(tmp_path / "checkpoint.safetensors")
-    monkeypatch.setattr(train, "mnist_digits", lambda: pytest.fail("it began"))
+    monkeypatch.setattr(train, "mnist_digits", lambda **_: pytest.fail("it began"))
     assert "is in use by another xpnet train" in command("train", "--resume", ".").output
 
 

@@ -9,6 +9,7 @@ import lzma
 import os
 import struct
 import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def decompressed(tmp_path_factory):
     """A folder with MNIST in plain files, which are read faster."""
     where = tmp_path_factory.mktemp("mnist")
     for name in SHA256:
-        (where / name).write_bytes(lzma.decompress((FOLDER / f"{name}.xz").read_bytes()))
+        (where / name).write_bytes(gzip.decompress((FOLDER / f"{name}.gz").read_bytes()))
     return where
 
 
@@ -307,6 +308,29 @@ def test_load_idx_refuses_a_compressed_file_cut_off_anywhere(kind, file):
     for length in range(len(packed)):
         with pytest.raises(ValueError, match=f"cut.{kind}"):
             load_idx(file(f"cut.{kind}", packed[:length]))
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(WHOLE[:5]) + gzip.compress(b"") + gzip.compress(WHOLE[5:]),
+        gzip.compress(WHOLE) + bytes(3),
+        gzip.compress(WHOLE[:9]) + bytes(2**20 + 7) + gzip.compress(WHOLE[9:]) + bytes(2**20 + 7),
+    ],
+    ids=["several members", "padded with zeros", "zeros between members and behind them"],
+)
+def test_load_idx_reads_what_gzip_reads(packed, file):
+    assert gzip.decompress(packed) == WHOLE
+    np.testing.assert_array_equal(load_idx(file("several.gz", packed)), load_idx(file("plain", WHOLE)))
+
+
+@pytest.mark.parametrize("spoil", [lambda p: p + b"x", lambda p: p[:-8] + bytes(8), lambda p: p[:-4] + bytes(4)])
+def test_load_idx_refuses_what_gzip_refuses(spoil, file):
+    packed = spoil(gzip.compress(WHOLE))
+    with pytest.raises((OSError, zlib.error)):
+        gzip.decompress(packed)
+    with pytest.raises(ValueError, match=r"spoilt.gz: its name says gz, but it cannot be decompressed"):
+        load_idx(file("spoilt.gz", packed))
 
 
 def test_load_idx_says_that_there_is_no_file(tmp_path):

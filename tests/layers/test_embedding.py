@@ -101,3 +101,16 @@ def test_an_empty_batch_has_no_gradient(training_backend, array):
     assert y.shape == (0, 3, 2)
     grads = layer.parameter_gradients(params, residuals, array(np.zeros((0, 3, 2))))
     assert training_backend.to_numpy(grads["W"]).tolist() == np.zeros((5, 2)).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_over_255_are_rounded_once(dtype, backend, array):
+    """As they are by who divides them by 255 before; and where the inverse is no whole number they are multiplied."""
+    x = np.arange(256, dtype="uint8")
+    net = Sequential([Rescale(1 / 255), Affine(256, 2)], dtype=dtype, backend=backend)
+    y, _ = Rescale(1 / 255).forward({}, net.as_floating(array(x[None, :], "uint8")))
+    rounded = 2 * np.finfo(dtype).eps if backend.name == "jax" else 0  # XLA makes products of quotients
+    np.testing.assert_allclose(backend.to_numpy(y), np.divide(x, 255, dtype=dtype)[None, :], rtol=rounded)
+    for scale in (0.3, 0.0, -2.0, -0.5, 1.0, 1e-30):
+        y, _ = Rescale(scale).forward({}, net.as_floating(array(x[None, :], "uint8")))
+        np.testing.assert_allclose(backend.to_numpy(y), (x[None, :] * scale).astype(dtype), rtol=1e-6)

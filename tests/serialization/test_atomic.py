@@ -169,7 +169,7 @@ def test_a_history_is_strict_json_whatever_the_losses(tmp_path):
     for evaluation, (epoch, iteration, train, validation) in both:
         wanted = {"epoch": epoch, "iteration": iteration, "train_accuracy": train, "validation_accuracy": validation}
         nothing = dict.fromkeys(("train_loss", "validation_loss", "train_r2", "validation_r2"))
-        assert evaluation == wanted | nothing | {"ends_epoch": False}
+        assert evaluation == wanted | nothing | {"ends_epoch": False, "regular": False}
 
 
 def test_an_empty_history_is_written_too(tmp_path):

@@ -154,7 +154,7 @@ LIES = {
     "a dtype that is a dict": change(("network", "dtype"), {}),
     "evaluations of the future": exchange("training/evaluations", lambda a: np.add(a, [0, 10**6, *[0] * 6])),
     "evaluations that are not numbers": exchange("training/evaluations", lambda a: a * np.nan),
-    "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 6 + [True])),
+    "no accuracy to reduce by": exchange("training/evaluated", lambda a: a * np.array([False] * 6 + [True] * 2)),
     "parameters of another shape": exchange("W1", np.transpose),
     "a memory of another dtype": exchange("optimizer/slots/W1/m", lambda a: a.astype("float64")),
 }

@@ -1,16 +1,20 @@
-"""A step is compiled once for a trainer: later calls of fit compile and record nothing, unless it is another step."""
+"""A step is compiled once: later calls of fit and equal trainings compile and record nothing."""
 
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from xpnet import SGD, Sequential, Trainer, TwoLayerNet
+from xpnet import SGD, CompileWarning, Sequential, Trainer, TwoLayerNet
 from xpnet.backends.replay import recorded
 from xpnet.layers import Affine, ReLU, Tanh
+from xpnet.losses import SoftmaxWithLoss
 from xpnet.optimizers import Adam, ClipByNorm
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.training import Callback
@@ -91,24 +95,62 @@ def test_another_step_is_compiled_anew(training_backend, data, count):
     for change in (
         lambda: setattr(trainer, "optimizer", SGD(0.2)),
         lambda: setattr(trainer, "transforms", (ClipByNorm(0.1),)),
-        lambda: setattr(trainer.net, "loss_layer", type(trainer.net.loss_layer)()),
+        lambda: setattr(trainer.net, "loss_layer", SoftmaxWithLoss(reduction="sum")),
     ):
         change()
         before = len(count)
         trainer.fit(*data, iterations=3, progress=False)
         assert len(count) == before + once
+    trainer.net.loss_layer = SoftmaxWithLoss()  # an equal one
+    before = len(count)
+    trainer.fit(*data, iterations=3, progress=False)
+    assert len(count) == before
 
 
-def test_copies_compile_for_themselves(training_backend, data, count):
+def test_trainings_of_equal_parts_compile_once(training_backend, data, count):
+    """Copies, and others that were made of equal networks and optimizers; each has its own numbers."""
+    trainer = trainer_of(training_backend, Adam(0.01), transforms=(ClipByNorm(1.0),))
+    trainer.fit(*data, iterations=3, progress=False)
+    once = len(count)
+    again = trainer_of(training_backend, Adam(0.01), transforms=(ClipByNorm(1.0),))
+    for other in (copy.deepcopy(trainer), pickle.loads(pickle.dumps(trainer)), again):
+        other.fit(*data, iterations=3, progress=False)
+    assert len(count) == once
+    assert again.history.losses == trainer.history.losses
+    trainer.fit(*data, iterations=3, progress=False)
+    again.fit(*data, iterations=3, progress=False)
+    assert again.history.losses == trainer.history.losses
+    assert len(count) == once
+
+
+def test_trainings_of_equal_parts_may_run_at_a_time(training_backend, data):
+    trainers = [trainer_of(training_backend, SGD(0.1)) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda trainer: trainer.fit(*data, epochs=20, progress=False), trainers))
+    assert all(trainer.history.losses == trainers[0].history.losses for trainer in trainers)
+
+
+def test_what_is_shared_keeps_no_arrays(training_backend, data):
     trainer = trainer_of(training_backend, SGD(0.1))
     trainer.fit(*data, iterations=3, progress=False)
-    for copied in (copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))):
-        other, before = copied(trainer), len(count)
-        other.fit(*data, iterations=3, progress=False)
-        assert len(count) > before
-    before = len(count)
-    assert trainer.fit(*data, iterations=3, progress=False).losses == other.history.losses
-    assert len(count) == before
+    step = trainer._compiled[1].step
+    kept = [weakref.ref(trainer.net), *([weakref.ref(step)] if training_backend.name == "numpy" else [])]
+    del trainer, step
+    gc.collect()
+    assert [reference() for reference in kept] == [None] * len(kept)
+
+
+def test_parts_of_ones_own_are_shared_with_nobody(training_backend, data, count):
+    """They are equal only to themselves, whatever they say: their fields may not be all of them."""
+
+    class Own(Tanh):
+        pass
+
+    layers = [Affine(6, 5), Own(), Affine(5, 4)]
+    for trainings in (1, 2):
+        net = Sequential(layers, seed=0, backend=training_backend)
+        Trainer(net, SGD(0.1), batch_size=20, compile=True).fit(*data, iterations=3, progress=False)
+        assert len(count) == trainings * {"numpy": 2, "jax": 1}[training_backend.name]
 
 
 class Odd(Tanh):
@@ -151,3 +193,44 @@ def test_what_a_step_is_made_of():
     one.inside[1]["k"] = 2
     assert made_of([one]) != before
     assert made_of(1) != made_of(True)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="PyTorch is not installed, so nothing is compiled by it")
+
+
+def on_torch(torch, **options):
+    rng = np.random.default_rng(0)
+    x, t = torch.from_numpy(rng.normal(size=(70, 6)).astype("float32")), torch.from_numpy(rng.integers(0, 4, 70))
+    trainer = trainer_of("torch", SGD(0.1), **options)
+    return trainer.fit(x, t, validation=(x[:7], t[:7]), epochs=2, progress=False)
+
+
+def test_pytorch_compiles_steps_and_evaluations_once(torch, monkeypatch):
+    """A program for each size: minibatches of 20 and 10, evaluations of 70 and 7."""
+    count = []
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: count.append(options) or graph)
+    usual, plain = on_torch(torch, compile=True), on_torch(torch, compile=False)
+    assert len(count) == 4
+    assert on_torch(torch, compile=True).losses == usual.losses
+    assert len(count) == 4
+    for a, b in zip(usual.evaluations, plain.evaluations, strict=True):
+        assert (a.train_accuracy, a.validation_accuracy) == (b.train_accuracy, b.validation_accuracy)
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-5)
+
+
+def test_where_pytorch_cannot_compile_evaluations_they_are_the_same(torch, monkeypatch):
+    """Steps say why, once; evaluations go on without a word, and do not try again."""
+    tried = []
+
+    def fail(graph, **options):
+        tried.append(graph)
+        raise RuntimeError("no compiler here")
+
+    wanted = on_torch(torch, compile=False).evaluations
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.warns(CompileWarning, match="no compiler here; steps run uncompiled") as warned:
+        found = on_torch(torch, compile=True).evaluations
+    assert found == wanted
+    assert (len(warned), len(tried)) == (1, 2)

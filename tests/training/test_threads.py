@@ -54,10 +54,27 @@ def test_a_small_training_takes_one_thread_and_says_so(spy, tmp_path):
     assert json.loads((tmp_path / "history.json").read_text())["threads"] == 1
 
 
-def test_large_evaluations_take_all_where_steps_are_small(spy):
-    threads = spy()
-    trained(samples=20_000, hidden=1300)  # steps of half a million multiplications, evaluations of 52 million
-    assert set(threads.entered) == {1, 8}
+@pytest.mark.parametrize(("cores", "entered", "workers"), [(4, {1}, {8}), (1, {1}, {None})])
+def test_large_evaluations_take_all_where_steps_are_small(cores, entered, workers, spy, monkeypatch):
+    """Several cores take a part of the samples each, and need not wait for each other."""
+    threads, asked, usual = spy(), set(), NumpyBackend.map
+
+    def told(self, function, items, workers=None):
+        asked.add(workers)
+        return usual(self, function, items, workers)
+
+    monkeypatch.setattr(NumpyBackend, "workers", cores)
+    monkeypatch.setattr(NumpyBackend, "map", told)
+    trained(samples=20_000, hidden=1300)  # steps of half a million multiplications, evaluations of 104 million
+    assert (set(threads.entered), asked) == (entered, workers)
+
+
+def test_evaluations_are_the_same_on_any_number_of_threads(monkeypatch):
+    found = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(NumpyBackend, "workers", cores)
+        found.append(trained(samples=20_000, hidden=1300).history.evaluations)
+    assert found[0] == found[1] == found[2]
 
 
 def test_large_steps_take_all(spy):
@@ -66,7 +83,8 @@ def test_large_steps_take_all(spy):
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (100, 8)])
-def test_a_number_that_is_asked_for_is_taken_in_steps_and_evaluations(asked, expected, spy):
+def test_a_number_that_is_asked_for_is_taken_in_steps_and_evaluations(asked, expected, spy, monkeypatch):
+    monkeypatch.setattr(NumpyBackend, "workers", 1)
     threads = spy()
     assert trained(samples=20_000, hidden=1300, threads=asked).history.threads == expected
     assert set(threads.entered) == {expected}

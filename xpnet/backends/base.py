@@ -76,6 +76,13 @@ class CompiledStep(ABC):
     def release(self) -> None:  # noqa: B027  (most keep none)
         """Let go of the arrays of the last run; what was compiled stays."""
 
+    def another(self) -> CompiledStep | None:
+        """The same for another training with an equal step, at the same time perhaps, that need not compile it again.
+
+        None where nothing can be shared.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Status:
@@ -362,13 +369,25 @@ class Backend(ABC):
         """dx of :meth:`max_pool`: dy goes to the first of the largest entries."""
         raise NotImplementedError
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """``function`` of each item, in their order; where one call leaves cores idle, several at a time."""
+    def map(
+        self,
+        function: Callable[[Item], Result],
+        items: Iterable[Item],
+        workers: int | None = None,
+    ) -> Iterator[Result]:
+        """``function`` of each item, in their order; where one call leaves cores idle, several at a time.
+
+        At most so many as ``workers`` says, which is never more than there are, and by default all.
+        """
         return map(function, items)
 
     def compile(self, step: Step) -> CompiledStep:
         """Make ``step`` fast for many calls."""
         return PlainStep(step, self)
+
+    def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
+        """A pure function of arrays and dicts of them, which returns a dict of arrays, compiled where steps are."""
+        return self.jit(function)
 
     def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
         """The rows and the draws of one step after the other, moved to the device once a block."""

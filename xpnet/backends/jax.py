@@ -130,6 +130,21 @@ class JaxBackend(Backend):
     def compile(self, step: Step) -> CompiledStep:
         return JaxStep(step, self)
 
+    def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
+        jitted, untraceable = self.jit(function), (TypeError, self.library().errors.JAXIndexError)
+        plainly = False
+
+        def called(*arguments: Any) -> dict[str, Array]:
+            nonlocal plainly
+            if not plainly:
+                try:
+                    return jitted(*arguments)
+                except untraceable:  # steps of the same layers have told, or will; what is wrong otherwise comes again
+                    plainly = True
+            return function(*arguments)
+
+        return called
+
     def portions(self, block: Block) -> Iterator[tuple[Array, Params]]:
         """Rows as they are on the host, which costs less than a slice on the device; draws as arrays of JAX."""
         for i, rows in enumerate(block.rows.astype(np.int32)):
@@ -168,6 +183,9 @@ class JaxStep(CompiledStep):
         self.failed = True
         warn(f"JAX cannot compile the training step, which runs call by call: {reason}", CompileWarning, stacklevel=2)
         return result
+
+    def another(self) -> JaxStep:
+        return self  # it keeps no arrays
 
     def _dispatched(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         """As many steps at once as there is room for in a dispatch."""

@@ -64,9 +64,11 @@ class NumpyBackend(Backend):
         """One for each core that this process may use: NumPy itself computes on one, and lets others run meanwhile."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None
+    ) -> Iterator[Result]:
         _keep_memory()
-        workers = self.workers
+        workers = self.workers if workers is None else min(workers, self.workers)
         if workers == 1:
             yield from map(function, items)
             return

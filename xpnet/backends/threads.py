@@ -97,10 +97,13 @@ class Threads:
 
     def _enter(self, number: int) -> None:
         with self._lock:
+            now = [pool.get_num_threads() or 0 for pool in self._pools()]
             if not self._asked:
-                self._before = [pool.get_num_threads() or 0 for pool in self._pools()]
+                self._before = now
             self._asked.append(number)
-            self._put()
+            for pool, there, wanted in zip(self._pools(), now, self._wanted(), strict=True):
+                if wanted and there != wanted:
+                    pool.set_num_threads(wanted)
 
     def _leave(self, number: int) -> None:
         with self._lock:
@@ -108,14 +111,10 @@ class Threads:
                 return
             put = self._wanted()
             self._asked.remove(number)
-            for pool, now, before in zip(self._pools(), put, self._before, strict=True):
-                if before and pool.get_num_threads() == now:  # else somebody else has changed it, and shall have it
-                    pool.set_num_threads(self._below(before))
-
-    def _put(self) -> None:
-        for pool, number in zip(self._pools(), self._wanted(), strict=True):
-            if number and pool.get_num_threads() != number:
-                pool.set_num_threads(number)
+            for pool, now, then in zip(self._pools(), put, self._wanted(), strict=True):
+                # where somebody else has changed it meanwhile, theirs stays
+                if now != then and pool.get_num_threads() == now:
+                    pool.set_num_threads(then)
 
     def _wanted(self) -> list[int]:
         return [self._below(before) for before in self._before]

@@ -162,6 +162,9 @@ class TorchBackend(Backend):
     def compile(self, step: Step) -> CompiledStep:
         return TorchStep(step, self)
 
+    def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
+        return TorchFunction(function, self)
+
 
 class TorchStep(CompiledStep):
     """One step as one graph that ``torch.compile`` makes a program of, for each size of a batch.
@@ -205,7 +208,6 @@ class TorchStep(CompiledStep):
         return self.programs[key]
 
     def _compiled(self, tree: dict[str, Any]) -> Program:
-        make_fx = importlib.import_module("torch.fx.experimental.proxy_tensor").make_fx
         arrays, count = leaves(tree), len(leaves(tree["state"]))
 
         def flat_step(*arrays: Array) -> list[Array]:
@@ -214,18 +216,64 @@ class TorchStep(CompiledStep):
             self._check_alike(tree["state"], after)
             return [*leaves(after), loss]
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are of torch's own workings, for those who work on it
-            graph = make_fx(flat_step, tracing_mode="fake")(*arrays)
-            program: Program = self.backend.library().compile(graph, fullgraph=True, dynamic=False)
-            # it is compiled when it is called, here on copies, so that whatever fails has not touched the state
-            program(*(a.clone() for a in arrays[:count]), *arrays[count:])
-        return program
+        # it is tried on copies, so that whatever fails has not touched the state
+        return compiled(flat_step, arrays, [*(a.clone() for a in arrays[:count]), *arrays[count:]])
+
+    def another(self) -> TorchStep:
+        return self  # it keeps no arrays
 
     def _check_alike(self, before: State, after: State) -> None:
         pairs = zip(leaves(before), leaves(after), strict=True)
         if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
             raise TypeError("the state after a step has other names, shapes or dtypes than before")
+
+
+class TorchFunction:
+    """A pure function of arrays and dicts of them, which returns a dict of arrays; a program for each form of them.
+
+    Where none can be made it is called as it is: steps of the same layers say why.
+    """
+
+    def __init__(self, function: Callable[..., dict[str, Array]], backend: TorchBackend) -> None:
+        self.function, self.backend, self.failed = function, backend, False
+        self.programs: dict[Any, tuple[Program, list[str]]] = {}
+
+    def __call__(self, *arguments: Any) -> dict[str, Array]:
+        tree = dict(enumerate(arguments))
+        arrays = leaves(tree)
+        key = tuple((tuple(a.shape), a.dtype, a.device) for a in arrays), names(tree)
+        if not self.failed and key not in self.programs:
+            try:
+                self.programs[key] = self._compiled(tree, arrays)
+            except Exception:  # whatever goes wrong in a compiler, there are the right numbers without it
+                self.failed = True
+            if len(self.programs) > MOST_PROGRAMS:
+                del self.programs[next(iter(self.programs))]
+        if self.failed:
+            return self.function(*arguments)
+        program, found = self.programs[key]
+        return dict(zip(found, program(*arrays), strict=True))
+
+    def _compiled(self, tree: dict[int, Any], arrays: list[Array]) -> tuple[Program, list[str]]:
+        found: list[str] = []
+
+        def flat(*arrays: Array) -> list[Array]:
+            result = self.function(*rebuilt(tree, iter(arrays)).values())
+            found[:] = result
+            return list(result.values())
+
+        return compiled(flat, arrays, arrays), found
+
+
+def compiled(flat: Program, arrays: list[Array], trial: list[Array]) -> Program:
+    """What ``torch.compile`` makes of a function of such arrays; it is compiled when it is called, here on a trial."""
+    make_fx = importlib.import_module("torch.fx.experimental.proxy_tensor").make_fx
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are of torch's own workings, for those who work on it
+        graph = make_fx(flat, tracing_mode="fake")(*arrays)
+        program: Program = TorchBackend.library().compile(graph, fullgraph=True, dynamic=False)
+        program(*trial)
+    return program
 
 
 def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:

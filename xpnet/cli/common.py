@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, dtype_name, get_backend
 from xpnet.datasets import mnist
 from xpnet.datasets.digit_images import ImagesUnavailableError
+from xpnet.layers import Layer, Rescale
 from xpnet.models import (
     DeepConvNet,
     MultiLayerNet,
@@ -106,9 +108,26 @@ def place(backend: str | None, device: str | None) -> Backend:
     return found if device is None else get_backend(backend, device)
 
 
-def mnist_digits() -> tuple[Split, Split]:
+def mnist_digits(*, as_bytes: bool = False) -> tuple[Split, Split]:
     """The digits that every command trains on, checks with or is judged by: those to train on, and those to test on."""
-    return mnist()
+    return mnist(normalize=not as_bytes)
+
+
+def on_bytes(net: Sequential) -> Sequential:
+    """The same network, with the same arrays, for pixels 0 to 255, which need a quarter of the memory as bytes."""
+    return _with_layers(net, [Rescale(1 / 255), *net.layers.values()])
+
+
+def on_numbers(net: Sequential) -> Sequential:
+    """The same network for pixels 0 to 1, if it is one of :func:`on_bytes`."""
+    first, *rest = net.layers.values()
+    return _with_layers(net, rest) if first == Rescale(1 / 255) else net
+
+
+def _with_layers(net: Sequential, layers: Sequence[Layer]) -> Sequential:
+    other = copy.copy(net)
+    other.describe(layers, net.loss_layer, dtype_name(net.dtype), net.backend, None)
+    return other
 
 
 def network(options: dict[str, Any], rng: np.random.Generator) -> Sequential:

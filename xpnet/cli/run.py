@@ -17,6 +17,7 @@ from typing import Any, Self
 import click
 
 from xpnet import plotting
+from xpnet.cli.common import on_numbers
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import tell
 from xpnet.cli.results import remove, write_each
@@ -27,6 +28,9 @@ from xpnet.training import Callback, Checkpoint, Evaluation, History, Trainer
 
 WEIGHTS, HISTORY, PLOT, CHECKPOINT = "weights.safetensors", "history.json", "training.png", "checkpoint.safetensors"
 RESULTS = (WEIGHTS, HISTORY, PLOT, CHECKPOINT)
+
+#: What a history has of the process that trained, and a run that is read again may have otherwise.
+ELSEWHERE = ("threads", "wall")
 
 #: Where a run leaves them that is not told where, each in a folder of its own.
 RUNS = Path("xpnet-runs")
@@ -110,7 +114,8 @@ def finished(folder: Path) -> int | None:
     """How many iterations a run took that is over and has left its results, or None if it is not known to be."""
     try:
         history = json.loads((folder / HISTORY).read_bytes())
-        settings, last = history["settings"], history["evaluations"][-1]
+        settings, nothing = history["settings"], {"iteration": history["iterations"], "epoch": -1}
+        last = (history["evaluations"] or [nothing])[-1]
         over = last["iteration"] == settings["iterations"] or last["epoch"] == settings["epochs"]
         return int(last["iteration"]) if over and (folder / WEIGHTS).is_file() else None
     except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
@@ -123,12 +128,13 @@ def is_written(trainer: Trainer, folder: Path, *, plot: bool) -> bool:
     try:
         params = load_network(folder / WEIGHTS, backend="numpy").params
         history = json.loads((folder / HISTORY).read_bytes())
-        del history["settings"], history["threads"]
+        for name in ("settings", *ELSEWHERE):
+            del history[name]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return False
     here = {name: net.backend.to_numpy(p).tobytes() for name, p in net.params.items()}
     there = {name: p.tobytes() for name, p in params.items()}
-    same = here == there and history == {k: v for k, v in trainer.history.to_dict().items() if k != "threads"}
+    same = here == there and history == {k: v for k, v in trainer.history.to_dict().items() if k not in ELSEWHERE}
     return same and (not plot or (folder / PLOT).is_file())
 
 
@@ -202,7 +208,7 @@ def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale:
     ``stale`` says that a checkpoint in the folder is of a run that this one replaces; it goes when all else is written.
     """
     net, history = trainer.net, trainer.history
-    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: net.save}
+    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: on_numbers(net).save}
     if checkpoint:
         writers[CHECKPOINT] = trainer.save
     writers[HISTORY] = lambda path: history.save(path, settings=trainer.notes)

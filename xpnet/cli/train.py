@@ -24,19 +24,25 @@ from xpnet.cli.common import (
     mnist_digits,
     network,
     network_options,
+    on_bytes,
     place,
     title,
 )
+from xpnet.cli.evaluations import FORMS, EvaluateForm, every
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
-from xpnet.cli.rates import FORMS, ScheduleForm, schedule
+from xpnet.cli.rates import FORMS as RATES
+from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
-ANEW = ("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "no_plot", "quiet", "resume")
+ANEW = (
+    *("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "evaluate"),
+    *("no_plot", "quiet", "resume"),
+)
 
 #: More iterations than this are counted by no float.
 MOST = 2**53
@@ -49,6 +55,7 @@ NOTES: dict[str, Any] = {
     "iterations": (int, NoneType),
     "epochs": (int, NoneType),
     "checkpoint_every": (int, NoneType),
+    "evaluate": (str, NoneType),
     "dropout": float,
     "seed": int,
 }
@@ -67,7 +74,7 @@ NOTES: dict[str, Any] = {
     help="Rule by which gradients change the weights. [default: sgd for two-layer, else adam]",
 )
 @click.option("--lr", type=float, help="Learning rate. [default: 0.1 for sgd, else that of the optimizer's class]")
-@click.option("--schedule", type=ScheduleForm(), help=f"How the learning rate changes: {', '.join(FORMS.values())}.")
+@click.option("--schedule", type=ScheduleForm(), help=f"How the learning rate changes: {', '.join(RATES.values())}.")
 @click.option(
     "--warmup",
     type=click.IntRange(0),
@@ -97,6 +104,12 @@ NOTES: dict[str, Any] = {
     "--threads",
     type=click.IntRange(1),
     help="Most threads to multiply on, on a CPU. [default: 1 for small products, else one a core]",
+)
+@click.option(
+    "--evaluate",
+    type=EvaluateForm(),
+    help=f"When to look at losses and accuracies of all data: {', '.join(FORMS)}. TRAIN, what to look at of the "
+    "training data, is all, a number of samples, or running, the mean loss of the minibatches. [default: epoch]",
 )
 @click.option(
     "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Precision to compute in."
@@ -158,14 +171,15 @@ def _begin(
             return None
         run.check_checkpoint(path, options["resume"])
         held.enter_context(only_one(folder, "train"))  # before it is read, as another process may replace it
-    digits = mnist_digits()
+    digits = mnist_digits(as_bytes=True)
     trainer = _resumed(path, options) if resumed else _new(options, digits[0][0].shape[0])
-    move, dtype = trainer.net.backend.asarray, trainer.notes["dtype"]
-    data = [(move(as_taken(trainer.net, x), dtype), move(t)) for x, t in digits]
+    move = trainer.net.backend.asarray
+    data = [(move(as_taken(trainer.net, x)), move(t)) for x, t in digits]
     trainer.check(*data[0], validation=data[1])
     goal = _goal(trainer, data[0])
     if goal == trainer.iteration:
-        _evaluate(trainer, data)
+        if every(trainer.notes["evaluate"] or "epoch").at_end:
+            _evaluate(trainer, data)
         if run.is_written(trainer, folder, plot=not options["no_plot"]):
             _say_over(folder, goal, f"to train on, say how many it shall have in all: --iterations {2 * goal}")
             return None
@@ -206,7 +220,7 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     if options["iterations"] is None and options["epochs"] is None:
         options["iterations"] = 10_000
     rng = np.random.default_rng(options["seed"])
-    net = network(options, rng)
+    net = on_bytes(network(options, rng))
     options["optimizer"] = options["optimizer"] or ("sgd" if options["model"] == "two-layer" else "adam")
     kind = OPTIMIZERS[options["optimizer"]]
     usual: Any = 0.1 if kind is SGD else next(field.default for field in fields(kind) if field.name == "lr")
@@ -240,7 +254,11 @@ def _resumed(path: Path, options: dict[str, Any]) -> Trainer:
     where = options["backend"] or trainer.notes["backend"], options["device"]
     if where != ("numpy", None):
         trainer = Trainer.load(path, backend=place(*where))
-    anew = {name: options[name] for name in ("iterations", "epochs", "checkpoint_every") if options[name] is not None}
+    anew = {
+        name: options[name]
+        for name in ("iterations", "epochs", "checkpoint_every", "evaluate")
+        if options[name] is not None
+    }
     if "iterations" in anew or "epochs" in anew:
         anew = {"iterations": None, "epochs": None} | anew
     trainer.notes |= anew
@@ -255,6 +273,7 @@ def _are_of_train(notes: dict[str, Any], dtype: str) -> bool:
         return False
     counts = [notes[k] for k in ("iterations", "epochs", "checkpoint_every") if notes[k] is not None]
     try:
+        every(notes["evaluate"] or "epoch")
         json.dumps(notes, allow_nan=False)
     except (ValueError, RecursionError):
         return False
@@ -305,7 +324,8 @@ def _train(
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: click.echo(f"Warning: {printable(message)}", err=True)
             steps = goal - trainer.iteration
-            trainer.fit(x, t, validation=test, iterations=steps, callbacks=callbacks, progress=not quiet)
+            how: dict[str, Any] = {"iterations": steps, "evaluate": every(trainer.notes["evaluate"] or "epoch")}
+            trainer.fit(x, t, validation=test, callbacks=callbacks, progress=not quiet, **how)
     except DivergedError as error:
         click.echo(f"Error: {error}", err=True)
         return 1, None
@@ -334,7 +354,7 @@ def _title(trainer: Trainer, goal: int) -> str:
 
 def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
-    rate = f"{history.seconds:.1f} s, {history.samples_per_second:,.0f} samples/s"
+    rate = history.times
     rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from xpnet.backends.dispatch import get_backend
 from xpnet.datasets.idx import load_idx
 from xpnet.serialization import atomic
 
@@ -47,7 +49,9 @@ def mnist(
     array([7, 2, 1, 0, 4, 1, 4, 9], dtype=uint8)
     """
     where = FOLDER if folder is None else atomic.path_of(folder)
-    (x_train, t_train), (x_test, t_test) = (_split(where, part, normalize, flatten) for part in ("train", "t10k"))
+    each = partial(_split, where, normalize=normalize, flatten=flatten)
+    # one is decompressed beside the other where there are two cores
+    (x_train, t_train), (x_test, t_test) = get_backend("numpy").map(each, ("train", "t10k"))
     if one_hot_label:
         rows = np.eye(int(max(t_train.max(), t_test.max())) + 1, dtype=np.float32)
         t_train, t_test = rows[t_train], rows[t_test]
@@ -62,8 +66,7 @@ def _split(folder: Path, part: str, normalize: bool, flatten: bool) -> Split:
     if t.dtype.kind != "u":
         raise ValueError(f"{folder}: {part} labels are {t.dtype}; expected unsigned bytes, data type 0x08")
     if normalize:
-        x = x.astype(np.float32)
-        x /= 255
+        x = np.divide(x, 255, dtype=np.float32)
     return (x.reshape(x.shape[0], -1) if flatten else x[:, None, :, :]), t
 
 

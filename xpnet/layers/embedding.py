@@ -11,6 +11,9 @@ from xpnet.backends.dispatch import backend_of, dtype_name, namespace, traced
 from xpnet.layers.activations import Activation
 from xpnet.layers.base import Layer, Shape
 
+#: Whole numbers below this are exact in float32.
+MOST_DIVISOR = 2.0**24
+
 
 @dataclass(frozen=True, repr=False)
 class Embedding(Layer):
@@ -78,7 +81,8 @@ class Rescale(Activation):
     """y = scale x, for x of any real dtype; dx = scale dy.
 
     The first layer of a network for images that stay uint8 in memory: ``Rescale(1 / 255)``. The network converts each
-    minibatch to its dtype, and what is saved knows how its input is scaled.
+    minibatch to its dtype, and what is saved knows how its input is scaled. It divides by 255 then, so that the result
+    is that of ``x / 255``, to the last bit but on JAX.
 
     Args:
         scale: a finite number; else ``ValueError``.
@@ -103,7 +107,10 @@ class Rescale(Activation):
         xp = namespace(x)
         if not xp.isdtype(x.dtype, "real floating"):  # by itself, outside of a network
             x = xp.astype(x, xp.float32)
-        return x * self.scale, None
+        divisor = 1 / self.scale if self.scale else 0.0
+        # a quotient is rounded once, and is what people have who divide by 255 themselves; 1 / 255 is rounded too
+        whole = 0 < abs(divisor) < MOST_DIVISOR and divisor.is_integer()
+        return x / divisor if whole else x * self.scale, None
 
     def gradient(self, residuals: None, dy: Array) -> Array:
         return dy * self.scale

@@ -33,6 +33,7 @@ from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Container, Layer
 from xpnet.layers.chain import Several
 from xpnet.losses import SoftmaxWithLoss, check_weight
+from xpnet.models.evaluation import evaluate, judge
 from xpnet.models.products import largest_product
 from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.models.summary import table
@@ -200,8 +201,7 @@ class Sequential:
         is no class, nor are targets that are neither labels nor one-hot, and this is a ``ValueError``.
         """
         x, t = self.as_batch(x, t)
-        with self.on_threads(self.threads_for((min(CHUNK, x.shape[0]), *x.shape[1:]))):
-            found = self.evaluate(self.own_arrays(), x, t)[1]
+        found = self.evaluate(self.own_arrays(), x, t)[1]
         if found is None:
             numbers = self.classifies(self.scores_shape(x))
             what = "targets are numbers" if numbers else "the one output of this network is none"
@@ -217,27 +217,9 @@ class Sequential:
             x, t: as in :meth:`gradient`.
             weight: a weight for each sample, (N,), or None: of the loss, and not of the accuracy.
         """
-        xp, total, share, right, seen, n = namespace(x), 0.0, 0.0, 0, 0, x.shape[0]
-        classes, tells = self.classifies(self.scores_shape(x)), getattr(self.loss_layer, "names_classes", None)
-        sums = getattr(self.loss_layer, "reduction", "mean") == "sum"
-        length = self.chunk(tuple(x.shape[1:]))
-        for start in range(0, n, length):
-            part = slice(start, min(start + length, n))
-            chunk, targets = x[part, ...], t[part, ...]
-            scores = self.forward(params, chunk)
-            if weight is None:
-                loss, size = self.loss_layer.forward(scores, targets)[0], float(chunk.shape[0])
-            else:
-                loss = self.loss_layer.forward(scores, targets, weight[part, ...])[0]
-                size = float(xp.sum(weight[part, ...]))
-            total, share = total + float(loss) * (1.0 if sums else size / n), share + size / n
-            classes = classes and (tells is None or tells(scores, targets))
-            if classes:
-                hits = self.loss_layer.hits(scores, targets)
-                right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
-        if not sums and weight is not None:
-            total = total / share if share else 0.0
-        return total, right / seen if classes else None
+        judged = judge(self.forward, self.loss_layer, self.classifies(self.scores_shape(x)))
+        data = (x, t) if weight is None else (x, t, weight)
+        return evaluate(judged, self, params, data)
 
     def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.
@@ -497,9 +479,18 @@ class Sequential:
         return self.as_samples(x, t, weight)
 
     def as_samples(
-        self, x: Array, t: Array, weight: Array = None, names: tuple[str, str, str] = ("x", "t", "weight")
+        self,
+        x: Array,
+        t: Array,
+        weight: Array = None,
+        names: tuple[str, str, str] = ("x", "t", "weight"),
+        *,
+        finite: bool = False,
     ) -> tuple[Array, ...]:
-        """Samples and targets (and weights, if there are any) as they can be trained on, or an error; reads values."""
+        """Samples and targets (and weights, if there are any) as they can be trained on, or an error; reads values.
+
+        ``finite`` says that x is known to be.
+        """
         x, t = as_samples(
             x,
             t,
@@ -510,6 +501,7 @@ class Sequential:
             check_input=self._check_input,
             loss=self.loss_layer,
             names=names[:2],
+            finite=finite,
         )
         if weight is None:
             return x, t

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from xpnet.layers.base import Container, Layer, Shape, shapes_of
 from xpnet.layers.branches import Wrapped
@@ -33,6 +32,8 @@ class Line:
 
 def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) -> str:
     """The table of :meth:`xpnet.Sequential.summary`; ``slots`` are an optimizer's, by the names of parameters."""
+    from tabulate import tabulate  # later: networks are made without tables
+
     headers, rows = cells(chain, shape, slots)
     text: str = tabulate(
         rows,

@@ -12,7 +12,14 @@ from xpnet._checks import check_count, check_number
 from xpnet.models import Sequential
 from xpnet.schedules.plateau import LOWER_IS_BETTER, check_monitor
 from xpnet.serialization import atomic
+from xpnet.training.every import Every
 from xpnet.training.history import Evaluation, History
+
+
+class Evaluated(Protocol):
+    """What is known of a call of ``fit`` that evaluates."""
+
+    evaluated: Every
 
 
 class Training(Protocol):
@@ -24,12 +31,14 @@ class Training(Protocol):
         history: losses, evaluations and learning rates so far.
         iteration: the number of steps taken.
         goal: the number of steps at which ``fit`` ends.
+        evaluated: when this call of ``fit`` evaluates.
     """
 
     net: Sequential
     history: History
     iteration: int
     goal: int
+    evaluated: Every
 
     @property
     def learning_rate(self) -> float:
@@ -77,7 +86,13 @@ class Callback:
         """Called after each block of steps, about ten times a second; their losses are in the history."""
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
-        """Called with accuracies and losses at the start, after each epoch and at the end; no progress bar is shown."""
+        """Called with accuracies and losses at the start, after each epoch and at the end; no progress bar is shown.
+
+        ``fit(evaluate=...)`` may say that there are fewer, or more.
+        """
+
+    def on_epoch_end(self, trainer: Training) -> None:
+        """Called after each epoch, behind its evaluation if there is one."""
 
     def on_end(self, trainer: Training) -> None:
         """Called when ``fit`` ends for any reason, even before this callback's :meth:`on_begin` was called."""
@@ -102,6 +117,10 @@ class Callbacks:
             for callback in self.all:
                 callback.on_evaluation(self.trainer, evaluation)
 
+    def epoch_end(self) -> None:
+        for callback in self.all:
+            callback.on_epoch_end(self.trainer)
+
     def end(self) -> None:
         """Each of them, whatever the others raise."""
         with ExitStack() as ends:
@@ -119,12 +138,17 @@ class OnEvaluation(Callback):
     def __init__(self, function: Callable[[Evaluation], Any]) -> None:
         self.function = function
 
+    def on_begin(self, trainer: Training) -> None:
+        check_evaluated(trainer, f"the function {self.function!r:.60} is called with evaluations", regular=False)
+
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
         self.function(evaluation)
 
 
 class EarlyStopping(Callback):
     """Stop when the monitor has not improved for ``patience`` epochs in a row.
+
+    Where ``fit(evaluate=Every(...))`` evaluates more or less often, it is as many evaluations in a row.
 
     It looks at the whole history, so a resumed training stops where an uninterrupted one would have. To keep the best
     network, add ``Checkpoint(path, monitor=...)``.
@@ -136,7 +160,7 @@ class EarlyStopping(Callback):
 
     Raises:
         ValueError: an unknown monitor, or a number out of range; in ``fit``, before the first step, if there is no such
-            value: no validation data were given, or the network does not classify.
+            value: no validation data were given, the network does not classify, or nothing is evaluated.
 
     >>> EarlyStopping("validation_accuracy", patience=3).patience
     3
@@ -146,6 +170,9 @@ class EarlyStopping(Callback):
         self.monitor, self.patience = check_monitor(monitor), check_count(patience, "patience")
         self.min_delta = check_number(min_delta, "min_delta", least=0, example="0.001 for example")
 
+    def on_begin(self, trainer: Training) -> None:
+        check_evaluated(trainer, f"{self!r} watches evaluations")
+
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
         values = watched(trainer.history, self.monitor)
         best = None
@@ -153,7 +180,8 @@ class EarlyStopping(Callback):
             if best is None or better(self.monitor, value, values[best], self.min_delta):
                 best = i
         if best is not None and len(values) - 1 - best >= self.patience:
-            trainer.stop(f"{self.monitor} was no better than {values[best]:.6g} for {self.patience} epochs")
+            many = f"{self.patience} {trainer.evaluated.unit}"
+            trainer.stop(f"{self.monitor} was no better than {values[best]:.6g} for {many}")
 
 
 class Checkpoint(Callback):
@@ -162,7 +190,7 @@ class Checkpoint(Callback):
     Args:
         path: the file; ``Trainer.load(path)`` resumes from it.
         every: a number of steps; by default an epoch.
-        monitor: write at the end of an epoch, and only if this is the best value so far; one of those of
+        monitor: write after an evaluation, and only if this is the best value so far; one of those of
             :class:`EarlyStopping`.
 
     Raises:
@@ -176,11 +204,13 @@ class Checkpoint(Callback):
     def __init__(self, path: atomic.PathLike, *, every: int | None = None, monitor: str | None = None) -> None:
         self.path = atomic.file_path_of(path)
         if every is not None and monitor is not None:
-            raise ValueError("every and monitor are both given; what is watched is known at the end of epochs only")
+            raise ValueError("every and monitor are both given; what is watched is known after evaluations only")
         self.every = None if every is None else check_count(every, "every")
         self.monitor = None if monitor is None else check_monitor(monitor)
 
     def on_begin(self, trainer: Training) -> None:
+        if self.monitor is not None:
+            check_evaluated(trainer, f"{self!r} watches evaluations")
         trainer.check_save(self.path)  # hours before the first one
 
     def on_block(self, trainer: Training) -> None:
@@ -188,12 +218,18 @@ class Checkpoint(Callback):
             trainer.save(self.path)
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
-        values = [] if self.monitor is None else watched(trainer.history, self.monitor)
-        if self.every is None and evaluation.ends_epoch and self.is_best(values):
+        if self.monitor is not None:
+            values = watched(trainer.history, self.monitor)
+            if evaluation.regular and self.is_best(self.monitor, values):
+                trainer.save(self.path)
+
+    def on_epoch_end(self, trainer: Training) -> None:
+        if self.every is None and self.monitor is None:
             trainer.save(self.path)
 
-    def is_best(self, values: list[float]) -> bool:
-        return self.monitor is None or all(better(self.monitor, values[-1], other) for other in values[:-1])
+    @staticmethod
+    def is_best(monitor: str, values: list[float]) -> bool:
+        return all(better(monitor, values[-1], other) for other in values[:-1])
 
 
 class StopOnDivergence(Callback):
@@ -267,12 +303,22 @@ def aside() -> AbstractContextManager[Any]:
     return nullcontext() if module is None else module.tqdm.external_write_mode()
 
 
+def check_evaluated(trainer: Evaluated, who: str, *, regular: bool = True) -> None:
+    """Raise ``ValueError`` if there are no evaluations, or none but the last where regular ones are needed."""
+    plan = trainer.evaluated
+    if not (plan.regular or (plan.at_end and not regular)):
+        raise ValueError(
+            f"{who}, and with evaluate={plan!r} there is {'one, after the last step' if plan.at_end else 'none'}; give "
+            "fit evaluate='epoch', or evaluate=Every(epochs=5) for fewer of them"
+        )
+
+
 def watched(history: History, monitor: str) -> list[float]:
-    """The values of the monitor at the end of each epoch; epochs without validation data are left out.
+    """The values of the monitor in regular evaluations; those without validation data are left out.
 
     Raises:
-        ValueError: the last evaluation has no such value. It need not be at the end of an epoch, so that the error
-            comes before the first step.
+        ValueError: the last evaluation has no such value. It need not be a regular one, so that the error comes before
+            the first step.
     """
     check_monitored(history, monitor)
     return history.values(monitor)
@@ -280,11 +326,15 @@ def watched(history: History, monitor: str) -> list[float]:
 
 def check_monitored(history: History, monitor: str) -> None:
     """Raise ``ValueError`` if the last evaluation has no value of the monitor."""
-    if history.evaluations and history.evaluations[-1].value(monitor) is None:
-        kinds = {"accuracy": "a network that classifies", "r2": "a network that learns numbers by a squared error"}
-        wants = ["validation=(x, t)"] if monitor.startswith("validation_") else []
-        wants += [kind for metric, kind in kinds.items() if monitor.endswith(metric)]
-        raise ValueError(f"there is no {monitor} to watch: it needs {' and '.join(wants)}")
+    last = history.evaluations[-1] if history.evaluations else None
+    # of running losses there is none before the first step
+    if last is None or last.value(monitor) is not None or (monitor == "loss" and not last.iteration):
+        return
+    kinds = {"accuracy": "a network that classifies", "r2": "a network that learns numbers by a squared error"}
+    wants = [kind for metric, kind in kinds.items() if monitor.endswith(metric)]
+    held_out = monitor.startswith("validation_")
+    wants.append("validation=(x, t)" if held_out else "evaluate=Every(train='all') or a number of samples")
+    raise ValueError(f"there is no {monitor} to watch: it needs {', and '.join(wants)}")
 
 
 def better(monitor: str, value: float, other: float, by: float = 0.0) -> bool:

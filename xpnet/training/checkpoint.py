@@ -36,8 +36,8 @@ GENERATORS = ("PCG64", "PCG64DXSM")
 REMEMBERED, SERIES = {"optimizer/": "optimizer_state", "transforms/": "transform_states"}, "training/"
 #: What an optimizer remembers and can be told anew.
 DERIVED = ("optimizer/t", "optimizer/scale")
-#: How many numbers an evaluation has: all of it but whether an epoch ends there.
-NUMBERS = len(fields_of(Evaluation)) - 1
+#: How many numbers an evaluation has: all of it but whether an epoch ends there and whether it is a regular one.
+NUMBERS = len(fields_of(Evaluation)) - 2
 #: What may be made of an optimizer's description.
 KINDS = {kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values())}
 #: What may be made of the descriptions of transforms.
@@ -93,6 +93,7 @@ def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
         "rng": rng.state,
         "samples": history.samples,
         "seconds": history.seconds,
+        "wall": history.wall,
         "evaluations": len(history.evaluations),
         "notes": trainer.notes,
     }
@@ -266,7 +267,7 @@ def _series_header(fields: _Fields, order: tuple[int, ...]) -> tensors.Header:
     permutation = none if order == none else (fields.count("n"),)
     shapes = {"losses": steps, "learning_rates": steps, "evaluations": (rows, NUMBERS)}
     found = {f"{SERIES}{name}": (shape, "float64") for name, shape in shapes.items()}
-    return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, NUMBERS - 1), "bool")}
+    return found | {f"{SERIES}order": (permutation, "int64"), f"{SERIES}evaluated": ((rows, NUMBERS), "bool")}
 
 
 def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> None:
@@ -278,7 +279,7 @@ def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> No
         arrays[f"{SERIES}{name}"].tolist() for name in ("losses", "learning_rates")
     )
     history.samples = fields.count("samples", below=2**52)  # with room for more, which have to be read again
-    history.seconds = fields.number("seconds", -inf)
+    history.seconds, history.wall = (fields.number(name, -inf) for name in ("seconds", "wall"))
     trainer.iteration = len(history.losses)
     state = trainer.optimizer_state
     if "t" in state and "optimizer/t" not in arrays:
@@ -297,7 +298,8 @@ def _fill(trainer: TrainingState, fields: _Fields, arrays: dict[str, Any]) -> No
 def _past(fields: _Fields, series: dict[str, Any]) -> tuple[Minibatches, list[Evaluation], dict[str, Any]]:
     """The minibatches at their place, the evaluations so far and the notes."""
     fields.count("samples")
-    fields.number("seconds", -inf)  # a clock may be put back
+    for name in ("seconds", "wall"):
+        fields.number(name, -inf)  # a clock may be put back
     notes = fields.of("notes", dict)
     try:
         check_plain(notes, "notes")
@@ -341,13 +343,13 @@ def _is_permutation(order: np.ndarray) -> bool:
 
 
 def _table(evaluations: list[Evaluation]) -> dict[str, np.ndarray]:
-    """Evaluations as rows of numbers; which of accuracies, losses and R² there are, and whether an epoch ends there."""
+    """Evaluations as rows of numbers; which of accuracies, losses and R² there are, and of what kind each is."""
     rows = [astuple(e) for e in evaluations]
-    there = [[*(value is not None for value in row[2:NUMBERS]), row[NUMBERS]] for row in rows]
+    there = [[*(value is not None for value in row[2:NUMBERS]), *row[NUMBERS:]] for row in rows]
     values = [[0.0 if value is None else value for value in row[:NUMBERS]] for row in rows]
     return {
         f"{SERIES}evaluations": np.asarray(values, np.float64).reshape(-1, NUMBERS),
-        f"{SERIES}evaluated": np.asarray(there, np.bool_).reshape(-1, NUMBERS - 1),
+        f"{SERIES}evaluated": np.asarray(there, np.bool_).reshape(-1, NUMBERS),
     }
 
 
@@ -359,9 +361,9 @@ def _evaluations(fields: _Fields, arrays: dict[str, np.ndarray]) -> list[Evaluat
         raise CheckpointError(f"{fields.complaint}: it has evaluations of steps that were not taken")
     found = []
     for (epoch, iteration, *values), row in zip(table.tolist(), there.tolist(), strict=True):
-        *known, ends = row
+        *known, ends, regular = row
         rates: list[Any] = [value if is_there else None for value, is_there in zip(values, known, strict=True)]
-        found.append(Evaluation(epoch, int(iteration), *[*rates, ends]))
+        found.append(Evaluation(epoch, int(iteration), *[*rates, ends, regular]))
     return found
 
 

@@ -36,7 +36,9 @@ class Evaluation:
     of the one constant that fits these targets best, which is 1 for a perfect network and 0 for that constant.
 
     None stands for what there is not: without validation data, or where outputs are no classes. ``epoch`` counts passes
-    through the data, and ``ends_epoch`` says whether one ends here.
+    through the data, and ``ends_epoch`` says whether one ends here. ``regular`` says whether it is one of those that
+    ``fit(evaluate=...)`` asks for again and again, after each epoch by default, and not one at the start or the end of
+    a call; callbacks that watch a value look at these.
 
     >>> print(Evaluation(1, 600, 0.9051, 0.9077, 0.341, 0.337))
     epoch     1  iteration    600  loss: train  0.3410  validation  0.3370  accuracy: train  90.51%  validation  90.77%
@@ -53,6 +55,7 @@ class Evaluation:
     train_r2: float | None = None
     validation_r2: float | None = None
     ends_epoch: bool = False
+    regular: bool = False
 
     def __str__(self) -> str:
         return f"epoch {self.epoch:5.4g}  iteration {self.iteration:6d}  {self.results}".rstrip()
@@ -79,9 +82,11 @@ class History:
 
     Attributes:
         losses: the loss of each minibatch, in order, before the step that learned from it.
-        evaluations: losses and accuracies or R² before the first step, after each epoch and after the last step.
+        evaluations: losses and accuracies or R² before the first step, after each epoch and after the last step, or
+            when ``fit(evaluate=...)`` said.
         samples: how many samples the steps took, each as often as it was taken.
-        seconds: how long training took, drawing of minibatches included, evaluations and callbacks left out.
+        seconds: how long the steps took, drawing of minibatches included, evaluations and callbacks left out.
+        wall: how long the calls of ``fit`` took, with all that is in them: checks, steps, evaluations, callbacks.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
         threads: how many threads the library multiplied on in the last call of ``fit``; None if it does not tell.
     """
@@ -92,6 +97,7 @@ class History:
     seconds: float = 0.0
     learning_rates: list[float] = field(default_factory=list)
     threads: int | None = field(default=None, compare=False)
+    wall: float = field(default=0.0, compare=False)
 
     @property
     def iterations(self) -> int:
@@ -106,15 +112,20 @@ class History:
     def samples_per_second(self) -> float:
         return self.samples / self.seconds if self.seconds else 0.0
 
+    @property
+    def times(self) -> str:
+        """How long it took, the steps alone, and their rate, as part of a line."""
+        return f"{self.wall:.1f} s, steps {self.seconds:.1f} s, {self.samples_per_second:,.0f} samples/s"
+
     def values(self, monitor: str) -> list[float]:
-        """The values of what :meth:`Evaluation.value` takes at the ends of epochs, where there is one."""
-        found = [evaluation.value(monitor) for evaluation in self.evaluations if evaluation.ends_epoch]
+        """The values of what :meth:`Evaluation.value` takes in the regular evaluations, where there is one."""
+        found = [evaluation.value(monitor) for evaluation in self.evaluations if evaluation.regular]
         return [value for value in found if value is not None]
 
     def __repr__(self) -> str:
         last = self.evaluations[-1] if self.evaluations else None
         parts = [f"{self.iterations:,} iterations", *([f"{last.epoch:.4g} epochs"] if last else [])]
-        parts += [f"{self.seconds:.1f} s", f"{self.samples_per_second:,.0f} samples/s"] if self.seconds else []
+        parts += [self.times] if self.seconds else []
         ends = f"; {' '.join(last.results.split())}" if last and last.results else ""
         return f"History({', '.join(parts)}{ends})"
 
@@ -129,6 +140,7 @@ class History:
         return {
             "iterations": self.iterations,
             "samples": self.samples,
+            "wall": self.wall,
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second,
             "threads": self.threads,
@@ -139,7 +151,18 @@ class History:
 
     def save(self, path: str | Path, **more: Any) -> None:
         """Write :meth:`to_dict`, and whatever else is given by name, as JSON; the file is there whole or not at all."""
-        atomic.write_bytes(path, (json.dumps(more | self.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+        atomic.write_bytes(path, _as_json(more | self.to_dict()).encode())
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    """JSON with a line for each value, and for each dict in a list; ``indent=`` would take ten times as long."""
+    lines = []
+    for name, value in values.items():
+        written = json.dumps(value, allow_nan=False)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            written = "[\n  " + ",\n  ".join(json.dumps(each, allow_nan=False) for each in value) + "\n ]"
+        lines.append(f" {json.dumps(name)}: {written}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _finite(value: float | None) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from xpnet.serialization import atomic
 from xpnet.streams import printable, warn
-from xpnet.training.callbacks import Callback, Training
+from xpnet.training.callbacks import Callback, Training, check_evaluated
 from xpnet.training.history import MONITORS, Evaluation
 
 COLUMNS = (
@@ -46,7 +46,7 @@ class _Log(Callback, ABC):
     Raises:
         FileExistsError: in ``fit``, if the file is the log of another training: this one is new, or its history has
             other evaluations.
-        ValueError: in ``fit``, if the file is not such a log.
+        ValueError: in ``fit``, if the file is not such a log, or with ``evaluate="never"``.
         OSError: in ``fit``, if the file cannot be written before the first step.
     """
 
@@ -65,6 +65,7 @@ class _Log(Callback, ABC):
         """What :meth:`line` wrote, with None for what there is not."""
 
     def on_begin(self, trainer: Training) -> None:
+        check_evaluated(trainer, f"{self!r} writes evaluations", regular=False)
         lines = self._lines() if self.path.exists() else []
         known = {e.iteration: _results(e) for e in trainer.history.evaluations}
         # what is in the history is not evaluated again, and what is not will be

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
-from xpnet._typing import Array, Params, State
+from xpnet._typing import Array, State
 from xpnet.backends.base import CompiledStep, Data
-from xpnet.backends.dispatch import namespace
 from xpnet.errors import DivergedError
 from xpnet.training.callbacks import Callbacks
-from xpnet.training.explained import explained, spread
-from xpnet.training.history import Evaluation
+from xpnet.training.evaluator import Evaluator
 from xpnet.training.minibatches import Draws, Mark
 from xpnet.training.state import TrainingState
 from xpnet.training.step import copy_state
@@ -51,11 +48,12 @@ class Loop:
     Args:
         training: what goes on.
         step: compiled or not.
-        data, validation: ``{"x", "t"}``, and ``"weight"`` where samples have one.
+        data: ``{"x", "t"}``, and ``"weight"`` where samples have one.
+        evaluator: what evaluates, and says when.
         draws: what layers draw for one step; None if they draw nothing.
         callbacks: what is called in between.
         interrupted: whether to end.
-        evaluating: what evaluations are computed in.
+        begun: when this call began, by ``time.perf_counter``; None if its time does not count.
     """
 
     def __init__(
@@ -63,19 +61,19 @@ class Loop:
         training: TrainingState,
         step: CompiledStep,
         data: Data,
-        validation: Data | None,
+        evaluator: Evaluator,
         draws: Draws | None,
         callbacks: Callbacks,
         interrupted: Callable[[], bool],
-        evaluating: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        begun: float | None = None,
     ):
         self.training, self.history, self.batches = training, training.history, training.batches
         self.step, self.data, self.draws = step, data, draws
-        self.splits = {"train": data, "validation": validation}
-        self.spreads: dict[str, float | None] = {}
-        self.callbacks, self.interrupted, self.evaluating = callbacks, interrupted, evaluating
+        self.evaluator, self.plan = evaluator, evaluator.plan
+        self.callbacks, self.interrupted = callbacks, interrupted
+        self.begun, self.before = begun, self.history.wall
         self.snapshots: list[_Snapshot] = []
-        self.size = 1
+        self.size, self.looked_at = 1, -1
 
     def run(self) -> None:
         """Take blocks of steps until it is enough."""
@@ -83,16 +81,32 @@ class Loop:
         training.forget()  # the user may hold on to the arrays of now
         training.compose()
         self.callbacks.begin()
-        self.evaluate()
+        self.look(self.plan.at_start)
         while training.iteration < training.goal and training.stopped is None and not self.interrupted():
-            left = training.goal - training.iteration
-            self.take(self.callbacks.steps_until_one(training.iteration, min(self.size, left)))
+            self.take(self._steps())
+            self.tick()
             self.callbacks.block()
-            if self.batches.epoch_ended or training.iteration == training.goal:
+            if self._due():
                 self.evaluate()
-        if self.interrupted() or training.stopped is not None:
-            self.evaluate()
+            if self.batches.epoch_ended:
+                self.callbacks.epoch_end()
+        if self.looked_at != training.iteration:
+            self.look(self.plan.at_end)
         self.state()  # what a callback assigned at the end is looked at, too
+
+    def tick(self) -> None:
+        """Have the history know how long this call has taken until now."""
+        if self.begun is not None:
+            self.history.wall = self.before + time.perf_counter() - self.begun
+
+    def _steps(self) -> int:
+        """How many steps to take before somebody wants to look."""
+        done = self.training.iteration
+        most = self.plan.steps_until_one(done, min(self.size, self.training.goal - done))
+        return self.callbacks.steps_until_one(done, most)
+
+    def _due(self) -> bool:
+        return self.plan.due(self.training.iteration, self.batches.epoch, self.batches.epoch_ended)
 
     def state(self) -> State:
         """The tree for the next step, with what callbacks assigned."""
@@ -129,36 +143,36 @@ class Loop:
         elif seconds > 2 * BLOCK_SECONDS:
             self.size = max(self.size // 2, 1)
 
+    def look(self, evaluate: bool) -> None:
+        """Evaluate the weights, or see at least that they are finite."""
+        if evaluate:
+            self.evaluate()
+        else:
+            self._checked()
+            self.training.check_scale()
+
     def evaluate(self) -> None:
         """Add an evaluation to the history and report it; go back if the last step left weights that are not finite."""
-        state = self.state()
-        if not all(map(_is_finite, (*state["params"].values(), *state["buffers"].values()))):
-            self._rewind(self.training.iteration, float("nan"))
-        self._evaluate()
+        self._evaluate(self._checked())
 
-    def _evaluate(self) -> None:
-        training, state = self.training, self.state()
+    def _checked(self) -> State:
+        """The state, if all is finite in it that a network has."""
+        state, self.looked_at = self.state(), self.training.iteration
+        if not self.evaluator.programs.is_finite(state["params"] | state["buffers"]):
+            self._rewind(self.training.iteration, float("nan"))
+        return state
+
+    def _evaluate(self, state: State) -> None:
+        training = self.training
         if self.history.evaluations and self.history.evaluations[-1].iteration == training.iteration:
             return  # the same weights
-        arrays = state["params"] | state["buffers"]
-        with self.evaluating():
-            losses, rates, r2 = zip(*(self._judged(name, arrays) for name in self.splits), strict=True)
         ends = training.iteration > 0 and self.batches.epoch_ended
-        values: list[Any] = [*rates, *losses, *r2, ends]
-        evaluation = Evaluation(self.batches.epoch, training.iteration, *values)
+        arrays = state["params"] | state["buffers"]
+        evaluation = self.evaluator.found(arrays, self.history, self.batches.epoch, training.iteration, ends)
         self.history.evaluations.append(evaluation)
         training.check_scale()
+        self.tick()
         self.callbacks.evaluation(evaluation)
-
-    def _judged(self, name: str, arrays: Params) -> tuple[float | None, float | None, float | None]:
-        """Loss, accuracy and R² of one of the splits, each None where there is none."""
-        split, net = self.splits[name], self.training.net
-        if split is None:
-            return None, None, None
-        loss, rate = net.evaluate(arrays, **split)
-        if rate is None and name not in self.spreads:
-            self.spreads[name] = spread(net, split)
-        return loss, rate, None if rate is not None else explained(loss, self.spreads[name])
 
     def _note(self, losses: np.ndarray) -> None:
         self.history.losses += losses.tolist()
@@ -188,15 +202,11 @@ class Loop:
             state, _ = self.step.run(training.compose(), self.data, block)
             training.take_back(state)
             self._advance(block.rows)
-        self._evaluate()
+        if self.plan.at_end:
+            self._evaluate(self.state())
         raise DivergedError(
             f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
             f"a finite loss. Try a smaller learning rate than {training.learning_rate:g}",
             iteration=iteration,
             loss=loss,
         )
-
-
-def _is_finite(array: Array) -> bool:
-    xp = namespace(array)
-    return bool(xp.all(xp.isfinite(array)))

@@ -14,7 +14,8 @@ from xpnet.backends.dispatch import describe
 from xpnet.hints import book_arguments
 from xpnet.models import Sequential
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
-from xpnet.training.callbacks import check_monitored
+from xpnet.training.callbacks import check_evaluated, check_monitored
+from xpnet.training.every import Every
 from xpnet.training.history import History
 from xpnet.training.minibatches import SAMPLING, Minibatches
 
@@ -63,12 +64,14 @@ class TrainingState:
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History()
         self.iteration, self.goal = 0, 0
+        self.evaluated = Every()
         self.stopped: str | None = None
         self.notes: dict[str, Any] = {}
         params = net.own_params()
         self.optimizer_state: State = optimizer.init(params)
         self.transform_states: State = init_transforms(self.transforms, params)
         self._handed: State = {}
+        self._looked_at: dict[str, Any] = {}
         self._scaled: tuple[Array, float] | None = None
 
     def compose(self) -> State:
@@ -114,9 +117,10 @@ class TrainingState:
         return float(schedule.scale(self.history.values(schedule.monitor)))
 
     def check_scale(self) -> None:
-        """Raise ``ValueError`` if such a schedule misses what it watches in the last evaluation."""
+        """Raise ``ValueError`` if such a schedule misses what it watches: evaluations, or a value in the last one."""
         schedule: Any = getattr(self.optimizer, "lr", None)
         if hasattr(schedule, "monitor"):
+            check_evaluated(self, f"the learning rate {schedule!r} watches evaluations")
             check_monitored(self.history, schedule.monitor)
 
     @property
@@ -143,7 +147,7 @@ class TrainingState:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy has arrays of its own, which nobody was handed."""
-        return vars(self) | {"_handed": {}, "_scaled": None}
+        return vars(self) | {"_handed": {}, "_scaled": None, "_looked_at": {}}
 
     def _all(self) -> State:
         return {
@@ -179,9 +183,11 @@ def _dicts(tree: State) -> State:
 
 
 def _same_arrays(tree: State, other: State) -> bool:
-    return tree.keys() == other.keys() and all(
-        isinstance(other[name], dict) and _same_arrays(value, other[name])
-        if isinstance(value, dict)
-        else value is other[name]
-        for name, value in tree.items()
-    )
+    if tree.keys() != other.keys():
+        return False
+    for name, value in tree.items():  # a loop, as it is asked before each block of steps
+        known = other[name]
+        both = isinstance(value, dict) and isinstance(known, dict)
+        if value is not known and not (both and _same_arrays(value, known)):
+            return False
+    return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+import weakref
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -12,13 +14,15 @@ import numpy as np
 
 from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer, Params, Transform
-from xpnet.backends.base import CompiledStep, Data, PlainStep
+from xpnet.backends.base import Data
 from xpnet.backends.dispatch import Backend, describe
 from xpnet.models import Sequential
-from xpnet.models.network import CHUNK
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
+from xpnet.training.compiled import Compiled, compiled
+from xpnet.training.evaluator import Evaluator
+from xpnet.training.every import Every, as_every
 from xpnet.training.history import Evaluation, History
 from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
@@ -26,7 +30,7 @@ from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.shown import trainer_as_html, trainer_as_text
 from xpnet.training.state import TrainingState
-from xpnet.training.step import made_of, make_step, only_ours
+from xpnet.training.step import made_of, only_ours
 from xpnet.training.threads import ThreadedStep
 
 
@@ -72,7 +76,7 @@ class Trainer(TrainingState):
     """
 
     _running = False
-    _compiled: tuple[Any, CompiledStep] | None = None
+    _compiled: tuple[Any, Compiled] | None = None
 
     def fit(
         self,
@@ -83,6 +87,7 @@ class Trainer(TrainingState):
         validation: Split | None = None,
         epochs: int | None = None,
         iterations: int | None = None,
+        evaluate: str | Every = "epoch",
         callbacks: Sequence[Callback | Callable[[Evaluation], Any]] = (),
         progress: bool = True,
     ) -> History:
@@ -100,8 +105,12 @@ class Trainer(TrainingState):
             weight: of each sample (N,), 0 or more: how much its loss counts, in training and in the evaluations.
             validation: samples and labels that are not trained on, ``(x, t)`` or ``(x, t, weight)``.
             epochs, iterations: one of the two.
-            callbacks: ``xpnet.training.Callback``s, and functions to be called with each :class:`Evaluation`: at the
-                start, after each epoch and at the end. ``print`` is one.
+            evaluate: when to look at losses and accuracies of all these data: at the start, after each ``"epoch"`` and
+                at the end; at the ``"end"`` alone; ``"never"``; or less often or of fewer samples, as one of
+                ``xpnet.training``: ``Every(epochs=5)``, ``Every(steps=500)``, ``Every(train=10_000)``,
+                ``Every(train="running")``. Steps are the same whatever it is.
+            callbacks: ``xpnet.training.Callback``s, and functions to be called with each :class:`Evaluation`. ``print``
+                is one.
             progress: whether to show a progress bar; where the output is no terminal and no notebook, a line every ten
                 seconds.
 
@@ -109,15 +118,19 @@ class Trainer(TrainingState):
             The history, which is also at ``self.history``, also when this raises.
 
         Raises:
-            TypeError, ValueError: what :meth:`Sequential.gradient` raises for such data, before anything is done.
+            TypeError, ValueError: what :meth:`Sequential.gradient` raises for such data, before anything is done. An
+                array x that was looked at in the last call is not looked through for NaN again: what was written into
+                it since comes out as a loss that is not finite.
             DivergedError: a loss was not finite.
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
+        begun, plan = time.perf_counter(), as_every(evaluate)
         data, held_out = self._admitted(x, t, weight, validation)
         if self._running:
             raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
         if not isinstance(callbacks, Sequence):
             raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
+        self.evaluated = plan
         watchers = Callbacks(self, [*map(as_callback, callbacks), *([Progress()] if progress else [])])
         self._go_to(data["x"].shape[0])
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
@@ -129,12 +142,13 @@ class Trainer(TrainingState):
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with np.errstate(all="ignore"), deferred_interrupt() as interrupted, ExitStack() as ends:
-            step = self._threaded(data)
-            ends.callback(step.release)
+            loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
+            ends.callback(loop.tick)
+            ends.callback(loop.step.release)
             ends.callback(setattr, self, "_running", False)
             ends.callback(watchers.end)
             self._running = True
-            Loop(self, step, data, held_out, self._draws(data), watchers, interrupted, self._evaluating(data)).run()
+            loop.run()
         return self.history
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
@@ -145,8 +159,7 @@ class Trainer(TrainingState):
         """
         data, held_out = self._admitted(x, t, weight, validation)
         with np.errstate(all="ignore"):
-            nothing, never = Callbacks(self, ()), lambda: False
-            Loop(self, self._threaded(data), data, held_out, None, nothing, never, self._evaluating(data)).evaluate()
+            self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
@@ -210,26 +223,30 @@ class Trainer(TrainingState):
         """A copy, made by a callback perhaps, is not running, and compiles anew."""
         return super().__getstate__() | {"_running": False, "_compiled": None}
 
-    def _step(self) -> CompiledStep:
-        """The step, compiled at the first call, and again only if it is made of something else."""
+    def _programs(self) -> Compiled:
+        """The step and what goes with it, compiled at the first call, and again only if made of something else."""
         net = self.net
         parts = made_of((net.layers, net.loss_layer, self.optimizer, self.transforms, net.backend, self.compiles))
         if self._compiled is None or self._compiled[0] != parts:
-            step = make_step(net, self.optimizer, transforms=self.transforms)
-            self._compiled = parts, net.backend.compile(step) if self.compiles else PlainStep(step, net.backend)
+            self._compiled = parts, compiled(net, self.optimizer, self.transforms, self.compiles)
         return self._compiled[1]
 
-    def _threaded(self, data: Data) -> CompiledStep:
-        """The step, on as many threads as its products deserve; the history says how many."""
-        number = self.history.threads = self._threads_for(data, self.batch_size)
-        return ThreadedStep(self._step(), self.net, number)
-
-    def _evaluating(self, data: Data) -> Callable[[], AbstractContextManager[Any]]:
-        """What evaluations are computed in: their products are larger than those of steps."""
-        return partial(self.net.on_threads, self._threads_for(data, min(CHUNK, data["x"].shape[0])))
-
-    def _threads_for(self, data: Data, samples: int) -> int | None:
-        return self.net.threads_for((samples, *data["x"].shape[1:]), self.threads)
+    def _loop(
+        self,
+        data: Data,
+        held_out: Data | None,
+        plan: Every,
+        draws: partial[Params] | None,
+        callbacks: Callbacks,
+        interrupted: Callable[[], bool],
+        begun: float | None = None,
+    ) -> Loop:
+        """What takes steps and evaluates; the history says on how many threads steps multiply."""
+        programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
+        self.history.threads = number
+        step = ThreadedStep(programs.step, self.net, number)
+        evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads)
+        return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
         """The data as steps take it, made fit or refused."""
@@ -251,7 +268,10 @@ class Trainer(TrainingState):
     def _samples(self, given: Split, prefix: str) -> Data:
         """See :meth:`Sequential.as_samples`."""
         net, (x, t, weight) = self.net, given
-        arrays = net.as_samples(x, t, weight, (f"{prefix}x", f"{prefix}t", f"{prefix}weight"))
+        known = self._looked_at.get(prefix, _nothing)() is x
+        arrays = net.as_samples(x, t, weight, (f"{prefix}x", f"{prefix}t", f"{prefix}weight"), finite=known)
+        with suppress(TypeError):  # not all arrays can be referred to
+            self._looked_at[prefix] = weakref.ref(x) if arrays[0] is x else _nothing
         with np.errstate(all="ignore"):  # it is shapes and dtypes that are looked at
             net.check_forward(net.own_arrays(), arrays[0][:1, ...])
         return dict(zip(("x", "t", "weight"), arrays, strict=False))
@@ -268,6 +288,10 @@ class Trainer(TrainingState):
         self.stopped = None
         for series in (self.history.losses, self.history.learning_rates):
             del series[self.iteration :]  # of steps that led nowhere: training diverged, and went back
+
+
+def _nothing() -> None:
+    """A reference to nothing."""
 
 
 def _drawn(net: Sequential, shape: tuple[int, ...], rng: np.random.Generator, samples: int) -> Params:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -35,10 +35,12 @@ class RecordedStep(CompiledStep):
     Args:
         step: pure but for consuming its state.
         backend: that of its arrays, NumPy's.
+        programs: what was recorded for each form of arguments, or why it could not be; shared by equal steps.
     """
 
-    def __init__(self, step: Step, backend: Backend) -> None:
+    def __init__(self, step: Step, backend: Backend, programs: dict[Any, Program | Exception] | None = None) -> None:
         self.plain, self.library = PlainStep(step, backend), backend.xp
+        self.programs = {} if programs is None else programs
         self.plans: dict[Any, Plan | None] = {}
         self.bound: tuple[Plan, Given, list[Callable[[], Any]]] | None = None
         self.reason: Exception | None = None
@@ -47,7 +49,8 @@ class RecordedStep(CompiledStep):
 
     def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         with self.lock:  # there is one memory, however many threads
-            given = dict(_leaves({"state": state, "data": data}))
+            given: Given = {}
+            _note_leaves({"state": state, "data": data}, (), given)
             plan = self._plan(state, data, given, block)
             if plan is not None:
                 try:
@@ -70,6 +73,10 @@ class RecordedStep(CompiledStep):
         with self.lock:
             self.bound = None
 
+    def another(self) -> RecordedStep:
+        """One with memory of its own, so that both may run at a time."""
+        return RecordedStep(self.plain.step, self.plain.backend, self.programs)
+
     def _plan(self, state: State, data: Data, given: Given, block: Block) -> Plan | None:
         """How to replay the step on arguments of this form; None if it has to run as it is."""
         rows = block.rows
@@ -78,23 +85,45 @@ class RecordedStep(CompiledStep):
         if not rows.size or int(rows.min()) < 0 or int(rows.max()) >= samples:
             return None  # it takes what is in range without looking: an error, or rows from the end, are the step's own
         one = {name: drawn[0] for name, drawn in block.draws.items()}
+        if self.bound is not None and self._fits(self.bound[1], given, rows[0], one):
+            return self.bound[0]
         form = tuple([(name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
         if form not in self.plans:
-            try:
-                with np.errstate(all="ignore"):
-                    first, second = (self._recorded(state, data, rows[0], one) for _ in range(2))
-                if not _same(first, second):
-                    raise UnrecordableError(
-                        "it does not compute the same twice, as if it drew random numbers or counted"
-                    )
-                self.plans[form] = Plan(simplified(first))
-            except Exception as error:  # whatever it is, the step itself will tell, or does not mind
-                self.plans[form] = None
-                self.reason = error
+            found = self._program(form, state, data, rows[0], one)
+            self.plans[form] = None if isinstance(found, Exception) else Plan(found)
+            self.reason = found if isinstance(found, Exception) else self.reason
             if len(self.plans) > MOST_PLANS:
                 del self.plans[next(iter(self.plans))]
         self.plans[form] = self.plans.pop(form)  # the last one used is the last one
         return self.plans[form]
+
+    @staticmethod
+    def _fits(arrays: Given, given: Given, rows: np.ndarray, draws: Params) -> bool:
+        """Whether calls on these arrays are those for other arguments: the same arrays, and rows and draws as many."""
+        if len(arrays) != len(given) + 1 + len(draws) or arrays[("rows",)].shape != rows.shape:
+            return False
+        same = all(arrays.get(name) is array for name, array in given.items())
+        return same and all(arrays[("draws", name)].shape == drawn.shape for name, drawn in draws.items())
+
+    def _program(self, form: Any, state: State, data: Data, rows: np.ndarray, draws: Params) -> Program | Exception:
+        """The step on arguments of this form as it was recorded, or why it cannot be."""
+        found = self.programs.get(form)
+        if found is None:
+            try:
+                with np.errstate(all="ignore"):
+                    first, second = (self._recorded(state, data, rows, draws) for _ in range(2))
+                if not _same(first, second):
+                    raise UnrecordableError(
+                        "it does not compute the same twice, as if it drew random numbers or counted"
+                    )
+                found = simplified(first)
+                Plan(found)  # which has complaints of its own
+            except Exception as error:  # whatever it is, the step itself will tell, or does not mind
+                found = error
+            self.programs[form] = found
+            while len(self.programs) > MOST_PLANS:
+                self.programs.pop(next(iter(self.programs)), None)
+        return found
 
     def _recorded(self, state: State, data: Data, rows: np.ndarray, draws: Params) -> Program:
         recorder, given = Recorder(self.library), {}
@@ -125,7 +154,9 @@ class RecordedStep(CompiledStep):
                 raise UnrecordableError("its loss is not computed, but one of its arguments or always the same")
             if loss.ref.base is not None:
                 loss = recorder.copied(loss)  # what it is a view of may be overwritten
-            _return_state(recorder, dict(_leaves({"state": after})), given)
+            returned: dict[Names, Any] = {}
+            _note_leaves({"state": after}, (), returned)
+            _return_state(recorder, returned, given)
         program = Program(recorder.calls, given, loss.ref)
         program.check_closed()
         return program
@@ -158,12 +189,13 @@ class RecordedStep(CompiledStep):
         return result
 
 
-def _leaves(tree: Any, name: Names = ()) -> Iterator[tuple[Names, np.ndarray]]:
+def _note_leaves(tree: Any, name: Names, found: dict[Names, Any]) -> None:
+    """The arrays of nested dicts by all the names that lead to them."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, (*name, key))
+            _note_leaves(value, (*name, key), found)
         else:
-            yield (*name, key), value
+            found[(*name, key)] = value
 
 
 def _form(array: Any) -> Any:

@@ -1,0 +1,99 @@
+"""How good a network is on samples: loss and accuracy in one pass, in parts that stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array, Loss, Params
+from xpnet.backends.dispatch import dtype_name, namespace
+
+#: ``judged(params, x, t, weight) -> {...}``; see :func:`judge`.
+Judge = Callable[..., dict[str, Array]]
+
+#: The share of a tile's memory that the samples of a part may take as floating-point numbers: one half, as what layers
+#: make of them takes memory too.
+SHARE = 2
+
+
+def judge(forward: Callable[[Params, Array], Array], loss: Loss, classes: bool) -> Judge:
+    """The pure function that looks at some samples, and returns 0-d arrays by name.
+
+    ``loss`` of these samples, ``weight``, the sum of their weights if they have any; and where outputs are classes
+    ``hits``, how many are right, of how many that were ``seen``, and ``named``, whether targets do name classes.
+
+    Args:
+        forward: scores of samples x with these parameters.
+        loss: the network's.
+        classes: whether its outputs stand for classes.
+    """
+    tells = getattr(loss, "names_classes", None)
+
+    def judged(params: Params, x: Array, t: Array, weight: Array = None) -> dict[str, Array]:
+        scores = forward(params, x)
+        xp, found = namespace(scores), {}
+        if weight is None:
+            found["loss"] = loss.forward(scores, t)[0]
+        else:
+            found["loss"], found["weight"] = loss.forward(scores, t, weight)[0], xp.sum(weight)
+        named = classes and (tells is None or tells(scores, t))
+        if named is False:
+            return found
+        hits = loss.hits(scores, t)
+        found["hits"] = xp.sum(xp.astype(hits, xp.int32), dtype=xp.int32)
+        found["seen"] = xp.sum(xp.ones_like(hits, dtype=xp.int32), dtype=xp.int32)
+        return found if named is True else found | {"named": named}
+
+    return judged
+
+
+def evaluate(
+    judged: Judge, net: Any, params: Params, data: tuple[Array, ...], asked: int | None = None
+) -> tuple[float, float | None]:
+    """The loss of samples, and the share of right classes or None where there are none.
+
+    Several threads take a part each, where the backend has them do so, and need not wait for each other; elsewhere they
+    share the products of one part.
+
+    Args:
+        judged: what :func:`judge` made for this network, compiled perhaps.
+        net: the network.
+        params: parameters and buffers by name.
+        data: x, t, and perhaps a weight of each sample.
+        asked: the most threads that somebody wants.
+    """
+    x, backend = data[0], net.backend
+    n, shape = x.shape[0], tuple(x.shape[1:])
+    parts = -(-n // _together(net, shape))
+    ends = [n * k // parts for k in range(parts + 1)]  # of two sizes at most, as each may be compiled
+    slices = [slice(start, end) for start, end in pairwise(ends)]
+    threads = net.threads_for((n if backend.workers > 1 else -(-n // parts), *shape), asked)
+    apart = threads is not None and threads > 1 and parts > 1 and backend.workers > 1
+    each = partial(backend.map, workers=threads if apart else 1) if backend.workers > 1 else backend.map
+    with net.on_threads(1 if apart else threads):
+        found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), slices))
+    names = set.intersection(*map(set, found))
+    host = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
+    total = _total(host["loss"], host.get("weight"), [rows.stop - rows.start for rows in slices], net.loss_layer)
+    named = "hits" in host and all(host.get("named", [True]))
+    return total, sum(host["hits"]) / sum(host["seen"]) if named else None
+
+
+def _together(net: Any, shape: tuple[int, ...]) -> int:
+    """How many samples of this shape (...) to look at together, so that they stay in cache."""
+    a_sample = prod(shape) * np.dtype(dtype_name(net.dtype)).itemsize
+    return max(1, min(int(net.chunk(shape)), int(net.backend.tile_bytes) // (SHARE * max(1, a_sample))))
+
+
+def _total(losses: list[float], weights: list[float] | None, sizes: list[int], loss: Loss) -> float:
+    """The loss of all samples, of those of the parts."""
+    if getattr(loss, "reduction", "mean") == "sum":
+        return sum(losses)
+    shares = sizes if weights is None else weights
+    whole = sum(shares)
+    return sum(each * (share / whole) for each, share in zip(losses, shares, strict=True)) if whole else 0.0
