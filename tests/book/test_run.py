@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -237,6 +238,18 @@ def test_a_library_that_is_missing_is_told_with_what_brings_it(program, monkeypa
     with pytest.raises(ModuleNotFoundError) as caught:
         program("draw.py", "import matplotlib.pyplot as plt")
     assert caught.value.__notes__ == ['pip install "xpnet[plot]" installs it']
+
+
+def test_python_m_runs_it_in_a_process_of_its_own(program):
+    script = program.write("own.py", "from common.functions import *\nprint(sigmoid(np.zeros(1)), __name__)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "xpnet.book", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=script.parent,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0.5] __main__\n", "")
 
 
 def test_the_command_runs_a_script_and_says_what_is_wrong(command, few_digits, tmp_path):
