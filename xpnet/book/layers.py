@@ -148,7 +148,7 @@ class Affine(Weighted):
         return self._pass(x, as_wide(x, self.W) if few else x)
 
     def many(self, x: Array) -> Array:
-        return np.matmul(x.reshape(*x.shape[:2], -1), self.W) + self.b
+        return x.reshape(*x.shape[:2], -1) @ self.W + self.b
 
 
 class SoftmaxWithLoss(Remembering):
