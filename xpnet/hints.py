@@ -26,10 +26,11 @@ OURS = {
     "MulLayer": "xpnet.book.MulLayer",
     "AddLayer": "xpnet.book.AddLayer",
     "simpleNet": "xpnet.book.simpleNet",
-    "BatchNormalization": "xpnet.layers.BatchNorm(n)",
-    "Convolution": "xpnet.layers.Conv2d(in_channels, out_channels, kernel_size)",
-    "Pooling": "xpnet.layers.MaxPool2d(kernel_size)",
-    "Dropout": "xpnet.layers.Dropout(share)",
+    "BatchNormalization": "xpnet.layers.BatchNorm(n), and the one that remembers xpnet.book.BatchNormalization",
+    "Convolution": "xpnet.layers.Conv2d(in_channels, out_channels, kernel_size), and the one that remembers "
+    "xpnet.book.Convolution",
+    "Pooling": "xpnet.layers.MaxPool2d(kernel_size), and the one that remembers xpnet.book.Pooling",
+    "Dropout": "xpnet.layers.Dropout(share), and the one that remembers xpnet.book.Dropout",
     "TwoLayerNet": "xpnet.TwoLayerNet",
     "MultiLayerNet": "xpnet.MultiLayerNet",
     "MultiLayerNetExtend": "xpnet.MultiLayerNet(..., dropout=0.5), or xpnet.Sequential([...]) with BatchNorm layers",
@@ -38,15 +39,19 @@ OURS = {
 
 
 def missing(module: str, name: str) -> Exception:
-    """What the ``__getattr__`` of a module raises for a name that it has not.
+    """What the ``__getattr__`` of a module raises for a name that it has not."""
+    if name not in OURS:
+        return AttributeError(f"module {module!r} has no attribute {name!r}")
+    return unknown(f"{module} has no {name}; the book's {name} is here {OURS[name]}", 3)
+
+
+def unknown(text: str, depth: int = 2) -> Exception:
+    """An error of a module's ``__getattr__``, called by it, or by what it called at this ``depth``.
 
     It is an ``ImportError`` in ``from module import name``, where Python would say another thing than an
     ``AttributeError`` does.
     """
-    if name not in OURS:
-        return AttributeError(f"module {module!r} has no attribute {name!r}")
-    text = f"{module} has no {name}; the book's {name} is here {OURS[name]}"
-    caller = sys._getframe(2)
+    caller = sys._getframe(depth)
     asked = opcode.opname[caller.f_code.co_code[caller.f_lasti]] if caller.f_lasti >= 0 else ""
     return ImportError(text) if asked == "IMPORT_FROM" else AttributeError(text)
 
