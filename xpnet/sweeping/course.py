@@ -117,8 +117,10 @@ class Course:
         ends = self.iteration > 0 and self.batches[0].epoch_ended
         for i, trainer in enumerate(self.trainers):
             if i not in self.diverged:
-                values = {f"{name}_{k}": v for name in results for k, v in self._values(name, results[name], i).items()}
-                found = Evaluation(self.batches[0].epoch, self.iteration, **values, ends_epoch=ends)
+                values: Any = {
+                    f"{name}_{k}": v for name in results for k, v in self._values(name, results[name], i).items()
+                }
+                found = Evaluation(self.batches[0].epoch, self.iteration, **values, ends_epoch=ends, regular=ends)
                 trainer.history.evaluations.append(found)
 
     def _judged(self, split: Data | None) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
