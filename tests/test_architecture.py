@@ -32,7 +32,7 @@ FLOORS = [
     {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing"},
+    {"throughput", "testing", "sklearn"},
     {"__init__"},
     {"cli"},
     {"__main__"},
