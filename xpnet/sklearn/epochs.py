@@ -94,7 +94,7 @@ class Epochs(Callback):
     def on_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
         if not evaluation.ends_epoch or evaluation.train_loss is None:
             return
-        self.losses.append(evaluation.train_loss)
+        self.losses.append(_mean_loss(trainer))
         if evaluation.validation_loss is not None:
             self._scored(trainer, evaluation)
         if self.verbose:
@@ -120,3 +120,11 @@ class Epochs(Callback):
         )
         if self.verbose:
             sys.stdout.write(f"Stopping: {trainer.stopped}.\n")
+
+
+def _mean_loss(trainer: Any) -> float:
+    """The mean of the losses of an epoch's minibatches, the last of which may have fewer samples."""
+    batches = trainer.batches
+    losses = trainer.history.losses[-batches.per_epoch :]
+    last = batches.n - batches.batch_size * (len(losses) - 1)
+    return float((sum(losses[:-1]) * batches.batch_size + losses[-1] * last) / batches.n)

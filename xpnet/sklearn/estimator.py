@@ -22,7 +22,7 @@ from xpnet.backends.dispatch import Backend, dtype_name, namespace
 from xpnet.losses import SoftmaxWithLoss
 from xpnet.models import Sequential
 from xpnet.sklearn.epochs import Epochs, Patience
-from xpnet.sklearn.networks import batch_size_of, decay_of, layers_of, optimizer_of, outputs_of
+from xpnet.sklearn.networks import batch_size_of, decay_of, layers_of, optimizer_of, outputs_of, start
 from xpnet.sklearn.places import check_same_place, on_host, place_of
 from xpnet.training import Every, History, Trainer
 from xpnet.training.minibatches import Minibatches
@@ -249,11 +249,14 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.network_ = Sequential(
             layers,
             self._loss(outputs_of(layers, shape) or self.n_outputs_),
+            weight_init="zeros" if self.network is None else "auto",
             seed=self._rng,
             dtype=dtype_name(X.dtype) if self.dtype is None else self.dtype,
             backend=self._place if self.backend is None else self.backend,
             device=self.device,
         )
+        if self.network is None:
+            start(self.network_, self.activation, self._rng)
         self.__dict__.pop("_trainer", None)
         self.loss_curve_: list[float] = []
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from math import prod
+from math import prod, sqrt
 from numbers import Integral
 from typing import Any
 
+import numpy as np
+
 from xpnet._checks import check_count, check_number, check_positive, check_switch
 from xpnet.layers import ACTIVATIONS, Affine, Chain, Dropout, Layer
-from xpnet.optimizers import OPTIMIZERS, SGD, Momentum, Nesterov, Optimizer, WeightDecay
+from xpnet.models import Sequential
+from xpnet.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Nesterov, Optimizer, WeightDecay
 from xpnet.schedules import Schedule
 from xpnet.sklearn.epochs import Adaptive, InverseScaling
 
@@ -48,6 +51,15 @@ def hidden_sizes(sizes: Any) -> list[int]:
     return [int(size) for size in found]
 
 
+def start(net: Sequential, activation: str, rng: np.random.Generator) -> None:
+    """Draw Glorot's uniform weights, and biases within the same bounds, as scikit-learn's networks start."""
+    factor, bound, drawn = 2 if activation in ("logistic", "sigmoid") else 6, 0.0, {}
+    for name, array in net.params.items():
+        bound = sqrt(factor / sum(array.shape)) if array.ndim == 2 else bound
+        drawn[name] = rng.uniform(-bound, bound, tuple(array.shape))
+    net.params = net.from_host(drawn)
+
+
 def outputs_of(layers: list[Layer], shape: tuple[int, ...]) -> int | None:
     """How many numbers come out for a sample of this shape; None where layers do not say it."""
     found = Chain(*layers).output_shape(shape)
@@ -74,7 +86,9 @@ def optimizer_of(estimator: Any, steps: int, samples: int) -> Optimizer:
     if solver not in OPTIMIZERS:
         raise ValueError(f"unknown solver {solver!r}; known: {', '.join(OPTIMIZERS)}, and optimizers of xpnet")
     lr = _learning_rate(estimator, steps, samples)
-    if OPTIMIZERS[solver] is not SGD:
+    if solver == "adam":
+        return Adam(lr, folded=True)  # with eps where scikit-learn has it
+    if solver != "sgd":
         return OPTIMIZERS[solver](lr)
     momentum = check_number(estimator.momentum, "momentum", least=0, below=1, example="0.9 for example")
     nesterov = check_switch(estimator.nesterovs_momentum, "nesterovs_momentum")
