@@ -47,10 +47,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Adaptive(ReduceOnPlateau):
-    """A fifth of the learning rate after each stall; ``threshold`` is absolute here."""
+    """A fifth of the learning rate after each stall, as :class:`Patience` has it with this ``tol``."""
+
+    tol: float = 1e-4
 
     def scale(self, values: Sequence[float]) -> float:
-        patience = Patience(self.threshold, self.patience, lower=LOWER_IS_BETTER[self.monitor])
+        patience = Patience(self.tol, self.patience, lower=LOWER_IS_BETTER[self.monitor])
         return float((1 / DIVISOR) ** sum(map(patience.ends, values)))
 
 
@@ -112,7 +114,7 @@ class Epochs(Callback):
         self.scores.append(score)
 
     def _stalled(self, trainer: Any, patience: Patience) -> None:
-        if self.adaptive and trainer.learning_rate > SMALLEST_RATE:
+        if self.adaptive and trainer.history.learning_rates[-1] > SMALLEST_RATE:
             return
         trainer.stop(
             f"{'validation score' if self.scores else 'training loss'} did not improve more than "

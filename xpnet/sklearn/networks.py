@@ -108,7 +108,7 @@ def _learning_rate(estimator: Any, steps: int, samples: int) -> float | Schedule
     lr = check_positive(lr, "learning_rate_init", "0.001 for example")
     if kind == "adaptive":
         patience, tol = estimator._patience(), float(estimator.tol)
-        return Adaptive(lr, patience=patience or 10**9, threshold=tol, monitor=estimator._monitor())
+        return Adaptive(lr, patience=patience or 10**9, tol=tol, monitor=estimator._monitor())
     return InverseScaling(lr, steps, samples) if kind == "invscaling" else lr
 
 
