@@ -39,7 +39,7 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(200, 2))
     >>> y = np.where(X[:, 0] * X[:, 1] > 0, "same sign", "other sign")
-    >>> model = NeuralNetClassifier(learning_rate_init=0.02, random_state=0).fit(X, y)
+    >>> model = NeuralNetClassifier(learning_rate_init=0.02, max_iter=1000, random_state=0).fit(X, y)
     >>> model.predict([[1.0, 2.0], [-1.0, 2.0]])
     array(['same sign', 'other sign'], dtype='<U10')
     """

@@ -19,7 +19,9 @@ def place_of(X: Any) -> Backend:
 
 
 def on_host(values: Any) -> Any:
-    """Labels, targets and weights of any library as NumPy's, and what is no array (a list, a table) as it is."""
+    """Labels, targets and weights of any library, and lists of them, as NumPy's; tables and all else as they are."""
+    if isinstance(values, list | tuple):
+        return np.asarray(values)
     return values if name_of(values) in (None, "numpy") else backend_of(values).to_numpy(values)
 
 
