@@ -196,6 +196,20 @@ def test_optimizers_schedules_and_callbacks_of_xpnet(capsys):
         assert NeuralNetClassifier(callbacks=[stopping]).fit(X, Y).n_iter_ == 2
 
 
+def test_a_callback_may_stop_within_the_first_epoch():
+    class Stop(Callback):
+        every = 1
+
+        def on_block(self, trainer):
+            trainer.stop("enough")
+
+    model = NeuralNetClassifier(**SMALL, callbacks=[Stop()], early_stopping=True).fit(X, Y)
+    assert (model.n_iter_, model.history_.iterations, model.loss_curve_) == (0, 1, [])
+    assert model.predict(X).shape == (150,)
+    with pytest.raises(TypeError, match=r"callbacks is <.*Stop.*>|callbacks is .*Stop.*, expected a list"):
+        NeuralNetClassifier(callbacks=Stop()).fit(X, Y)
+
+
 def test_that_it_did_not_converge_is_said():
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(3\) reached"):
         NeuralNetClassifier(max_iter=3).fit(X, Y)

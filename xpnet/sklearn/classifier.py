@@ -116,14 +116,13 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]
                 "class_weight 'balanced' is not supported for partial_fit, which does not see all samples; give a dict "
                 "of compute_class_weight('balanced', classes=classes, y=y)"
             )
-        if classes is not None:
-            known = np.unique(on_host(classes))
-            if hasattr(self, "network_") and not np.array_equal(known, on_host(self.classes_)):
-                raise ValueError(f"`classes={known}` is not the same as on last call to partial_fit: {self.classes_}")
-            self._announced = known
-        elif not hasattr(self, "network_"):
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        return self._partial_fit(X, y, sample_weight)
+        known = None if classes is None else np.unique(on_host(classes))
+        if not hasattr(self, "network_"):
+            if known is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+        elif known is not None and not np.array_equal(known, on_host(self.classes_)):
+            raise ValueError(f"`classes={known}` is not the same as on last call to partial_fit: {self.classes_}")
+        return self._partial_fit(X, y, sample_weight, known)
 
     def decision_function(self, X: Any) -> Array:
         """Scores before softmax (N, classes); for two classes (N,), above 0 for the second; for labels (N, labels)."""
@@ -170,16 +169,15 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]
         xp = namespace(scores)
         return xp.concat([xp.zeros_like(scores), scores], axis=1) if scores.shape[1] == 1 else scores
 
-    def _learn(self, y: Any, going_on: bool) -> np.ndarray:
+    def _learn(self, y: Any, going_on: bool, classes: np.ndarray | None) -> np.ndarray:
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multiclass-multioutput":
             raise ValueError("Unknown label type: multiclass-multioutput; fit a classifier for each output")
-        announced = self.__dict__.pop("_announced", None)
         if going_on and (kind == "multilabel-indicator") != self._multilabel:
             raise ValueError(f"y is {kind}, which is another kind of target than in the call before")
-        known = on_host(self.classes_) if going_on else announced
+        known = on_host(self.classes_) if going_on else classes
         self._multilabel = kind == "multilabel-indicator"
         if self._multilabel:
             labels, known = np.asarray(y, np.float64), np.arange(y.shape[1]) if known is None else known

@@ -94,7 +94,7 @@ class Epochs(Callback):
         self.best: State = {}
 
     def on_evaluation(self, trainer: Any, evaluation: Evaluation) -> None:
-        if not evaluation.ends_epoch or evaluation.train_loss is None:
+        if not evaluation.ends_epoch:
             return
         self.losses.append(_mean_loss(trainer))
         if evaluation.validation_loss is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Sequence
 from math import isinf
 from numbers import Real
 from typing import Any, Self
@@ -22,7 +23,7 @@ from xpnet.backends.dispatch import Backend, dtype_name, namespace
 from xpnet.losses import SoftmaxWithLoss
 from xpnet.models import Sequential
 from xpnet.sklearn.epochs import Epochs, Patience
-from xpnet.sklearn.networks import batch_size_of, decay_of, layers_of, optimizer_of, outputs_of, start
+from xpnet.sklearn.networks import batch_size_of, layers_of, optimizer_of, outputs_of, start, transforms_of
 from xpnet.sklearn.places import check_same_place, on_host, place_of
 from xpnet.training import Every, History, Trainer
 from xpnet.training.minibatches import Minibatches
@@ -156,10 +157,10 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             self.network_.params, self.network_.buffers = epochs.best["params"], epochs.best["buffers"]
         return self
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: np.ndarray | None = None) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        self._train(X, y, sample_weight, hasattr(self, "network_"), None)
+        self._train(X, y, sample_weight, hasattr(self, "network_"), None, classes)
         return self
 
     @property
@@ -188,7 +189,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         return history
 
     @abstractmethod
-    def _learn(self, y: Any, going_on: bool) -> np.ndarray:
+    def _learn(self, y: Any, going_on: bool, classes: np.ndarray | None) -> np.ndarray:
         """Targets on the host after checks: numbers (N, outputs), or labels 0, 1, ... (N,); notes what they are."""
 
     @abstractmethod
@@ -203,28 +204,33 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         """How much each sample counts; None where all count the same."""
         return weight
 
-    def _train(self, X: Any, y: Any, weight: Any, going_on: bool, epochs: int | None) -> Epochs:
+    def _train(
+        self, X: Any, y: Any, weight: Any, going_on: bool, epochs: int | None, classes: np.ndarray | None = None
+    ) -> Epochs:
         """Train for so many epochs at most; None is one epoch, whatever comes of it."""
         place, y = place_of(X), on_host(y)
         if going_on:
             check_same_place(self, self._place, X, "partial_fit" if epochs is None else "fit")
         X, y = validate_data(self, X, y, multi_output=True, **self._input(place), reset=not going_on)
         self._place = place
-        targets, weight = self._learn(y, going_on), self._weights(y, _checked_weight(weight, X.shape[0]))
+        targets = self._learn(y, going_on, classes)
+        weight = self._weights(y, _checked_weight(weight, X.shape[0]))
         if not going_on:
             self._begin(X)
         data, held_out = self._data(X, targets, weight, epochs is not None and self.early_stopping)
         watch = self._watch(stops=epochs is not None, lower=held_out is None)
         self._take_epochs(data, held_out, epochs or 1, watch)
         self.n_iter_ = len(watch.losses)
-        self.loss_curve_ += watch.losses
-        self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
-        if held_out is not None:
-            self.validation_scores_ = watch.scores
-            self.best_validation_score_ = max(watch.scores)
+        if watch.losses:  # no callback stopped it before the end of the first epoch
+            self.loss_curve_ += watch.losses
+            self.loss_, self.best_loss_ = self.loss_curve_[-1], min(self.loss_curve_)
+        if watch.scores:
+            self.validation_scores_, self.best_validation_score_ = watch.scores, max(watch.scores)
         return watch
 
     def _take_epochs(self, data: Data, held_out: Data | None, epochs: int, watch: Epochs) -> None:
+        if not isinstance(self.callbacks, Sequence):
+            raise TypeError(f"callbacks is {self.callbacks!r}, expected a list of callbacks and functions: [print]")
         trainer = self._trainer_for(data)
         steps = epochs * -(-data["x"].shape[0] // trainer.batch_size)
         trainer.compile = None if trainer.iteration + steps >= WORTH_COMPILING else False
@@ -266,9 +272,11 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         """What is trained on, and what is held out: arrays of the network; a weight only if there is one."""
         net = self.network_
         there, floating = net.backend.asarray, dtype_name(net.dtype)
-        rows = targets.ndim > 1 or isinstance(net.loss_layer, SoftmaxWithLoss)
-        learned = targets if rows else targets[:, None]
-        data = {"x": there(X, floating), "t": there(learned, floating if learned.ndim > 1 else None)}
+        if targets.ndim > 1 or not isinstance(net.loss_layer, SoftmaxWithLoss):
+            t = there(targets.reshape(len(targets), -1), floating)
+        else:
+            t = there(targets)
+        data = {"x": there(X, floating), "t": t}
         if weight is not None:
             data["weight"] = there(weight, floating)
         if not holds_out:
@@ -294,7 +302,7 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         batch, sampling = batch_size_of(self, samples), "epochs" if self.shuffle else "sequential"
         mean_weight = 1.0 if weight is None else float(namespace(weight).mean(weight))
         optimizer = optimizer_of(self, -(-samples // batch), samples)
-        transforms = decay_of(self, batch, mean_weight)
+        transforms = transforms_of(self, batch, mean_weight)
         if not hasattr(self, "_trainer"):
             options: dict[str, Any] = {"transforms": transforms, "batch_size": batch, "sampling": sampling}
             self._trainer = Trainer(self.network_, optimizer, **options, seed=self._rng)

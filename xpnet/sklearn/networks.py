@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from xpnet._checks import check_count, check_number, check_positive, check_switch
+from xpnet._typing import Transform
 from xpnet.layers import ACTIVATIONS, Affine, Chain, Dropout, Layer
 from xpnet.models import Sequential
-from xpnet.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Nesterov, Optimizer, WeightDecay
+from xpnet.optimizers import OPTIMIZERS, SGD, Adam, Momentum, Nesterov, Optimizer, ScaleGradients, WeightDecay
 from xpnet.schedules import Schedule
 from xpnet.sklearn.epochs import Adaptive, InverseScaling
 
@@ -112,10 +113,15 @@ def _learning_rate(estimator: Any, steps: int, samples: int) -> float | Schedule
     return InverseScaling(lr, steps, samples) if kind == "invscaling" else lr
 
 
-def decay_of(estimator: Any, batch: int, mean_weight: float) -> tuple[WeightDecay, ...]:
-    """The penalty alpha |W|² / 2 over what the samples of a minibatch weigh, as scikit-learn has it."""
+def transforms_of(estimator: Any, batch: int, mean_weight: float) -> tuple[Transform, ...]:
+    """What is done to gradients so that they are scikit-learn's.
+
+    The penalty alpha |W|² / 2 goes over what the samples of a minibatch weigh, and the loss of a sample is the sum over
+    its labels, of which xpnet takes the mean.
+    """
     alpha = check_number(estimator.alpha, "alpha", least=0)
-    return (WeightDecay(alpha / (batch * mean_weight), biases=False),) if alpha else ()
+    sums = [ScaleGradients(estimator.n_outputs_)] if getattr(estimator, "_multilabel", False) else []
+    return (*sums, *([WeightDecay(alpha / (batch * mean_weight), biases=False)] if alpha else []))
 
 
 def batch_size_of(estimator: Any, samples: int) -> int:

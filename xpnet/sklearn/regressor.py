@@ -49,7 +49,7 @@ class NeuralNetRegressor(RegressorMixin, NeuralNet):  # type: ignore[misc]
         """R², 1 at most, wherever X and y are."""
         return float(r2_score(on_host(y), on_host(self.predict(X)), sample_weight=on_host(sample_weight)))
 
-    def _learn(self, y: Any, going_on: bool) -> np.ndarray:
+    def _learn(self, y: Any, going_on: bool, classes: np.ndarray | None) -> np.ndarray:
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         targets: np.ndarray = np.asarray(y, np.float64).reshape(len(y), -1)
         if going_on and targets.shape[1] != self.n_outputs_:
