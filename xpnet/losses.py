@@ -237,17 +237,14 @@ class SumSquaredError(BaseLoss):
     def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, tuple[Array, Array | None]]:
         d = y - cast_targets(t, y)
         if weight is None:
-            total = namespace(y).sum(d * d) if self.reduction == "sum" else mean_of(d * d, prod(d.shape[:-1]))
-            return 0.5 * total, (d, None)
+            return 0.5 * mean_of(d * d, _parts(d, self.reduction) // d.shape[-1]), (d, None)
         share = shares(weight, y, self.reduction)
         d = counted(d, share)
         return 0.5 * _total(d * d, share), (d, share)
 
     def backward(self, residuals: tuple[Array, Array | None]) -> Array:
         d, share = residuals
-        if share is not None:
-            return _times(d, share)
-        return d if self.reduction == "sum" else over(d, prod(d.shape[:-1]), d.dtype)
+        return over(d, _parts(d, self.reduction) // d.shape[-1], d.dtype) if share is None else _times(d, share)
 
     def per_sample(self, y: Array, t: Array) -> Array:
         d = y - cast(t, y.dtype)
