@@ -1,7 +1,6 @@
 """Training: steps, the loop, what happens beside it, and checkpoints that lose nothing."""
 
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateLog, StopOnDivergence
-from xpnet.training.every import Every
 from xpnet.training.history import Evaluation, History
 from xpnet.training.logs import CSVLog, JSONLinesLog
 from xpnet.training.loop import LONGEST_BLOCK, Split
@@ -16,7 +15,6 @@ __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "Evaluation",
-    "Every",
     "History",
     "JSONLinesLog",
     "LearningRateLog",

@@ -280,8 +280,6 @@ def watched(history: History, monitor: str) -> list[float]:
 
 def check_monitored(history: History, monitor: str) -> None:
     """Raise ``ValueError`` if the last evaluation has no value of the monitor."""
-    if history.evaluations and not history.evaluations[-1].iteration and monitor == "loss":
-        return
     if history.evaluations and history.evaluations[-1].value(monitor) is None:
         kinds = {"accuracy": "a network that classifies", "r2": "a network that learns numbers by a squared error"}
         wants = ["validation=(x, t)"] if monitor.startswith("validation_") else []

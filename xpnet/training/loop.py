@@ -75,7 +75,7 @@ class Loop:
         self.spreads: dict[str, float | None] = {}
         self.callbacks, self.interrupted, self.evaluating = callbacks, interrupted, evaluating
         self.snapshots: list[_Snapshot] = []
-        self.size, self.running = 1, False
+        self.size = 1
 
     def run(self) -> None:
         """Take blocks of steps until it is enough."""
@@ -143,10 +143,6 @@ class Loop:
         arrays = state["params"] | state["buffers"]
         with self.evaluating():
             losses, rates, r2 = zip(*(self._judged(name, arrays) for name in self.splits), strict=True)
-        if self.running:
-            start = next((e.iteration for e in reversed(self.history.evaluations) if e.ends_epoch), 0)
-            running = self.history.losses[start : training.iteration]
-            losses = (float(np.mean(running)) if running else None, losses[1])
         ends = training.iteration > 0 and self.batches.epoch_ended
         values: list[Any] = [*rates, *losses, *r2, ends]
         evaluation = Evaluation(self.batches.epoch, training.iteration, *values)
@@ -157,7 +153,7 @@ class Loop:
     def _judged(self, name: str, arrays: Params) -> tuple[float | None, float | None, float | None]:
         """Loss, accuracy and R² of one of the splits, each None where there is none."""
         split, net = self.splits[name], self.training.net
-        if split is None or (self.running and name == "train"):
+        if split is None:
             return None, None, None
         loss, rate = net.evaluate(arrays, **split)
         if rate is None and name not in self.spreads:

@@ -19,7 +19,6 @@ from xpnet.models.network import CHUNK
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
-from xpnet.training.every import Every
 from xpnet.training.history import Evaluation, History
 from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
@@ -87,7 +86,6 @@ class Trainer(TrainingState):
         iterations: int | None = None,
         callbacks: Sequence[Callback | Callable[[Evaluation], Any]] = (),
         progress: bool = True,
-        evaluate: Every | None = None,
     ) -> History:
         """Train for so many epochs, or so many iterations; going on from where an earlier call ended.
 
@@ -107,7 +105,6 @@ class Trainer(TrainingState):
                 start, after each epoch and at the end. ``print`` is one.
             progress: whether to show a progress bar; where the output is no terminal and no notebook, a line every ten
                 seconds.
-            evaluate: what is evaluated.
 
         Returns:
             The history, which is also at ``self.history``, also when this raises.
@@ -138,9 +135,7 @@ class Trainer(TrainingState):
             ends.callback(setattr, self, "_running", False)
             ends.callback(watchers.end)
             self._running = True
-            loop = Loop(self, step, data, held_out, self._draws(data), watchers, interrupted, self._evaluating(data))
-            loop.running = evaluate is not None and evaluate.train == "running"
-            loop.run()
+            Loop(self, step, data, held_out, self._draws(data), watchers, interrupted, self._evaluating(data)).run()
         return self.history
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
