@@ -45,6 +45,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     os.environ.setdefault("JAX_ENABLE_X64", "1")  # before JAX is imported: the oracles are in float64
+    os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is: scikit-learn takes no arrays but NumPy's otherwise
     if config.getoption("numprocesses", None):  # workers, which are not started yet and inherit this
         os.environ.update({name: os.environ.get(name, "1") for name in THREADS})
     home = os.path.expanduser("~")  # noqa: PTH111  (that of Path raises where there is none)

@@ -33,7 +33,7 @@ FLOORS = [
     {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing", "sweeping"},
+    {"throughput", "testing", "sklearn", "sweeping"},
     {"__init__"},
     {"cli"},
     {"__main__"},
@@ -80,9 +80,10 @@ def test_imports_run_one_way(path):
 
 
 def test_nothing_imports_what_is_a_door_to_others():
-    """``xpnet.testing`` is for those who write layers: the package does without it."""
+    """``xpnet.testing`` is for those who write layers, ``xpnet.sklearn`` is one among others': neither is needed."""
     for path in MODULES:
-        assert room(path) == "testing" or "testing" not in imported(path), f"{path.name} imports xpnet.testing"
+        for door in ("testing", "sklearn"):
+            assert room(path) == door or door not in imported(path), f"{path.name} imports xpnet.{door}"
 
 
 def test_no_files_import_each_other_in_a_circle():

@@ -37,6 +37,8 @@ def outputs(tmp_path_factory, request):
     def run(name):
         if name.startswith("graph_"):
             request.getfixturevalue("graphviz")
+        if name.startswith("sklearn_"):
+            pytest.importorskip("sklearn", reason="scikit-learn is not installed, and this is among its estimators")
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
             # what matplotlib calls is not ours to mend
@@ -233,6 +235,15 @@ def test_own_layer(outputs):
     assert printed.count(": nothing is wrong") == printed.count("passed: full, float64") == 3
     by_hand, by_graph, _ = re.findall(r"test accuracy after 50 iterations: (.*)%", printed)
     assert float(by_hand) == pytest.approx(float(by_graph), abs=0.5)  # the same layer twice
+
+
+def test_sklearn_digits(outputs):
+    printed, _ = outputs("sklearn_digits")
+    shares = [float(share) for share in re.findall(r"(\S+)%", printed)]
+    assert len(shares) == 3
+    assert min(shares) > 90
+    assert re.search(r"best of 4: \{'neuralnetclassifier__dropout': \S+, 'neuralnetclassifier__solver'", printed)
+    assert "of type ndarray, its weights of (64, 50)" in printed
 
 
 def test_search(outputs):

@@ -228,22 +228,23 @@ class SigmoidWithLoss(BaseLoss):
 class SumSquaredError(BaseLoss):
     """Half the sum over all elements of (y - t)²: y (..., C) and t of one shape; dy = y - t.
 
-    The book's: half the squared distance of each sample, and the sum of these, not divided by N.
+    The book's: half the squared distance of each sample, and the sum of these, not divided by N; or their mean
+    (``reduction``), of which dy = (y - t) / N.
     """
 
-    reduction = "sum"
+    reduction: str = field(default="sum", kw_only=True)
 
     def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, tuple[Array, Array | None]]:
         d = y - cast_targets(t, y)
         if weight is None:
-            return 0.5 * namespace(y).sum(d * d), (d, None)
+            return 0.5 * mean_of(d * d, _parts(d, self.reduction) // d.shape[-1]), (d, None)
         share = shares(weight, y, self.reduction)
         d = counted(d, share)
         return 0.5 * _total(d * d, share), (d, share)
 
     def backward(self, residuals: tuple[Array, Array | None]) -> Array:
         d, share = residuals
-        return d if share is None else _times(d, share)
+        return over(d, _parts(d, self.reduction) // d.shape[-1], d.dtype) if share is None else _times(d, share)
 
     def per_sample(self, y: Array, t: Array) -> Array:
         d = y - cast(t, y.dtype)
@@ -375,7 +376,8 @@ def _parts(x: Array, reduction: str) -> int:
 def _of_elements(y: Array, t: Array, e: Array) -> Array:
     """-t log s - (1 - t) log(1 - s) of each element, given e = exp(-|y|)."""
     xp = namespace(y)
-    return weighted(xp.maximum(y, 0), 1 - t) + weighted(xp.maximum(-y, 0), t) + xp.log1p(e)
+    zero = xp.zeros_like(y)
+    return weighted(xp.maximum(y, zero), 1 - t) + weighted(xp.maximum(-y, zero), t) + xp.log1p(e)
 
 
 def _all(t: Array, condition: Array) -> bool:

@@ -35,7 +35,7 @@ def test_a_training_that_was_saved_and_loaded_goes_on_to_the_bit(case, training_
     assert cases.epochs(second) == cases.epochs(straight)
 
 
-@pytest.mark.parametrize("sampling", ["epochs", "replacement"])
+@pytest.mark.parametrize("sampling", ["epochs", "sequential", "replacement"])
 @pytest.mark.parametrize("cut", [1, 6, 7, 8, 14], ids=lambda cut: f"after {cut}")
 def test_wherever_in_an_epoch_it_is_cut(cut, sampling, tmp_path):
     """Seven steps an epoch, the last of which has fewer samples."""

@@ -10,7 +10,7 @@ import pytest
 import xpnet.training.minibatches
 from xpnet.training.minibatches import Minibatches
 
-BOTH = pytest.mark.parametrize("sampling", ["epochs", "replacement"])
+EACH = pytest.mark.parametrize("sampling", ["epochs", "sequential", "replacement"])
 
 
 def draws(rng, samples):
@@ -83,7 +83,15 @@ def test_replacement_draws_every_batch_whole_and_by_itself():
     assert (abs(drawn - expected) < 6 * np.sqrt(expected)).all()
 
 
-@BOTH
+def test_in_the_order_of_the_data():
+    batches = make("sequential", masked=False)
+    for _ in range(2):
+        rows = [row.tolist() for size in (2, 1) for row in batches.block(size).rows]
+        assert rows == [[*range(10)], [*range(10, 20)], [*range(20, 25)]]
+        assert batches.epoch_ended
+
+
+@EACH
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_same_steps_in_blocks_of_any_size(sampling, masked):
     one_by_one = steps(make(sampling, masked), [1] * 40)
@@ -91,7 +99,7 @@ def test_the_same_steps_in_blocks_of_any_size(sampling, masked):
         assert_same(steps(make(sampling, masked), sizes), one_by_one)
 
 
-@BOTH
+@EACH
 def test_masks_that_take_much_memory_make_blocks_short(sampling, monkeypatch):
     wanted = steps(make(sampling, masked=True, n=200), [1] * 40)
     assert len(make(sampling, masked=True, n=200).block(20).rows) == 20
@@ -104,7 +112,7 @@ def test_masks_that_take_much_memory_make_blocks_short(sampling, monkeypatch):
     assert_same(steps(make(sampling, masked=True, n=200), [20] * 40), wanted)
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("before", [0, 1, 2, 3, 5])
 def test_going_back_gives_the_same_steps_again(sampling, masked, before):

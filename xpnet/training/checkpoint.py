@@ -328,7 +328,7 @@ def _batches(fields: _Fields, order: np.ndarray) -> Minibatches:
     batches = Minibatches(fields.count("n"), fields.count("batch_size", 1), _generator(fields), sampling)
     batches.passed = fields.number("passed") - 1
     batches.order, batches.taken = order, fields.count("taken")
-    missing = sampling == "epochs" and not batches.epoch_ended and not order.size
+    missing = sampling != "replacement" and not batches.epoch_ended and not order.size
     if batches.taken > batches.per_epoch or batches.epoch < 0 or missing or not _is_permutation(order):
         raise CheckpointError(f"{fields.complaint}: its place in the permutation of {batches.n} samples cannot be")
     return batches

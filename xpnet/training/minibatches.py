@@ -12,7 +12,7 @@ from xpnet.backends.base import Block
 #: ``draws(rng, samples)``: what the layers of a network draw for one step on so many samples, by name.
 Draws = Callable[[np.random.Generator, int], dict[str, np.ndarray]]
 
-SAMPLING = ("epochs", "replacement")
+SAMPLING = ("epochs", "sequential", "replacement")
 #: About how much memory the draws of one block take.
 DRAW_BYTES = 2**26
 
@@ -30,7 +30,8 @@ class Minibatches:
     """Minibatches of n samples, without end.
 
     With ``sampling="epochs"``, every sample once, then again in another order; the last batch of an epoch may be
-    shorter. With ``"replacement"``, each batch by itself, as the book draws them; an epoch is as many of them. So many
+    shorter. With ``"sequential"``, in the order of the data each time. With ``"replacement"``, each batch by itself, as
+    the book draws them; an epoch is as many of them. So many
     epochs as ``passed`` says were there before, on other data perhaps.
 
     >>> batches = Minibatches(5, 2, np.random.default_rng(0))
@@ -69,6 +70,8 @@ class Minibatches:
             self.taken, self.passed = 0, self.passed + 1
             if self.sampling == "epochs":
                 self.order = self.rng.permutation(self.n)
+            elif self.sampling == "sequential":
+                self.order = np.arange(self.n)
         size = self.batch_size
         whole = self.per_epoch if self.sampling == "replacement" else self.n // size
         count = max(min(most, whole - self.taken), 1)

@@ -45,7 +45,8 @@ class Trainer(TrainingState):
         batch_size: samples a minibatch.
         seed: an int, None, or a ``numpy.random.Generator`` to go on drawing from. Minibatches and the masks of dropout
             are drawn on the host, so one seed gives the same ones on every backend.
-        sampling: ``"epochs"``, in which each sample comes once, or ``"replacement"``, as the book draws minibatches.
+        sampling: ``"epochs"``, in which each sample comes once, in another order each time; ``"sequential"``, in the
+            order of the data; or ``"replacement"``, as the book draws minibatches.
         compile: whether steps are compiled: the same but for rounding, and faster. A compiled step is written down at
             its first call, so layers, losses and optimizers have to be pure: whatever changes from step to step is in
             the parameters and the optimizer's state. By default steps are compiled if all parts are xpnet's, but not on
@@ -254,7 +255,7 @@ class Trainer(TrainingState):
         if self.batch_size > data["x"].shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {data['x'].shape[0]} samples")
         if self.net.buffers:  # of the smallest minibatch that there will be
-            last = data["x"].shape[0] % self.batch_size if self.sampling == "epochs" else 0
+            last = data["x"].shape[0] % self.batch_size if self.sampling != "replacement" else 0
             self.net.check_training(data["x"][: last or self.batch_size, ...])
         if validation is None:
             return data, None
