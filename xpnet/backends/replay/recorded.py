@@ -42,7 +42,7 @@ class RecordedStep(CompiledStep):
         self.plain, self.library = PlainStep(step, backend), backend.xp
         self.programs = {} if programs is None else programs
         self.plans: dict[Any, Plan | None] = {}
-        self.bound: tuple[Plan, Given, list[Callable[[], Any]]] | None = None
+        self.bound: dict[Plan, tuple[Given, list[Callable[[], Any]]]] = {}
         self.reason: Exception | None = None
         self.warned = False
         self.lock = threading.Lock()
@@ -71,7 +71,7 @@ class RecordedStep(CompiledStep):
 
     def release(self) -> None:
         with self.lock:
-            self.bound = None
+            self.bound = {}
 
     def another(self) -> RecordedStep:
         """One with memory of its own, so that both may run at a time."""
@@ -85,15 +85,17 @@ class RecordedStep(CompiledStep):
         if not rows.size or int(rows.min()) < 0 or int(rows.max()) >= samples:
             return None  # it takes what is in range without looking: an error, or rows from the end, are the step's own
         one = {name: drawn[0] for name, drawn in block.draws.items()}
-        if self.bound is not None and self._fits(self.bound[1], given, rows[0], one):
-            return self.bound[0]
+        for plan, (arrays, _) in self.bound.items():  # two of them where the last minibatch of an epoch is smaller
+            if self._fits(arrays, given, rows[0], one):
+                return plan
         form = tuple([(name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
         if form not in self.plans:
             found = self._program(form, state, data, rows[0], one)
             self.plans[form] = None if isinstance(found, Exception) else Plan(found)
             self.reason = found if isinstance(found, Exception) else self.reason
             if len(self.plans) > MOST_PLANS:
-                del self.plans[next(iter(self.plans))]
+                oldest = self.plans.pop(next(iter(self.plans)))
+                self.bound = {plan: arrays for plan, arrays in self.bound.items() if plan is not oldest}
         self.plans[form] = self.plans.pop(form)  # the last one used is the last one
         return self.plans[form]
 
@@ -163,15 +165,15 @@ class RecordedStep(CompiledStep):
 
     def _calls(self, plan: Plan, given: Given, block: Block) -> tuple[list[Callable[[], Any]], np.ndarray, Params]:
         """The calls on these arrays, and where they find the rows and draws of a step."""
-        bound, arrays, calls = self.bound or (None, {}, [])
-        if bound is not plan or any(given[name] is not arrays[name] for name in given):
+        arrays, calls = self.bound.get(plan, ({}, []))
+        if not arrays or any(given[name] is not arrays[name] for name in given):
             state = [array for name, array in given.items() if name[0] == "state"]
             if any(np.may_share_memory(a, b) for a, b in combinations(state, 2)):
                 raise UnrecordableError("two arrays of its state share memory")
             arrays = {**given, ("rows",): np.empty_like(block.rows[0])}
             arrays |= {("draws", name): np.empty_like(drawn[0]) for name, drawn in block.draws.items()}
             calls = plan.bound(arrays)
-            self.bound = plan, arrays, calls
+            self.bound[plan] = arrays, calls
         return calls, arrays[("rows",)], {name: arrays[("draws", name)] for name in block.draws}
 
     def _plainly(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
