@@ -69,7 +69,7 @@ class Evil:
         ({"W1": np.asarray(["text"])}, "which are no plain numbers"),
         ({"W1": print}, "it asks for builtins.print"),
     ],
-    ids=str,
+    ids=["a call", "a list", "an array", "a list by name", "a number as name", "objects", "texts", "a function"],
 )
 def test_what_is_no_dict_of_arrays_is_refused(held, words):
     with pytest.raises(pickle.UnpicklingError, match=words) as caught:

@@ -147,7 +147,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_done(training_b
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sampling": "shuffle"}, "sampling is 'shuffle', expected one of: epochs, replacement"),
+        ({"sampling": "shuffle"}, "sampling is 'shuffle', expected one of: epochs, sequential, replacement"),
         ({"batch_size": 2.5}, r"batch_size is 2\.5, expected a whole number, 1 or more"),
     ],
 )
