@@ -153,8 +153,6 @@ class Backend(ABC):
 
     #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
     in_place: ClassVar[bool] = False
-    #: The axes of images (N, C, H, W) in the order in which layers of images leave them in memory.
-    image_axes: ClassVar[tuple[int, int, int, int]] = (2, 1, 3, 0)
 
     device: Any
     xp: ModuleType
@@ -326,6 +324,11 @@ class Backend(ABC):
         return x
 
     @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:  # noqa: ARG004  (for those whose arrays say how they lie)
+        """The axes of images (N, C, H, W) in the order in which they lie in memory, or had best."""
+        return 2, 1, 3, 0
+
+    @staticmethod
     def windows(x: Array, length: int, step: int, count: int) -> Array | None:  # noqa: ARG004  (for those that have)
         """A view of x (..., H, K, M) as (..., count, length K, M): each ``step`` rows, ``length`` rows as a matrix.
 
@@ -334,10 +337,10 @@ class Backend(ABC):
         return None
 
     @staticmethod
-    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
-        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), by the library itself: (N, F, H', W').
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
+        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), and b (F,) added: (N, F, H', W').
 
-        None where that is not faster than xpnet's own.
+        None where the layer's own way is as fast.
         """
         return None
 

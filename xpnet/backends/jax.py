@@ -105,10 +105,10 @@ class JaxBackend(Backend):
     add_at = add_rows
 
     @staticmethod
-    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
         if W.shape[1] == 1 and JaxBackend.library().default_backend() == "cpu":
             return None  # of images of one channel xpnet's own takes less time there
-        return _convolve(x, W, geometry)
+        return _convolve(x, W, geometry) + b[:, None, None]
 
     @staticmethod
     def convolution_gradients(

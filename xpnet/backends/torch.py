@@ -53,7 +53,6 @@ class TorchBackend(Backend):
     packages = ("torch",)
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
-    image_axes = (0, 2, 3, 1)
     special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
 
@@ -108,6 +107,10 @@ class TorchBackend(Backend):
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         return x.index_add_(0, index, rows)
 
+    @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:  # noqa: ARG004
+        return 0, 2, 3, 1
+
     @property
     def threads(self) -> Threads | None:
         if self.device.type != "cpu":
@@ -117,8 +120,9 @@ class TorchBackend(Backend):
         return _here.threads  # type: ignore[no-any-return]
 
     @staticmethod
-    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:
-        return _convolve(x, W, geometry)
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
+        options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), b, *options)
 
     @staticmethod
     def convolution_gradients(
@@ -226,11 +230,6 @@ class TorchStep(CompiledStep):
         pairs = zip(leaves(before), leaves(after), strict=True)
         if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
             raise TypeError("the state after a step has other names, shapes or dtypes than before")
-
-
-def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
-    options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
-    return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), None, *options)
 
 
 def _channels_last(x: Array) -> Array:
