@@ -351,8 +351,8 @@ class Backend(ABC):
         dy: Array,
         geometry: Geometry,
         wanted: bool,
-    ) -> tuple[Array | None, Array]:
-        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, and dW."""
+    ) -> tuple[Array | None, Array, Array]:
+        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, dW and db."""
         raise NotImplementedError
 
     @staticmethod

@@ -71,16 +71,17 @@ class NumpyBackend(Backend):
     @staticmethod
     def convolution_gradients(
         x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
-    ) -> tuple[Array | None, Array]:
+    ) -> tuple[Array | None, Array, Array]:
         (f, c, kh, kw), n = W.shape, x.shape[0]
         rows, shape, scratch = (_as_rows(x), _as_rows(dy)), (kh, kw, f, c), winograd.scratch_size(c, f, n)
         dW = written(winograd.weight_gradient, *rows, shape=shape, scratch=scratch, padding=geometry.padding)
-        dW = dW.__array_namespace__().permute_dims(dW, (2, 3, 0, 1))
+        xp = dW.__array_namespace__()
+        dW, db = xp.permute_dims(dW, (2, 3, 0, 1)), xp.sum(xp.sum(dy, axis=(2, 3)), axis=0)
         if not wanted:
-            return None, dW
+            return None, dW, db
         turned = _by_places(W[:, :, ::-1, ::-1], (2, 3, 1, 0))
         p, q = (winograd.KERNEL - 1 - p for p in geometry.padding)
-        return _convolved(dy, turned, None, c, x.shape[2:], (p, q)), dW
+        return _convolved(dy, turned, None, c, x.shape[2:], (p, q)), dW, db
 
     @property
     def threads(self) -> Threads:

@@ -127,21 +127,21 @@ class TorchBackend(Backend):
     @staticmethod
     def convolution_gradients(
         x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
-    ) -> tuple[Array | None, Array]:
-        dx, dW, _ = TorchBackend.library().ops.aten.convolution_backward(
+    ) -> tuple[Array | None, Array, Array]:
+        found: tuple[Array | None, Array, Array] = TorchBackend.library().ops.aten.convolution_backward(
             _channels_last(dy),
             _channels_last(x),
             _channels_last(W),
-            None,
+            [W.shape[0]],
             geometry.stride,
             geometry.padding,
             geometry.dilation,
             False,
             (0, 0),
             geometry.groups,
-            (wanted, True, False),
+            (wanted, True, True),
         )
-        return dx, dW
+        return found
 
     @staticmethod
     def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:

@@ -137,9 +137,8 @@ class Conv2d(Layer):
 
     def _own_gradients(self, params: Params, x: Array, dy: Array, wanted: bool) -> tuple[Array, Params]:
         """Those of the library's own convolution."""
-        dx, dW = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
-        xp = namespace(dy)
-        return dx, {"W": dW, "b": xp.sum(xp.sum(dy, axis=(2, 3)), axis=0)}
+        dx, dW, db = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
+        return dx, {"W": dW, "b": db}
 
     def _columns(self, x: Array) -> Array:
         """The windows of each row of y as columns: (G, H', kh kw C/G, W' N)."""
