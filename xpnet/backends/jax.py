@@ -126,11 +126,11 @@ class JaxBackend(Backend):
     def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:
         if geometry.stride != size or geometry.padding != (0, 0) or size == (1, 1):
             return None
-        parts = _side_by_side(x, size)
+        jnp, parts = JaxBackend.library().numpy, _side_by_side(x, size)
         y, place = parts[:, :, 0, :, 0, :], 0
         for k in range(1, size[0] * size[1]):
             each = parts[:, :, k // size[1], :, k % size[1], :]
-            y, place = JaxBackend.library().numpy.maximum(y, each), JaxBackend.library().numpy.where(each > y, k, place)
+            y, place = jnp.maximum(y, each), jnp.where(each > y, k, place)
         return y.transpose(0, 3, 1, 2), (place, x.shape)
 
     @staticmethod

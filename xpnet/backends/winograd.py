@@ -6,13 +6,15 @@ from entries to values and back are matrices of 6 by 6, 6 by 3 and 4 by 6, here 
 "Fast algorithms for convolutional neural networks" (2016): Y = Aᵀ ((G W Gᵀ) ⊙ (Bᵀ X B)) A, X being 6 by 6, Y 4 by 4.
 
 Images are (H, W, C, N) here, a row of them one run of memory, so that each step is a product of matrices. Functions
-give the calls to be made, in order, so that a recorded step has them ready.
+give the calls to be made, in order, so that a recorded step has them ready. An entry that is not finite makes its whole
+tile so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -46,24 +48,22 @@ def scratch_size(c: int, f: int, n: int) -> int:
 
 
 def convolution(x: Any, W: Any, b: Any, y: Any, scratch: Any, padding: tuple[int, int]) -> Calls:
-    """Into y (H', W', F, N) the convolution of x (H, W, C, N) with W (3, 3, F, C), and b (F,) added if it is given."""
+    """Into y (H', W', F, N) the convolution of x (H, W, C, N) with W (9, F C), and b (F,) added unless it is None."""
     (*_, c, n), f = x.shape, y.shape[2]
     At, G, Bt = transforms(x.dtype)
     U, X, V, M, Y = _parts(scratch, IN * IN * f * c, *(IN * IN * k * n for k in (c, c, f, f)))
-    yield partial(np.matmul, G, W.reshape(KERNEL * KERNEL, f * c), U.reshape(IN * IN, f * c))
+    yield partial(np.matmul, G, W, U.reshape(IN * IN, f * c))
     U, V, M = U.reshape(IN, IN, f, c), V.reshape(IN, IN, c, n), M.reshape(IN, IN, f, n)
-    for rows in spans(y.shape[0], x.shape[0], padding[0]):
-        for columns in spans(y.shape[1], x.shape[1], padding[1]):
-            yield from _transformed(Bt, x, rows, columns, X, V)
-            yield partial(np.matmul, U, V, M)
-            high, wide = rows[1], columns[1]
-            between = Y[: IN * wide * f * n].reshape(IN, wide, f * n)
-            found = _tile(y, rows[0], high, columns[0], wide)
-            yield partial(np.matmul, At[:wide], M.reshape(IN, IN, f * n), between)
-            yield partial(np.matmul, At[:high], between.reshape(IN, wide * f * n), found)
-            if b is not None:
-                tile = y[rows[0] : rows[0] + high, columns[0] : columns[0] + wide]
-                yield partial(np.add, tile, b[:, None], tile)
+    for rows, columns in tiles(y, x, padding):
+        yield from _transformed(Bt, x, rows, columns, X, V)
+        yield partial(np.matmul, U, V, M)
+        (top, high, *_), (left, wide, *_) = rows, columns
+        between = Y[: IN * wide * f * n].reshape(IN, wide, f * n)
+        yield partial(np.matmul, At[:wide], M.reshape(IN, IN, f * n), between)
+        yield partial(np.matmul, At[:high], between.reshape(IN, wide * f * n), _tile(y, top, high, left, wide))
+        if b is not None:
+            tile = y[top : top + high, left : left + wide]
+            yield partial(np.add, tile, b[:, None], tile)
 
 
 def weight_gradient(x: Any, dy: Any, dW: Any, scratch: Any, padding: tuple[int, int]) -> Calls:
@@ -74,26 +74,30 @@ def weight_gradient(x: Any, dy: Any, dW: Any, scratch: Any, padding: tuple[int, 
     V, M = V.reshape(IN, IN, c, n), M.reshape(IN, IN, f, n)
     dU, here = dU.reshape(IN, IN, f, c), here.reshape(IN, IN, f, c)
     into = dU
-    for rows in spans(dy.shape[0], x.shape[0], padding[0]):
-        for columns in spans(dy.shape[1], x.shape[1], padding[1]):
-            yield from _transformed(Bt, x, rows, columns, X, V)
-            high, wide = rows[1], columns[1]
-            between = D[: IN * wide * f * n].reshape(IN, wide * f * n)
-            yield partial(np.matmul, At.T[:, :high], _tile(dy, rows[0], high, columns[0], wide), between)
-            yield partial(np.matmul, At.T[:, :wide], between.reshape(IN, wide, f * n), M.reshape(IN, IN, f * n))
-            yield partial(np.matmul, M, V.swapaxes(2, 3), into)
-            if into is here:
-                yield partial(np.add, dU, here, dU)
-            into = here
+    for rows, columns in tiles(dy, x, padding):
+        yield from _transformed(Bt, x, rows, columns, X, V)
+        (top, high, *_), (left, wide, *_) = rows, columns
+        between = D[: IN * wide * f * n].reshape(IN, wide * f * n)
+        yield partial(np.matmul, At.T[:, :high], _tile(dy, top, high, left, wide), between)
+        yield partial(np.matmul, At.T[:, :wide], between.reshape(IN, wide, f * n), M.reshape(IN, IN, f * n))
+        yield partial(np.matmul, M, V.swapaxes(2, 3), into)
+        if into is here:
+            yield partial(np.add, dU, here, dU)
+        into = here
     yield partial(np.matmul, G.T, dU.reshape(IN * IN, f * c), dW.reshape(KERNEL * KERNEL, f * c))
 
 
-def spans(out: int, length: int, padding: int) -> list[Span]:
+def tiles(y: Any, x: Any, padding: tuple[int, int]) -> Iterator[tuple[Span, Span]]:
+    """All of them: along the rows and along the columns."""
+    along = zip(y.shape[:2], x.shape[:2], padding, strict=True)
+    return product(*(_spans(*each) for each in along))
+
+
+def _spans(out: int, length: int, padding: int) -> list[Span]:
     """The tiles along an axis of y, of ``out`` entries, and of x, of ``length``."""
     found = []
     for start in range(0, out, OUT):
-        first = max(0, start - padding)
-        last = min(length, start - padding + IN)
+        first, last = max(0, start - padding), min(length, start - padding + IN)
         found.append((start, min(OUT, out - start), first, last - first, first - start + padding))
     return found
 
