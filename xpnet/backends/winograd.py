@@ -89,8 +89,8 @@ def weight_gradient(x: Any, dy: Any, dW: Any, scratch: Any, padding: tuple[int, 
 
 def tiles(y: Any, x: Any, padding: tuple[int, int]) -> Iterator[tuple[Span, Span]]:
     """All of them: along the rows and along the columns."""
-    along = zip(y.shape[:2], x.shape[:2], padding, strict=True)
-    return product(*(_spans(*each) for each in along))
+    rows, columns = (_spans(*each) for each in zip(y.shape[:2], x.shape[:2], padding, strict=True))
+    return product(rows, columns)
 
 
 def _spans(out: int, length: int, padding: int) -> list[Span]:
