@@ -32,11 +32,24 @@ JOBS = {
     "wide": {"sizes": [784, 1000, 10], "batch": 1000, "lr": 0.1, "adam": False},
     "deep": {"sizes": [784, 500, 500, 10], "batch": 100, "lr": 0.001, "adam": True},
     "huge": {"sizes": [784, 4096, 4096, 10], "batch": 8192, "lr": 0.1, "adam": False},
-    # units: places of 30 filters of 5 by 5 after a pool of 2 by 2
-    "simple-convnet": {"sizes": [784, 4320, 100, 10], "batch": 100, "lr": 0.001, "adam": True, "convolutions": True},
 }
-#: Those that can train a network of convolutions.
-ON_IMAGES = ("xpnet-numpy", "xpnet-torch", "xpnet-jax", "torch-channels-last")
+#: Networks of convolutions, in the words of ``Job.layers``: a small one, the book's SimpleConvNet, and its DeepConvNet
+#: without dropout, whose masks would be others in each library.
+NETWORKS = {
+    "convnet": "conv 16 3 1, pool, relu, conv 32 3 1, pool, relu, affine 10",
+    "simple-convnet": "conv 30 5 0, relu, pool, affine 100, relu, affine 10",
+    "deep-convnet": "conv 16 3 1, relu, conv 16 3 1, relu, pool, conv 32 3 1, relu, conv 32 3 2, relu, pool, "
+    "conv 64 3 1, relu, conv 64 3 1, relu, pool, affine 50, relu, affine 10",
+}
+JOBS |= {name: {"layers": text, "batch": 100, "lr": 0.001, "adam": True} for name, text in NETWORKS.items()}
+#: Small steps: rounding chooses among nearly equal entries of a pool, and by Adam, or at 0.01, PyTorch's own losses for
+#: images that lie otherwise are 3e-4 apart after five steps.
+JOBS["deep-convnet"] |= {"lr": 0.001, "adam": False}
+#: Those that train a network of convolutions.
+ON_IMAGES = (
+    *("xpnet-numpy", "xpnet-torch", "xpnet-jax", "torch-channels-last"),
+    *("torch-compile", "jax-scan", "keras-jax"),
+)
 SEED = 0
 #: Turns before those that count: the first is compared step by step, in the second nothing is new any more.
 WARM_UP = 2
@@ -58,7 +71,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the contenders are, too
     with tempfile.TemporaryDirectory() as folder:
         write_job(Path(folder), args.job, args.rounds + WARM_UP, args.samples, args.device)
-        first = [UNIT] if "convolutions" in JOBS[args.job] else [UNIT, FLOOR]
+        first = [UNIT] if args.job in NETWORKS else [UNIT, FLOOR]
         contenders = compare(Path(folder), [*first, *args.only], args.rounds, args.python)
     result = {
         "job": args.job,
@@ -90,7 +103,7 @@ def arguments() -> argparse.Namespace:
     args = parser.parse_args()
     pairs = [given.partition("=")[::2] for given in args.python]
     usual = CONTENDERS if args.device == "cpu" else ON_CUDA
-    args.only = args.only or list(ON_IMAGES if "convolutions" in JOBS[args.job] else usual)
+    args.only = args.only or list(ON_IMAGES if args.job in NETWORKS else usual)
     args.python = {name: path for chosen, path in pairs for name in names(chosen)}
     return args
 
@@ -107,24 +120,22 @@ def names(text: str) -> list[str]:
 def write_job(folder: Path, job: str, turns: int, samples: int | None = None, device: str = "cpu") -> None:
     """What all contenders are given: settings, data, initial weights, and the minibatches that a Trainer draws."""
     import numpy as np
+    from networks import network
 
-    import xpnet
     from xpnet.datasets import mnist
     from xpnet.training.minibatches import Minibatches
 
-    settings = JOBS[job]
+    settings = dict(JOBS[job])
+    if job in NETWORKS:
+        words = [layer.split() for layer in NETWORKS[job].split(",")]
+        settings["layers"] = [[kind, *map(int, numbers)] for kind, *numbers in words]
     x, t = mnist(normalize=False)[0]
     samples = min(samples or len(x), len(x)) // settings["batch"] * settings["batch"]  # whole minibatches only
     images, labels = x[:samples], t[:samples]
-    inputs, *hidden, outputs = settings["sizes"]
     batches = Minibatches(len(images), settings["batch"], np.random.default_rng(SEED))
     for turn in range(turns):
         np.save(folder / f"order{turn}.npy", batches.block(batches.per_epoch).rows)
-    weights = "he" if settings["adam"] else 0.01
-    if "convolutions" in settings:
-        net = xpnet.SimpleConvNet(hidden_size=hidden[-1], weight_init_std=weights, seed=SEED)
-    else:
-        net = xpnet.MultiLayerNet(inputs, hidden, outputs, weight_init=weights, seed=SEED)
+    net = network(settings, weight_init="he" if settings["adam"] or job in NETWORKS else 0.01, seed=SEED)
     for name, array in {"images": images, "labels": labels, **net.params}.items():
         np.save(folder / f"{name}.npy", array)
     more = {"seed": SEED, "turns": turns, "steps": batches.per_epoch, "device": device}
@@ -172,6 +183,7 @@ def take_turns(contenders: list[Contender], number: int, steps: int, adam: bool)
         seconds, losses[contender] = found
         if number >= WARM_UP:
             contender.microseconds.append(seconds / steps * 1e6)
+            contender.of_processor.append(contender.processor_seconds / steps * 1e6)
     expected = losses[contenders[0]]
     for contender, found in losses.items():
         if contender.name != FLOOR:
@@ -197,27 +209,34 @@ def agree(found: float, expected: float, rtol: float, atol: float, where: str) -
 def summary(contenders: list[Contender]) -> dict:
     """A row for each contender; ratios are medians of those of each round."""
     unit, floor = (next((c.microseconds for c in contenders if c.name == name), None) for name in (UNIT, FLOOR))
+    processor = next((c.of_processor for c in contenders if c.name == UNIT), None)
     rows = {}
     for c in contenders:
         rows[c.name] = {"versions": c.versions, "start s": round(c.start, 2)}
         if c.failure is not None:
             rows[c.name] |= {"failure": c.failure}
             continue
-        of = lambda base: statistics.median(a / b for a, b in zip(c.microseconds, base, strict=True))  # noqa: B023, E731
         rows[c.name] |= {
             "median": statistics.median(c.microseconds),
             "min": min(c.microseconds),
             "max": max(c.microseconds),
-            "ratio": of(unit),
-            "of floor": of(floor) if floor else None,
+            "ratio": ratio(c.microseconds, unit),
+            "processor": statistics.median(c.of_processor),
+            "processor ratio": ratio(c.of_processor, processor),
+            "of floor": ratio(c.microseconds, floor) if floor else None,
             "mean losses": [round(mean, 6) for mean in (c.means[:1] + c.means[-1:])],
         }
     return {"unit": "microseconds a step", "contenders": rows}
 
 
+def ratio(found: list[float], base: list[float]) -> float:
+    """The median of those of each round."""
+    return statistics.median(a / b for a, b in zip(found, base, strict=True))
+
+
 def add_rates(result: dict) -> None:
     """GFLOP/s of each contender, counting the products of matrices alone."""
-    if "convolutions" in result:
+    if "layers" in result:
         return
     first, *rest = [n * m for n, m in zip(result["sizes"], result["sizes"][1:], strict=False)]
     operations = 2 * result["batch"] * (2 * first + 3 * sum(rest))  # nobody needs the gradient of the images
@@ -228,15 +247,15 @@ def add_rates(result: dict) -> None:
 
 def table(result: dict) -> str:
     ok = {name: row for name, row in result["contenders"].items() if "failure" not in row}
-    sizes = "-".join(map(str, result["sizes"]))
+    sizes = NETWORKS.get(result["job"]) or "-".join(map(str, result["sizes"]))
     lines = [
         f"{result['job']}: {sizes}, batch {result['batch']}, {result['dtype']}, {result['threads']} threads; µs a step",
-        f"{'':22}{'median':>9}{'min':>9}{'max':>9}   of {UNIT}   of {FLOOR}  GFLOP/s     start",
+        f"{'':22}{'median':>9}{'min':>9}{'max':>9}   of {UNIT}  processor   of {FLOOR}  GFLOP/s     start",
     ]
     for name, row in sorted(ok.items(), key=lambda item: item[1]["ratio"]):
         times = f"{row['median']:9.1f}{row['min']:9.1f}{row['max']:9.1f}"
         more = f"{row['of floor']:11.2f}{row['GFLOP/s']:9.1f}" if row["of floor"] else 20 * " "
-        ratios = f"{row['ratio']:17.2f}{more}"
+        ratios = f"{row['ratio']:17.2f}{row['processor ratio']:11.2f}{more}"
         lines.append(f"{name:22}{times}{ratios}{row['start s']:8.1f} s")
     lines += [f"{name:22}  {row['failure']}" for name, row in result["contenders"].items() if "failure" in row]
     return "\n".join(lines)

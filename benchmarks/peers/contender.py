@@ -52,7 +52,8 @@ class Contender:
 
     Attributes:
         versions: of the libraries it uses.
-        microseconds: a step, of each turn that counts.
+        microseconds: a step, of each turn that counts; ``of_processor``: of time of the processor, on all cores.
+        processor_seconds: those of the last turn.
         means: the mean loss of each turn, the first one included.
         start: seconds until it was ready and had its first turn, in which compilers work.
         failure: why it was given up, or None.
@@ -63,6 +64,8 @@ class Contender:
         self.name, self.log = name, folder / f"{name}.log"
         self.versions: dict[str, str] = {}
         self.microseconds: list[float] = []
+        self.of_processor: list[float] = []
+        self.processor_seconds = 0.0
         self.means: list[float] = []
         self.start, self.failure = 0.0, None
         self.begun = time.perf_counter()
@@ -91,6 +94,7 @@ class Contender:
         self.start += wall if number == 0 else 0.0
         if reply["seconds"] > wall:
             raise FailedError(f"says that turn {number} took {reply['seconds']} s, but it answered within {wall} s")
+        self.processor_seconds = reply["processor"]
         return reply["seconds"], reply["losses"]
 
     def end(self) -> None:

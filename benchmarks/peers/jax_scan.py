@@ -10,11 +10,24 @@ import numpy as np
 from worker import Worker
 
 
-def loss_of(params, x, t):
-    for w, b in params[:-1]:
-        x = jax.nn.relu(x @ w + b)
-    w, b = params[-1]
-    log_y = jax.nn.log_softmax(x @ w + b)
+def scores_of(layers, params, x):
+    weights = iter(params)
+    for kind, *numbers in layers:
+        if kind == "conv":
+            w, b = next(weights)
+            x = jax.lax.conv_general_dilated(x, w, (1, 1), [(numbers[-1], numbers[-1])] * 2) + b[:, None, None]
+        elif kind == "affine":
+            w, b = next(weights)
+            x = x.reshape(x.shape[0], -1) @ w + b
+        elif kind == "pool":
+            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+        else:
+            x = jax.nn.relu(x)
+    return x
+
+
+def loss_of(layers, params, x, t):
+    log_y = jax.nn.log_softmax(scores_of(layers, params, x))
     return -jnp.mean(jnp.take_along_axis(log_y, t[:, None], axis=1))
 
 
@@ -47,13 +60,14 @@ def main() -> None:
     params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in job.weights]
     zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
     state = (params, (zeros(), zeros(), jnp.zeros(())) if job.adam else ())
+    layers = job.layers or [("affine",), *[("relu",), ("affine",)] * (len(params) - 1)]
     update = (adam if job.adam else sgd)(job.lr)
 
     @partial(jax.jit, donate_argnums=0)
     def run(state, x, t, rows):
         def step(state, row):
             params, memory = state
-            loss, grads = jax.value_and_grad(loss_of)(params, x[row], t[row])
+            loss, grads = jax.value_and_grad(partial(loss_of, layers))(params, x[row], t[row])
             return update(params, grads, memory), loss
 
         return jax.lax.scan(step, state, rows)

@@ -7,28 +7,52 @@ A ``DataLoader`` would take several times as long as the rest of the step.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from worker import Job, Worker
 
 
 def model_of(job: Job) -> torch.nn.Sequential:
     """The network with the weights of the job."""
-    layers = [torch.nn.Linear(n, m) for n, m in pairwise(job.sizes)]
-    if job.convolutions:
-        filters, channels, *kernel = job.weights[0][0].shape
-        layers[0] = torch.nn.Conv2d(channels, filters, kernel)
+    if job.layers:
+        parts = list(on_images(job))
+    else:
+        layers = [linear(*pair) for pair in job.weights]
+        parts = [part for layer in layers[:-1] for part in (layer, torch.nn.ReLU())] + layers[-1:]
+    return torch.nn.Sequential(*parts).to(job.device)
+
+
+def on_images(job: Job) -> Iterator[torch.nn.Module]:
+    """The layers of a network of convolutions."""
+    weights, flat = iter(job.weights), False
+    for kind, *numbers in job.layers:
+        if kind == "conv":
+            yield convolution(*next(weights), padding=numbers[-1])
+        elif kind == "affine":
+            if not flat:
+                yield torch.nn.Flatten()
+            flat = True
+            yield linear(*next(weights))
+        else:
+            yield torch.nn.MaxPool2d(2) if kind == "pool" else torch.nn.ReLU()
+
+
+def linear(w: np.ndarray, b: np.ndarray) -> torch.nn.Linear:
+    return filled(torch.nn.Linear(*w.shape), w.T.copy(), b)
+
+
+def convolution(w: np.ndarray, b: np.ndarray, padding: int) -> torch.nn.Conv2d:
+    filters, channels, *size = w.shape
+    return filled(torch.nn.Conv2d(channels, filters, size, padding=padding), w, b)
+
+
+def filled(layer: torch.nn.Module, w: np.ndarray, b: np.ndarray) -> torch.nn.Module:
     with torch.no_grad():
-        for layer, (w, b) in zip(layers, job.weights, strict=True):
-            layer.weight.copy_(torch.from_numpy(w.copy() if w.ndim == 4 else w.T.copy()))
-            layer.bias.copy_(torch.from_numpy(b))
-    if job.convolutions:
-        conv, hidden, last = layers
-        front = (conv, torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten())
-        return torch.nn.Sequential(*front, hidden, torch.nn.ReLU(), last).to(job.device)
-    between = [part for layer in layers[:-1] for part in (layer, torch.nn.ReLU())]
-    return torch.nn.Sequential(*between, layers[-1]).to(job.device)
+        layer.weight.copy_(torch.from_numpy(w))
+        layer.bias.copy_(torch.from_numpy(b))
+    return layer
 
 
 def optimizer_of(job: Job, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,29 +25,30 @@ class Job:
     """The job in a folder: what is trained, on what, from which weights, and in which order.
 
     Attributes:
-        sizes: units of each layer, inputs and outputs included.
+        sizes: units of each layer, inputs and outputs included; of networks without convolutions.
+        layers: of networks of convolutions on images (N, 1, 28, 28): ``["conv", filters, size, padding]``,
+            ``["pool"]`` of 2 by 2, ``["relu"]`` and ``["affine", units]``, in their order.
         batch, lr, adam, turns, seed: of the training; a turn is one epoch.
         device: cpu or cuda.
-        convolutions: whether the network is the book's SimpleConvNet, on images (N, 1, 28, 28).
-        weights: W (I, O), float32, and b (O,) of each layer: copies, to be trained.
+        weights: W (I, O), float32, and b (O,) of each layer: copies, to be trained; of a convolution W is (F, C, k, k).
         images: uint8 (N, 784); :attr:`x` are the same as float32 from 0 to 1.
         labels: uint8 (N,).
     """
 
-    convolutions = False
+    layers: Sequence[list] = ()
 
     def __init__(self, folder: Path) -> None:
         for key, value in json.loads((folder / "job.json").read_text()).items():
             setattr(self, key, value)
         self.folder = folder
-        layers = range(1, len(self.sizes))
-        self.weights = [(np.load(folder / f"W{i}.npy"), np.load(folder / f"b{i}.npy")) for i in layers]
+        count = 1 + len(list(folder.glob("W*.npy")))
+        self.weights = [(np.load(folder / f"W{i}.npy"), np.load(folder / f"b{i}.npy")) for i in range(1, count)]
         self.images, self.labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
 
     @property
     def x(self) -> np.ndarray:
         x = self.images.astype(np.float32) / np.float32(255)
-        return x.reshape(-1, 1, 28, 28) if self.convolutions else x
+        return x.reshape(-1, 1, 28, 28) if self.layers else x
 
     def rows(self, turn: int) -> np.ndarray:
         """Integers (K, B): the minibatches of that turn."""
@@ -73,12 +74,12 @@ class Worker:
         for line in sys.stdin:
             yield self.job.rows(json.loads(line)["turn"])
 
-    def done(self, seconds: float, losses: list[float]) -> None:
-        self.reply(seconds=seconds, losses=[float(loss) for loss in losses])
+    def done(self, seconds: float, processor: float, losses: list[float]) -> None:
+        self.reply(seconds=seconds, processor=processor, losses=[float(loss) for loss in losses])
 
     def serve(self, train: Train) -> None:
         """Take all turns with a function whose time is what counts."""
         for rows in self.turns():
-            begin = time.perf_counter()
+            begin, processor = time.perf_counter(), time.process_time()
             losses = train(rows)
-            self.done(time.perf_counter() - begin, losses)
+            self.done(time.perf_counter() - begin, time.process_time() - processor, losses)

@@ -6,9 +6,12 @@ no other contender does. The Trainer draws its minibatches itself, from the seed
 
 from __future__ import annotations
 
+import time
+
+from networks import network
 from worker import Worker
 
-from xpnet import SGD, Adam, MultiLayerNet, Sequential, SimpleConvNet, Trainer
+from xpnet import SGD, Adam, Sequential, Trainer
 from xpnet.layers import Rescale
 from xpnet.training import Callback
 
@@ -18,17 +21,20 @@ class Turns(Callback):
 
     def __init__(self, worker: Worker) -> None:
         self.worker, self.turns, self.every = worker, worker.turns(), worker.job.steps
-        self.steps, self.seconds = 0, 0.0
+        self.steps, self.seconds, self.processor = 0, 0.0, 0.0
 
     def begin(self) -> None:
         if next(self.turns, None) is None:
             raise SystemExit  # there are no more
 
+    def on_evaluation(self, trainer, evaluation) -> None:
+        self.processor = time.process_time()  # the steps of the next turn begin
+
     def on_block(self, trainer) -> None:
         if trainer.iteration % self.every:
             return
-        history = trainer.history
-        self.worker.done(history.seconds - self.seconds, history.losses[self.steps :])
+        history, processor = trainer.history, time.process_time() - self.processor
+        self.worker.done(history.seconds - self.seconds, processor, history.losses[self.steps :])
         self.steps, self.seconds = trainer.iteration, history.seconds
         self.begin()
 
@@ -40,10 +46,7 @@ def main() -> None:
     if name != "numpy":
         worker.libraries += (name,)
     where = {"backend": name, "device": None if name == "numpy" else job.device}
-    if job.convolutions:
-        net = SimpleConvNet(hidden_size=job.sizes[-2], **where)
-    else:
-        net = MultiLayerNet(job.sizes[0], job.sizes[1:-1], job.sizes[-1], **where)
+    net = network(vars(job), **where)
     for i, (w, b) in enumerate(job.weights, 1):
         net.params |= {f"W{i}": net.backend.asarray(w), f"b{i}": net.backend.asarray(b)}
     as_bytes = "bytes" in options
@@ -51,7 +54,7 @@ def main() -> None:
         params, layers = net.params, [Rescale(1 / 255), *net.layers.values()]
         net = Sequential(layers, backend=net.backend)
         net.params = params
-    images = job.images.reshape(-1, 1, 28, 28) if job.convolutions else job.images
+    images = job.images.reshape(-1, 1, 28, 28) if job.layers else job.images
     x, t = (net.backend.asarray(a) for a in (images if as_bytes else job.x, job.labels))
     trainer = Trainer(
         net,

@@ -140,3 +140,12 @@ def test_images_that_lie_otherwise_in_memory(layer, backend, array, rng):
     apart = array(np.repeat(x, 2, axis=3))[:, :, :, ::2]
     for given in (last, apart):
         np.testing.assert_allclose(backend.to_numpy(layer.forward(ours, given)[0]), wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layer", [MaxPool2d(2), MaxPool2d((2, 3)), MaxPool2d(3, 2, 1)], ids=str)
+def test_equal_entries_are_told_apart_on_every_backend(layer, training_backend, array, rng):
+    x = rng.integers(0, 3, (3, 2, 7, 6)).astype("float64")
+    y, dy, dx, _ = expected(layer, x, {}, rng)
+    found, residuals = layer.forward({}, array(x))
+    np.testing.assert_array_equal(training_backend.to_numpy(found), y)
+    np.testing.assert_allclose(training_backend.to_numpy(layer.gradient(residuals, array(dy))), dx, rtol=1e-12)

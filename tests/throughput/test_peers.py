@@ -39,9 +39,10 @@ def test_the_trainer_and_the_loop_of_the_tutorials_have_the_same_losses(peers, j
     np.testing.assert_allclose(losses_of(peers, "xpnet-numpy", tmp_path), expected, rtol=1e-4)
 
 
-def test_a_network_of_convolutions_is_the_same_in_torch(peers, tmp_path):
+@pytest.mark.parametrize("job", ["convnet", "simple-convnet", "deep-convnet"])
+def test_a_network_of_convolutions_is_the_same_in_torch(peers, job, tmp_path):
     pytest.importorskip("torch", reason="it is PyTorch that it is compared with")
-    peers.write_job(tmp_path, "simple-convnet", turns=1, samples=300)
+    peers.write_job(tmp_path, job, turns=1, samples=300)
     expected = losses_of(peers, "torch-eager", tmp_path, turns=1)
     assert len(expected) == 3
     for name in ("xpnet-numpy", "torch-channels-last"):

@@ -160,8 +160,6 @@ class Backend(ABC):
 
     #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
     in_place: ClassVar[bool] = False
-    #: The axes of images (N, C, H, W) in the order in which layers of images leave them in memory.
-    image_axes: ClassVar[tuple[int, int, int, int]] = (2, 1, 3, 0)
 
     device: Any
     xp: ModuleType
@@ -333,6 +331,11 @@ class Backend(ABC):
         return x
 
     @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:  # noqa: ARG004  (for those whose arrays say how they lie)
+        """The axes of images (N, C, H, W) in the order in which they lie in memory, or had best."""
+        return 2, 1, 3, 0
+
+    @staticmethod
     def windows(x: Array, length: int, step: int, count: int) -> Array | None:  # noqa: ARG004  (for those that have)
         """A view of x (..., H, K, M) as (..., count, length K, M): each ``step`` rows, ``length`` rows as a matrix.
 
@@ -341,10 +344,10 @@ class Backend(ABC):
         return None
 
     @staticmethod
-    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
-        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), by the library itself: (N, F, H', W').
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:  # noqa: ARG004
+        """x (N, C, H, W) convolved with W (F, C / groups, kh, kw), and b (F,) added: (N, F, H', W').
 
-        None where that is not faster than xpnet's own.
+        None where the layer's own way is as fast.
         """
         return None
 
@@ -355,8 +358,8 @@ class Backend(ABC):
         dy: Array,
         geometry: Geometry,
         wanted: bool,
-    ) -> tuple[Array | None, Array]:
-        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, and dW."""
+    ) -> tuple[Array | None, Array, Array]:
+        """What :meth:`convolution` has to go with it: dx, or None if it is not wanted, dW and db."""
         raise NotImplementedError
 
     @staticmethod

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpnet._typing import Array
-from xpnet.backends.base import Backend, CompiledStep, Item, Result, Step
+from xpnet.backends import winograd
+from xpnet.backends.base import Backend, CompiledStep, Geometry, Item, Pair, Result, Step
 from xpnet.backends.replay import RecordedStep
-from xpnet.backends.replay.tracer import Tracer
+from xpnet.backends.replay.tracer import Tracer, written
 from xpnet.backends.threads import BLAS, Threads
 
 
@@ -47,6 +48,11 @@ class NumpyBackend(Backend):
         return x
 
     @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:
+        strides = (x.array if isinstance(x, Tracer) else x).strides
+        return tuple(sorted(range(4), key=lambda axis: -strides[axis]))
+
+    @staticmethod
     def windows(x: Array, length: int, step: int, count: int) -> Array | None:
         if not isinstance(x, Tracer):
             return _windows(x, length, step, count)
@@ -54,6 +60,28 @@ class NumpyBackend(Backend):
         if seen is None:
             return None
         return x.seen(lambda a: _windows(a, length, step, count), seen, f"windows {length} {step} {count}")
+
+    @staticmethod
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
+        size = _in_tiles(x, W, geometry)
+        if size is None:
+            return None
+        return _convolved(x, _by_places(W, (2, 3, 0, 1)), b, W.shape[0], size, geometry.padding)
+
+    @staticmethod
+    def convolution_gradients(
+        x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
+    ) -> tuple[Array | None, Array, Array]:
+        (f, c, kh, kw), n = W.shape, x.shape[0]
+        rows, shape, scratch = (_as_rows(x), _as_rows(dy)), (kh, kw, f, c), winograd.scratch_size(c, f, n)
+        dW = written(winograd.weight_gradient, *rows, shape=shape, scratch=scratch, padding=geometry.padding)
+        xp = dW.__array_namespace__()
+        dW, db = xp.permute_dims(dW, (2, 3, 0, 1)), xp.sum(xp.sum(dy, axis=(2, 3)), axis=0)
+        if not wanted:
+            return None, dW, db
+        turned = _by_places(W[:, :, ::-1, ::-1], (2, 3, 1, 0))
+        p, q = (winograd.KERNEL - 1 - p for p in geometry.padding)
+        return _convolved(dy, turned, None, c, x.shape[2:], (p, q)), dW, db
 
     @property
     def threads(self) -> Threads:
@@ -84,6 +112,34 @@ class NumpyBackend(Backend):
             finally:
                 for future in running:
                     future.cancel()
+
+
+def _in_tiles(x: Array, W: Array, geometry: Geometry) -> tuple[int, int] | None:
+    """H' and W' where a convolution is faster tile by tile; else None."""
+    padding, plain = geometry.padding, Geometry((1, 1), geometry.padding)
+    if W.shape[2:] != (winograd.KERNEL,) * 2 or geometry != plain or max(padding) >= winograd.KERNEL:
+        return None
+    high, wide = (length + 2 * p - winograd.KERNEL + 1 for length, p in zip(x.shape[2:], padding, strict=True))
+    return (high, wide) if winograd.fits(x.shape, W.shape[0], (high, wide), x.dtype) else None
+
+
+def _convolved(x: Array, W: Array, b: Array | None, filters: int, size: tuple[int, ...], padding: Pair) -> Array:
+    n, c = x.shape[:2]
+    shape, scratch = (*size, filters, n), winograd.scratch_size(c, filters, n)
+    y = written(winograd.convolution, _as_rows(x), W, b, shape=shape, scratch=scratch, padding=padding)
+    return y.__array_namespace__().permute_dims(y, (3, 2, 0, 1))
+
+
+def _as_rows(x: Array) -> Array:
+    """x (N, C, H, W) as (H, W, C, N) with each row in one run of memory: where it lies, or copied."""
+    xp, (n, c, h, w) = x.__array_namespace__(), x.shape
+    return xp.reshape(xp.reshape(xp.permute_dims(x, (2, 3, 1, 0)), (h, w * c * n)), (h, w, c, n))
+
+
+def _by_places(W: Array, axes: tuple[int, ...]) -> Array:
+    """W as (9, F C), its places first."""
+    xp = W.__array_namespace__()
+    return xp.reshape(xp.permute_dims(W, axes), (winograd.KERNEL**2, -1))
 
 
 def _windows(x: Any, length: int, step: int, count: int) -> Any:

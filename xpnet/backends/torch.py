@@ -53,7 +53,6 @@ class TorchBackend(Backend):
     packages = ("torch",)
     namespace_module = "array_api_compat.torch"
     install = 'pip install "xpnet[torch]"'
-    image_axes = (0, 2, 3, 1)
     special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
 
@@ -108,6 +107,10 @@ class TorchBackend(Backend):
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         return x.index_add_(0, index, rows)
 
+    @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:  # noqa: ARG004
+        return 0, 2, 3, 1
+
     @property
     def threads(self) -> Threads | None:
         if self.device.type != "cpu":
@@ -117,27 +120,28 @@ class TorchBackend(Backend):
         return _here.threads  # type: ignore[no-any-return]
 
     @staticmethod
-    def convolution(x: Array, W: Array, geometry: Geometry) -> Array | None:
-        return _convolve(x, W, geometry)
+    def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
+        options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), b, *options)
 
     @staticmethod
     def convolution_gradients(
         x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
-    ) -> tuple[Array | None, Array]:
-        dx, dW, _ = TorchBackend.library().ops.aten.convolution_backward(
+    ) -> tuple[Array | None, Array, Array]:
+        found: tuple[Array | None, Array, Array] = TorchBackend.library().ops.aten.convolution_backward(
             _channels_last(dy),
             _channels_last(x),
             _channels_last(W),
-            None,
+            [W.shape[0]],
             geometry.stride,
             geometry.padding,
             geometry.dilation,
             False,
             (0, 0),
             geometry.groups,
-            (wanted, True, False),
+            (wanted, True, True),
         )
-        return dx, dW
+        return found
 
     @staticmethod
     def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:
@@ -274,11 +278,6 @@ def compiled(flat: Program, arrays: list[Array], trial: list[Array]) -> Program:
         program: Program = TorchBackend.library().compile(graph, fullgraph=True, dynamic=False)
         program(*trial)
     return program
-
-
-def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
-    options = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
-    return TorchBackend.library().conv2d(_channels_last(x), _channels_last(W), None, *options)
 
 
 def _channels_last(x: Array) -> Array:

@@ -84,9 +84,8 @@ class Conv2d(Layer):
     def forward(self, params: Params, x: Array) -> tuple[Array, Any]:
         check_images(self, x, self.in_channels)
         xp, (_, out_w) = namespace(x), windows_along(self, x.shape[1:])
-        own = kind_of(x).convolution(x, params["W"], self._geometry)
+        own = kind_of(x).convolution(x, params["W"], params["b"], self._geometry)
         if own is not None:
-            own += xp.reshape(params["b"], (-1, 1, 1))
             return own, (x, None)
         if self._in_rows:
             return self._forward_in_rows(params, x)
@@ -138,8 +137,8 @@ class Conv2d(Layer):
 
     def _own_gradients(self, params: Params, x: Array, dy: Array, wanted: bool) -> tuple[Array, Params]:
         """Those of the library's own convolution."""
-        dx, dW = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
-        return dx, {"W": dW, "b": namespace(dy).sum(dy, axis=(0, 2, 3))}
+        dx, dW, db = kind_of(x).convolution_gradients(x, params["W"], dy, self._geometry, wanted)
+        return dx, {"W": dW, "b": db}
 
     def _columns(self, x: Array) -> Array:
         """The windows of each row of y as columns: (G, H', kh kw C/G, W' N)."""

@@ -94,14 +94,14 @@ class MaxPool2d(Pooling):
         check_images(self, x)
         own = kind_of(x).max_pool(x, pair(self.kernel_size), self._geometry)
         if own is not None:
-            return own[0], (own[1], None)
+            return own[0], (own[1], None, None)
         xp, axes, won = namespace(x), image_axes(x), []
         y = xp.permute_dims(x, axes)
         for axis, k, s, p, _, out in self._axes(axes, x.shape[1:]):  # first along the rows, as ties are found by rows
             y = padded(y, axis, p, p, -inf)
             y, later = _largest([every(y, axis, i, s, out) for i in range(k)])
             won.append(later)
-        return xp.permute_dims(y, back(axes)), (won, tuple(x.shape))
+        return xp.permute_dims(y, back(axes)), (won, axes, tuple(x.shape))
 
     def side(self, x: Array) -> Array:
         """Which entry of each window is the largest, or the first that is as large but for rounding."""
@@ -124,10 +124,10 @@ class MaxPool2d(Pooling):
         return Geometry(pair(self.stride), pair(self.padding))
 
     def gradient(self, residuals: Any, dy: Array) -> Array:
-        won, shape = residuals
+        won, axes, shape = residuals
         if shape is None:
             return kind_of(dy).max_pool_gradient(won, dy, pair(self.kernel_size), self._geometry)
-        xp, axes = namespace(dy), image_axes(dy)
+        xp = namespace(dy)
         d = xp.permute_dims(dy, axes)
         for (axis, k, s, p, length, _), later in reversed(list(zip(self._axes(axes, shape[1:]), won, strict=True))):
             d = put_back(_shares(d, later), [i - p for i in range(k)], s, length, axis)

@@ -33,7 +33,7 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 def image_axes(x: Array) -> tuple[int, ...]:
     """The axes (N, C, H, W) of images of this library in the order in which they lie in memory."""
-    return kind_of(x).image_axes
+    return kind_of(x).image_axes(x)
 
 
 def back(axes: tuple[int, ...]) -> tuple[int, ...]:

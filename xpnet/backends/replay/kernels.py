@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.replay.program import Call
+from xpnet.backends.replay.program import WRITTEN, Call
 
 Find = Callable[[Any], Any]
 REDUCTIONS = {
@@ -27,6 +27,8 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
     operands, out = tuple(find(x) for x in call.operands), find(call.out)
     if call.name in ("copy", "astype", "asarray"):
         return partial(out.__setitem__, ..., operands[0])
+    if call.name == WRITTEN:
+        return _one_by_one(list(call.function(*operands, out, find(call.scratch), **call.options)))
     if call.name == "matmul":
         return partial(np.matmul, *operands, out)
     if call.name == "add_at":
@@ -40,6 +42,14 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
     if call.name in SPECIAL:
         return SPECIAL[call.name](call, operands, out)
     return _any(call, operands, out)
+
+
+def _one_by_one(calls: list[Callable[[], Any]]) -> Callable[[], None]:
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
 
 
 def _any(call: Call, operands: tuple[Any, ...], out: np.ndarray) -> Callable[[], Any]:

@@ -70,8 +70,9 @@ def _allocated(program: Program) -> Arrays:
             free.setdefault(raw[root].nbytes, []).append(raw.pop(root))
 
     for i, call in enumerate(calls):
-        root = call.out.root
-        if root.made and root not in memory:
+        for root in (call.out.root, *([call.scratch] if call.scratch is not None else [])):
+            if not root.made or root in memory:
+                continue
             if call.elementwise and not any(_apart(ref, root) for ref in call.read()):
                 release(i)  # its operand may be overwritten, if nobody needs it later
             fitting = [size for size in free if root.nbytes <= size <= SLACK * root.nbytes and free[size]]
@@ -88,7 +89,8 @@ def _apart(ref: Ref, out: Ref) -> bool:
 
 def _roots(call: Call) -> dict[Ref, None]:
     """The memory that a call needs, in an order that is the same each time."""
-    return dict.fromkeys((call.out.root, *(ref.root for ref in call.read())))
+    scratch = [] if call.scratch is None else [call.scratch]
+    return dict.fromkeys((call.out.root, *scratch, *(ref.root for ref in call.read())))
 
 
 def _empty(nbytes: int) -> np.ndarray:

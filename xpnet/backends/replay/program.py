@@ -76,6 +76,9 @@ class Ref:
 #: How matrices are turned, in the words of ``Ref.how``.
 TRANSPOSED = "transposed"
 
+#: The name of a call whose function gives calls in turn, which write into ``out``.
+WRITTEN = "written"
+
 #: What a call is given: places, and numbers.
 Operand = Any
 
@@ -91,6 +94,7 @@ class Call:
     Attributes:
         function: what computes it, where it is not known by its name alone.
         elementwise: whether each element of ``out`` depends only on those of the operands at its place.
+        scratch: memory that it needs while it runs, and nobody reads.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
     function: Callable[..., Any] = _by_name
     elementwise: bool = False
+    scratch: Ref | None = None
 
     def read(self) -> Iterator[Ref]:
         """The places it reads."""

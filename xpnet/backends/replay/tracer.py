@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
@@ -12,7 +12,10 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
-from xpnet.backends.replay.program import TRANSPOSED, Call, Ref, UnrecordableError, View, order_of
+from xpnet.backends.replay.program import TRANSPOSED, WRITTEN, Call, Ref, UnrecordableError, View, order_of
+
+#: What gives calls of NumPy, in order.
+Calls = Callable[..., Iterable[Callable[[], Any]]]
 
 _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
@@ -107,6 +110,15 @@ class Recorder:
         np.add.at(x.array, _value(index), _value(rows))
         self.calls.append(Call("add_at", (x.ref, self.operand(index), self.operand(rows)), x.ref))
 
+    def written(
+        self, calls: Calls, operands: tuple[Any, ...], shape: tuple[int, ...], size: int, options: dict[str, Any]
+    ) -> Tracer:
+        """See :func:`written`."""
+        array = written(calls, *map(_value, operands), shape=shape, scratch=size, **options)
+        out, scratch = Ref(shape, array.dtype), Ref((size,), array.dtype)
+        self.calls.append(Call(WRITTEN, self.operand(operands), out, options, calls, scratch=scratch))
+        return Tracer(array, out)
+
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
         self.make_writable(target)
@@ -126,6 +138,20 @@ class Recorder:
         root.constant, root.folds = None, False
         first = next((i for i, call in enumerate(self.calls) if root in (r.root for r in call.read())), len(self.calls))
         self.calls.insert(first, Call("copy", (source,), root, elementwise=True))
+
+
+def written(calls: Calls, *operands: Any, shape: tuple[int, ...], scratch: int, **options: Any) -> Any:
+    """What ``calls(*operands, out, scratch, **options)`` write into ``out``, an array of this shape.
+
+    They are calls of NumPy in order; ``scratch`` is memory for so many numbers. Where a step is recorded they are
+    made once for it, and then called in each step.
+    """
+    if any(map(_holds_tracer, operands)):
+        return _recorder().written(calls, operands, shape, scratch, options)
+    out, memory = np.empty(shape, operands[0].dtype), np.empty(scratch, operands[0].dtype)
+    for call in calls(*operands, out, memory, **options):
+        call()
+    return out
 
 
 class Namespace(ModuleType):
