@@ -15,7 +15,15 @@ import numpy as np
 
 from xpnet import layers, losses, optimizers
 from xpnet._typing import Array
-from xpnet.backends.dispatch import Backend, backend_of, check_same_backend, get_backend, namespace, quiet
+from xpnet.backends.dispatch import (
+    Backend,
+    backend_of,
+    check_same_backend,
+    get_backend,
+    namespace,
+    on_its_device,
+    quiet,
+)
 from xpnet.functions import softmax
 from xpnet.hints import missing
 from xpnet.optimizers import SGD, Momentum, Nesterov
@@ -203,17 +211,25 @@ class simpleNet:
     def __init__(self, W: Array = None, *, seed: int | np.random.Generator | None = None) -> None:
         self.W = get_backend().asarray(np.random.default_rng(seed).standard_normal((2, 3))) if W is None else W
 
+    @property
+    def backend(self) -> Backend:
+        """Where the weights are."""
+        return backend_of(self.W)
+
+    @on_its_device
     @quiet
     def predict(self, x: Array) -> Array:
         """Scores of one sample (2,) or a batch (N, 2), an array or a list."""
-        x = as_array(x, backend_of(self.W))
+        x = as_array(x, self.backend)
         return namespace(x).matmul(x, self.W)
 
+    @on_its_device
     @quiet
     def loss(self, x: Array, t: Array) -> Array:
         """Cross-entropy of the softmax of the scores; t as labels or one-hot, for one sample or a batch."""
         return self._forward(x, t)[1]
 
+    @on_its_device
     @quiet
     def gradient(self, x: Array, t: Array) -> Array:
         """dloss/dW in the shape of W: xᵀ (softmax(x W) - t) / N."""
@@ -222,7 +238,7 @@ class simpleNet:
         return xp.matmul(xp.matrix_transpose(rows), losses.SoftmaxWithLoss().backward(residuals))
 
     def _forward(self, x: Array, t: Array) -> tuple[Array, Array, Any]:
-        backend = backend_of(self.W)
+        backend = self.backend
         x, t = _as_batch(as_array(x, backend), as_array(t, backend, "t"), backend)
         scores = self.predict(x)
         losses.SoftmaxWithLoss().check(tuple(scores.shape), t)

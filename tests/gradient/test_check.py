@@ -96,6 +96,7 @@ def samples(array, rng, n=7):
 
 @modes
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
+@pytest.mark.usefixtures("at_home")
 def test_right_layers(layer, mode, training_backend, array, rng):
     x = array(rng.normal(size=(5, 6)))
     report = check_gradient(layer, x, mode=mode)
@@ -129,6 +130,7 @@ def test_right_losses(loss, mode, training_backend, array, rng):
 @modes
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.usefixtures("at_home")
 def test_right_networks(name, dtype, mode, training_backend, array, rng):
     if training_backend.compiles_shapes and name != "relu":
         pytest.skip("each costs compilations, and relu stands for the others")
@@ -188,6 +190,7 @@ class Exploding(Identity):
 
 
 @modes
+@pytest.mark.usefixtures("at_home")
 def test_a_loss_that_is_not_finite(mode, training_backend, array, rng):
     """It has no gradient, and nothing is said about the one that backpropagation finds."""
     x, t = samples(array, rng)

@@ -24,6 +24,7 @@ from xpnet.backends.dispatch import (
     get_backend,
     name_of,
     namespace,
+    on_its_device,
     quiet,
     traced,
 )
@@ -93,6 +94,10 @@ class Sequential:
         self.params: Params = self.from_host(drawn)
         self.buffers: Params = self.from_host(self.chain.buffers())
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.params, self.buffers = self.backend.regained(self.params), self.backend.regained(self.buffers)
+
     def describe(
         self, layers: Sequence[Layer], loss: Loss | None, dtype: Any, backend: str | Backend | None, device: Any
     ) -> None:
@@ -110,6 +115,7 @@ class Sequential:
         self.dtype = self.backend.dtype(dtype)
         self._products: dict[tuple[int, ...], int] = {}
 
+    @on_its_device
     @quiet
     def forward(self, params: Params, x: Array) -> Array:
         """Scores of x, as a pure function of the parameters; nothing is checked.
@@ -118,6 +124,7 @@ class Sequential:
         """
         return self.chain.predict(self.buffers | params if self.buffers else params, self.as_floating(x))
 
+    @on_its_device
     @quiet
     def value_and_grad(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[Array, Params]:
         """The loss of a batch and its gradients by name, as a pure function; nothing is checked, nothing is read back.
@@ -132,6 +139,7 @@ class Sequential:
         y, tape = self.chain.forward(self.buffers | params if self.buffers else params, self.as_floating(x))
         return self._back(params, tape, y, t, weight)
 
+    @on_its_device
     @quiet
     def training_value_and_grad(
         self, params: Params, x: Array, t: Array, weight: Array = None
@@ -165,6 +173,7 @@ class Sequential:
         """Whether a training step draws something."""
         return self.chain.is_random
 
+    @on_its_device
     def predict(self, x: Array) -> Array:
         """Scores (N, outputs) of samples x (N, ...), or (outputs,) of one sample (inputs,).
 
@@ -186,6 +195,7 @@ class Sequential:
             scores = self.forward(arrays, x)
         return scores[0, ...] if one else scores
 
+    @on_its_device
     @quiet
     def loss(self, x: Array, t: Array, weight: Array = None) -> Array:
         """The loss of a batch as a 0-d array; x, t and weight as :meth:`gradient` takes them."""
@@ -193,6 +203,7 @@ class Sequential:
         with self.on_threads(self.threads_for(x.shape)):
             return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
 
+    @on_its_device
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
 
@@ -208,6 +219,7 @@ class Sequential:
             raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
         return found
 
+    @on_its_device
     @quiet
     def evaluate(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[float, float | None]:
         """The loss of samples, and :meth:`accuracy` or None where there are no classes, without the checks; in chunks.
@@ -239,6 +251,7 @@ class Sequential:
             total = total / share if share else 0.0
         return total, right / seen if classes else None
 
+    @on_its_device
     def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.
 
@@ -257,6 +270,7 @@ class Sequential:
         with self.on_threads(self.threads_for(x.shape)):
             return self.value_and_grad(self.own_arrays(), x, t, *weights)[1]
 
+    @on_its_device
     @quiet
     def numerical_gradient(
         self,
@@ -341,6 +355,7 @@ class Sequential:
         dtype, shapes = dtype_name(self.dtype), self._shapes | self._buffer_shapes
         self.take_arrays({name: self.backend.asarray(np.zeros(shape, dtype)) for name, shape in shapes.items()})
 
+    @on_its_device
     def own_params(self) -> Params:
         """The parameters as they are computed with, also if somebody assigned others: in this network's dtype.
 
@@ -350,6 +365,7 @@ class Sequential:
         """
         return self._checked("params", self.params, self._shapes)
 
+    @on_its_device
     def own_buffers(self) -> Params:
         """The buffers as they are computed with, also if somebody assigned others; see :meth:`own_params`."""
         return self._checked("buffers", self.buffers, self._buffer_shapes) if self._buffer_shapes else {}
@@ -391,6 +407,7 @@ class Sequential:
             raise ValueError(f"there is no layer {name!r}; the layers are {', '.join(self.layers)}")
         return part.view(self.params | self.buffers)
 
+    @on_its_device
     def check_forward(self, params: Params, x: Array) -> None:
         """Raise ``TypeError`` if a layer returns another dtype than the network's, ``ValueError`` if x does not fit.
 
@@ -409,6 +426,7 @@ class Sequential:
                     f"{dtype_name(self.dtype)}; compute with Python numbers, float(number), and arrays like the input"
                 )
 
+    @on_its_device
     def check_training(self, x: Array) -> None:
         """Raise what a training step on x raises, ``ValueError`` too if it would leave buffers of another kind."""
         with np.errstate(all="ignore"):
@@ -428,6 +446,7 @@ class Sequential:
         """
         return self.chain.output_shape(shape)
 
+    @on_its_device
     def scores_shape(self, x: Array) -> tuple[int, ...]:
         """The shape of the scores of samples x (N, ...); one sample goes through layers that do not say it."""
         known = self.output_shape(tuple(x.shape[1:]))
@@ -483,6 +502,7 @@ class Sequential:
         dtype = dtype_name(self.dtype)
         return {name: self.backend.asarray(_in_rows(p, dtype), copy=True) for name, p in host.items()}
 
+    @on_its_device
     def as_batch(self, x: Array, t: Array, weight: Array = None) -> tuple[Array, ...]:
         """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists.
 
@@ -496,6 +516,7 @@ class Sequential:
             x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
         return self.as_samples(x, t, weight)
 
+    @on_its_device
     def as_samples(
         self, x: Array, t: Array, weight: Array = None, names: tuple[str, str, str] = ("x", "t", "weight")
     ) -> tuple[Array, ...]:

@@ -128,7 +128,12 @@ class Trainer(TrainingState):
                 stacklevel=2,
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
-        with np.errstate(all="ignore"), deferred_interrupt() as interrupted, ExitStack() as ends:
+        with (
+            self.net.backend.current(),
+            np.errstate(all="ignore"),
+            deferred_interrupt() as interrupted,
+            ExitStack() as ends,
+        ):
             step = self._threaded(data)
             ends.callback(step.release)
             ends.callback(setattr, self, "_running", False)
@@ -144,7 +149,7 @@ class Trainer(TrainingState):
             DivergedError: the weights are not finite.
         """
         data, held_out = self._admitted(x, t, weight, validation)
-        with np.errstate(all="ignore"):
+        with self.net.backend.current(), np.errstate(all="ignore"):
             nothing, never = Callbacks(self, ()), lambda: False
             Loop(self, self._threaded(data), data, held_out, None, nothing, never, self._evaluating(data)).evaluate()
 
