@@ -106,14 +106,19 @@ def test_right_layers(layer, mode, training_backend, array, rng):
         assert [(row.name, row.shape) for row in report.rows] == [("x", (5, 6)), *shapes_of(layer).items()]
         assert [row.compared for row in report.rows] == [30, 24, 4][: len(report.rows)]
         assert all(row.largest > 0.01 for row in report.rows)
-        assert_as_exact_as_can_be(report, check_gradient(layer, x, h=2 * STEP * float(namespace(x).max(abs(x)))))
+        far = check_gradient(layer, x, h=2 * STEP * float(namespace(x).max(abs(x))))
+        # of f, a sum of up to 30 products of either sign, the magnitudes come to about 20 where it is near 0
+        assert_as_exact_as_can_be(report, far, terms=20)
 
 
-def assert_as_exact_as_can_be(report, far):
-    """What differs is rounding, and what a step leaves out: four times as much with a step twice as long, as in far."""
+def assert_as_exact_as_can_be(report, far, terms=1):
+    """What differs is rounding, and what a step leaves out: four times as much with a step twice as long, as in far.
+
+    Rounding is that of f, or, where f is a sum whose terms cancel, that of its terms, so many times as much.
+    """
     for row, other in zip(report.rows, far.rows, strict=True):
-        left_out = (other.max_error + ROUNDINGS * other.noise) / 4
-        assert row.mean_error <= row.max_error <= ROUNDINGS * row.noise + left_out, str(report)
+        left_out = (other.max_error + ROUNDINGS * terms * other.noise) / 4
+        assert row.mean_error <= row.max_error <= ROUNDINGS * terms * row.noise + left_out, str(report)
         assert left_out < 1e-8
 
 

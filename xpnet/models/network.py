@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from math import prod
 from numbers import Integral
 from pathlib import Path
@@ -173,7 +173,6 @@ class Sequential:
         """Whether a training step draws something."""
         return self.chain.is_random
 
-    @on_its_device
     def predict(self, x: Array) -> Array:
         """Scores (N, outputs) of samples x (N, ...), or (outputs,) of one sample (inputs,).
 
@@ -195,7 +194,6 @@ class Sequential:
             scores = self.forward(arrays, x)
         return scores[0, ...] if one else scores
 
-    @on_its_device
     @quiet
     def loss(self, x: Array, t: Array, weight: Array = None) -> Array:
         """The loss of a batch as a 0-d array; x, t and weight as :meth:`gradient` takes them."""
@@ -203,7 +201,6 @@ class Sequential:
         with self.on_threads(self.threads_for(x.shape)):
             return self.loss_layer.forward(self.forward(self.own_arrays(), x), *targets)[0]
 
-    @on_its_device
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as in :meth:`gradient`.
 
@@ -251,7 +248,6 @@ class Sequential:
             total = total / share if share else 0.0
         return total, right / seen if classes else None
 
-    @on_its_device
     def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.
 
@@ -315,9 +311,9 @@ class Sequential:
         return threads.choose(shape[0] * self._products[sample], asked)
 
     def on_threads(self, number: int | None) -> AbstractContextManager[Any]:
-        """What is computed in the block takes no more threads than this; None changes nothing."""
+        """What is computed in the block is on the network's device, and takes no more threads than this."""
         threads = self.backend.threads
-        return nullcontext() if threads is None else threads.limited(number)
+        return self.backend.current() if threads is None else threads.limited(number)
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
         """The same network on another backend or device, with arrays of its own."""
@@ -355,7 +351,6 @@ class Sequential:
         dtype, shapes = dtype_name(self.dtype), self._shapes | self._buffer_shapes
         self.take_arrays({name: self.backend.asarray(np.zeros(shape, dtype)) for name, shape in shapes.items()})
 
-    @on_its_device
     def own_params(self) -> Params:
         """The parameters as they are computed with, also if somebody assigned others: in this network's dtype.
 
@@ -365,7 +360,6 @@ class Sequential:
         """
         return self._checked("params", self.params, self._shapes)
 
-    @on_its_device
     def own_buffers(self) -> Params:
         """The buffers as they are computed with, also if somebody assigned others; see :meth:`own_params`."""
         return self._checked("buffers", self.buffers, self._buffer_shapes) if self._buffer_shapes else {}
@@ -394,7 +388,8 @@ class Sequential:
             raise ValueError(
                 f"{name} is {tuple(p.shape)} of {dtype_name(p.dtype)}, expected {shape} of {dtype_name(self.dtype)}"
             )
-        return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
+        with self.backend.current():
+            return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
 
     def arrays_of(self, name: str) -> Params:
         """The arrays of one layer by its own names: ``net.arrays_of("Affine1")["W"]`` is ``net.params["W1"]``.
@@ -446,7 +441,6 @@ class Sequential:
         """
         return self.chain.output_shape(shape)
 
-    @on_its_device
     def scores_shape(self, x: Array) -> tuple[int, ...]:
         """The shape of the scores of samples x (N, ...); one sample goes through layers that do not say it."""
         known = self.output_shape(tuple(x.shape[1:]))
@@ -502,7 +496,6 @@ class Sequential:
         dtype = dtype_name(self.dtype)
         return {name: self.backend.asarray(_in_rows(p, dtype), copy=True) for name, p in host.items()}
 
-    @on_its_device
     def as_batch(self, x: Array, t: Array, weight: Array = None) -> tuple[Array, ...]:
         """x and t as a batch, also if they are one sample, after the checks that :meth:`gradient` lists.
 
