@@ -147,6 +147,15 @@ def test_networks_compute_where_they_are(b, rng, tmp_path):
     assert on(b, simple.gradient([0.6, 0.9], [0, 0, 1]), simple.predict([0.6, 0.9]))
 
 
+def test_steps_of_ones_own_are_taken_where_the_network_is(b, rng):
+    net, (x, t), optimizer = TwoLayerNet(5, 4, 3, seed=0, backend=b), samples(b, rng), Adam(0.1)
+    step, state = make_step(net, optimizer), init_state(net, optimizer)
+    for rows in block(rng).rows:
+        state, loss = step(state, {"x": x, "t": t}, b.asarray(rows), {})
+    assert on(b, loss, *state["params"].values())
+    net.training_value_and_grad(state["params"], x, t)
+
+
 def test_trainers_compute_where_their_networks_are(b, rng, tmp_path):
     x, t = samples(b, rng)
     options = {"validation": (x[:9, ...], t[:9]), "epochs": 2, "progress": False}

@@ -350,6 +350,7 @@ def test_options_refused(option, training_backend, array, rng):
         check_gradient(network(training_backend), x, t, params={})
 
 
+@pytest.mark.usefixtures("at_home")
 def test_subjects(training_backend, array, rng):
     x, t = samples(array, rng)
     for subject in (ReLU, SoftmaxWithLoss, TwoLayerNet, [ReLU()], 3, None, "net"):

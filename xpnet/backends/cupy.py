@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import Backend, BackendUnavailableError
+from xpnet.backends.base import Backend, BackendUnavailableError, name_of
 from xpnet.backends.cupy_namespace import cupy_namespace
 
 #: cudaErrorNoDevice: there is a driver, and no GPU that it shows.
@@ -81,7 +81,10 @@ class CupyBackend(Backend):
         return _entered(x.device)  # type: ignore[no-any-return]
 
     def regained(self, tree: State) -> State:
-        return {k: self.regained(v) if isinstance(v, dict) else self.asarray(v) for k, v in tree.items()}
+        def back(v: Any) -> Any:
+            return self.regained(v) if isinstance(v, dict) else self.asarray(v) if name_of(v) == self.name else v
+
+        return {name: back(v) for name, v in tree.items()}
 
     @staticmethod
     def to_host(x: Array) -> np.ndarray:
@@ -111,7 +114,7 @@ def _check_toolkit(cuda: ModuleType, install: str) -> None:
     try:
         cuda.nvrtc.getVersion()
         library = "cuBLAS"
-        _ = cuda.cublas
+        getattr(cuda, "cublas", None)
     except (ImportError, OSError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BackendUnavailableError(

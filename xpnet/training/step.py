@@ -45,7 +45,7 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
     """
     applied = check_transforms(transforms)
 
-    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+    def taken(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
         params, buffers = state["params"], state["buffers"]
@@ -57,6 +57,10 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
         params, optimized = take(params, grads, state["optimizer"])
         after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
         return after, loss
+
+    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+        with net.backend.current():
+            return taken(state, data, rows, draws)
 
     return step
 
