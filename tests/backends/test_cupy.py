@@ -143,6 +143,9 @@ def test_networks_compute_where_they_are(b, rng, tmp_path):
     for each in (other, net.to("numpy").to(b), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         assert on(b, *each.params.values())
         np.testing.assert_array_equal(b.to_numpy(each.predict(x)), b.to_numpy(net.predict(x)))
+    wide = b.asarray(rng.normal(size=(4, 5)))
+    net.params["W1"] = b.asarray(rng.normal(size=(5, 4)))
+    assert on(b, net.predict(wide), net.loss(wide, t[:4]), *net.gradient(wide, t[:4]).values())
     simple = book.simpleNet(b.asarray(np.ones((2, 3))))
     assert on(b, simple.gradient([0.6, 0.9], [0, 0, 1]), simple.predict([0.6, 0.9]))
 
@@ -174,6 +177,26 @@ def test_trainers_compute_where_their_networks_are(b, rng, tmp_path):
             assert other.history.losses[:16] == trainer.history.losses
         trainer.net.params["W1"] = b.asarray(np.ones((5, 4), "float32"))
         trainer.fit(x, t, **options)
+
+
+class Plain:
+    """An optimizer of somebody's own, which computes where it makes its state."""
+
+    def init(self, params):
+        return {"sum": {name: w * 0 for name, w in params.items()}}
+
+    def step(self, params, grads, state):
+        total = {name: state["sum"][name] + g for name, g in grads.items()}
+        return {name: w - 0.1 * grads[name] for name, w in params.items()}, {"sum": total}
+
+
+def test_optimizers_of_ones_own_compute_where_the_network_is(b, rng):
+    x, t = samples(b, rng)
+    trainer = Trainer(TwoLayerNet(5, 4, 3, seed=0, backend=b), Plain(), batch_size=8, seed=0)
+    trainer.fit(x, t, epochs=1, progress=False)
+    assert on(
+        b, *trainer.optimizer_state["sum"].values(), *init_state(trainer.net, Plain())["optimizer"]["sum"].values()
+    )
 
 
 def test_functions_of_users_are_called_where_the_arrays_are(b, rng):
