@@ -240,6 +240,10 @@ class Backend(ABC):
         """
         return _NOTHING
 
+    def here(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """``function``, in which this device is current; itself where there is none that is."""
+        return function
+
     @staticmethod
     def beside(x: Array) -> AbstractContextManager[Any]:  # noqa: ARG004  (for those that have)
         """:meth:`current`, on the device of an array."""

@@ -9,6 +9,7 @@ current: ``with net.backend.current(): ...``.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import Backend, BackendUnavailableError, name_of
+from xpnet.backends.base import Backend, BackendUnavailableError, Result, name_of
 from xpnet.backends.cupy_namespace import cupy_namespace
 
 #: cudaErrorNoDevice: there is a driver, and no GPU that it shows.
@@ -75,6 +76,14 @@ class CupyBackend(Backend):
 
     def current(self) -> AbstractContextManager[Any]:
         return _entered(self.device)  # type: ignore[no-any-return]
+
+    def here(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(function)
+        def placed(*args: Any, **options: Any) -> Result:
+            with self.current():
+                return function(*args, **options)
+
+        return placed
 
     @staticmethod
     def beside(x: Array) -> AbstractContextManager[Any]:

@@ -45,7 +45,7 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
     """
     applied = check_transforms(transforms)
 
-    def taken(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
         params, buffers = state["params"], state["buffers"]
@@ -58,11 +58,7 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
         after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
         return after, loss
 
-    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
-        with net.backend.current():
-            return taken(state, data, rows, draws)
-
-    return step
+    return net.backend.here(step)
 
 
 def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Transform] = ()) -> State:
