@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,13 @@ architecture cli/bench cli/cli cli/train datasets/datasets graph/drawing graph/f
 graph/text notebook plotting/compare plotting/crossover plotting/mistakes plotting/pictures plotting/plotting
 serialization/atomic throughput/throughput training/checkpoint_crash training/checkpoint_files training/history
 training/logs training/minibatches training/progress
+"""
+
+
+#: Files of tests in which the backend's device is not the current one, of libraries that have such: networks, and
+#: whatever takes them, have to see to that. All others call functions of arrays, which compute on the current device.
+ELSEWHERE = """
+book cli/* datasets/* gradient/* metrics metrics_kinds models/* serialization/* streams training/* validation
 """
 
 
@@ -146,6 +154,21 @@ def training_backend(backend):
     if not backend.trains:
         pytest.skip(f"{backend.name} runs forward passes only")
     return backend
+
+
+@pytest.fixture
+def at_home(backend):
+    """The backend's device is the current one."""
+    with backend.current():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def current_device(request):
+    """See ``ELSEWHERE``."""
+    elsewhere = any(fnmatch(name_of(request.path), pattern) for pattern in ELSEWHERE.split())
+    if "backend_name" in request.fixturenames and not elsewhere:
+        request.getfixturevalue("at_home")
 
 
 @pytest.fixture

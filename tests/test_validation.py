@@ -283,6 +283,7 @@ def test_a_layer_that_changes_the_dtype_is_named(training_backend, array):
         Trainer(net, SGD(lr=0.1), batch_size=4).fit(array(X, "float32"), array(T), epochs=1, progress=False)
 
 
+@pytest.mark.usefixtures("at_home")
 def test_the_books_loss_takes_one_sample_and_lists(backend, array):
     """The figures of the tutorial on softmax: 0.3057 is -log 0.7366."""
     scores, probabilities = [0.3, 2.9, 4.0], np.asarray([0.01821127, 0.24519181, 0.73659691])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import inf, nan
 from numbers import Real
+from operator import index
 from typing import Any, cast
 
 import numpy as np
@@ -55,10 +56,21 @@ def check_number(
 
 def check_count(value: Any, name: str, least: int = 1, example: str = "") -> int:
     """A whole number of at least ``least``, or ``ValueError``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+    number = None if isinstance(value, bool) else whole(value)
+    if number is None or number < least:
         more = f", {example}" if example else ""
         raise ValueError(f"{name} is {value!r}, expected a whole number, {least} or more{more}")
-    return int(value.__index__())
+    return number
+
+
+def whole(value: Any) -> int | None:
+    """A whole number as Python's; None if it is none. A 0-d array of integers is one, in some libraries no index."""
+    if getattr(value, "shape", ()) != ():
+        return None
+    try:
+        return index(value)
+    except (TypeError, AttributeError):
+        return int(value) if _is_number_array(value) and "int" in str(value.dtype) else None
 
 
 def check_switch(value: Any, name: str) -> bool:

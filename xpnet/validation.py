@@ -81,7 +81,8 @@ def as_input(x: Any, backend: Backend, dtype: Any, name: str = "x", *, takes: st
     check_same_backend(x, name, backend, "the network")
     check_detached(x, name)
     if x.dtype != dtype or takes == "integers":
-        x = _converted(x, backend, dtype, name, takes)
+        with backend.current():
+            x = _converted(x, backend, dtype, name, takes)
     if x.ndim == 0 or x.shape[0] == 0:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: there are no samples in it")
     return x

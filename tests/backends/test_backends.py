@@ -246,16 +246,29 @@ def test_a_library_that_is_not_installed(monkeypatch):
         assert "not installed" in status.problem
 
 
-def fake_cupy(driver, count):
-    """A CuPy as it is on a machine with such a driver and so many GPUs."""
+def fake_cupy(driver, count, *, without=()):
+    """A CuPy as it is on a machine with such a driver and so many GPUs, or such an error in their place."""
 
     class CUDARuntimeError(RuntimeError):
-        pass
+        status = {"cudaErrorInsufficientDriver": 35, "cudaErrorNoDevice": 100}.get(count)
 
     def devices():
         if isinstance(count, str):
             raise CUDARuntimeError(count)
         return count
+
+    def version():
+        if "NVRTC" in without:
+            raise RuntimeError('Failure finding "libnvrtc.so.13": No such file\n')
+        return 13, 2
+
+    class Cuda(types.SimpleNamespace):
+        @property
+        def cublas(self):
+            if "cuBLAS" in without:
+                raise ImportError('Failure finding "libcublas.so.13": No such file')
+
+        __hash__ = object.__hash__
 
     runtime = types.SimpleNamespace(
         driverGetVersion=lambda: driver,
@@ -265,24 +278,33 @@ def fake_cupy(driver, count):
     )
     module = types.ModuleType("cupy")
     module.__file__, module.__version__ = "cupy/__init__.py", "14.2.0"
-    module.cuda = types.SimpleNamespace(runtime=runtime, Device=lambda i: f"<device {i}>")
+    nvrtc = types.SimpleNamespace(getVersion=version)
+    module.cuda = Cuda(runtime=runtime, nvrtc=nvrtc, Device=lambda i="that is current": f"<device {i}>")
     return module
 
 
 @pytest.mark.parametrize(
-    ("driver", "count", "message"),
+    ("found", "message"),
     [
-        (0, "cudaErrorInsufficientDriver", "CuPy is installed, but there is no NVIDIA driver here; install the driver"),
         (
-            12040,
-            "cudaErrorInsufficientDriver",
+            fake_cupy(0, "cudaErrorInsufficientDriver"),
+            "CuPy is installed, but there is no NVIDIA driver here; install the driver",
+        ),
+        (
+            fake_cupy(12040, "cudaErrorInsufficientDriver"),
             r"CuPy needs CUDA 13\.2, the driver here gives 12\.4; .*xpnet\[cuda12\]",
         ),
-        (13020, 0, "the NVIDIA driver is here, but it shows no GPU"),
+        (fake_cupy(13020, 0), "the NVIDIA driver is here, but it shows no GPU; .*CUDA_VISIBLE_DEVICES"),
+        (fake_cupy(13020, "cudaErrorNoDevice"), "the NVIDIA driver is here, but it shows no GPU"),
+        (fake_cupy(13020, 1, without=("NVRTC",)), r"without NVRTC .*libnvrtc\.so\.13.*; pip install \"xpnet\[cuda"),
+        (
+            fake_cupy(13020, 1, without=("cuBLAS",)),
+            r"without cuBLAS .*libcublas\.so\.13.*; pip install \"xpnet\[cuda",
+        ),
     ],
 )
-def test_cupy_without_a_gpu(driver, count, message, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(driver, count))
+def test_cupy_that_cannot_compute(found, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", found)
     with pytest.raises(BackendUnavailableError, match=message):
         get_backend("cupy")
     status = backend_status("cupy")
@@ -294,8 +316,9 @@ def test_devices_of_cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(13020, 2))
     cupy = __import__("xpnet.backends.cupy", fromlist=["BACKEND"]).BACKEND
     assert cupy.devices() == ("cuda:0", "cuda:1")
-    for given, index in ((None, 0), ("cuda", 0), ("cuda:1", 1), (1, 1), (types.SimpleNamespace(id=1), 1)):
-        assert cupy.find_device(given) == f"<device {index}>"
+    for given, found in ((None, "that is current"), ("cuda", "that is current"), ("cuda:1", 1), (1, 1)):
+        assert cupy.find_device(given) == f"<device {found}>"
+    assert cupy.find_device(types.SimpleNamespace(id=1)) == "<device 1>"
     for given in ("cuda:2", 2, "cpu"):
         with pytest.raises(ValueError, match=r"has no device .* it has: cuda:0, cuda:1"):
             cupy.find_device(given)

@@ -38,6 +38,7 @@ def test_simple_net_of_the_tutorial(array, backend):
     assert book.simpleNet(seed=0).W.shape == (2, 3)
 
 
+@pytest.mark.usefixtures("at_home")
 def test_book_layers_are_the_pure_ones(training_backend, array, rng):
     b = training_backend
     x, W, bias, dy = (array(rng.normal(size=s)) for s in ((4, 2, 3), (6, 5), (5,), (4, 5)))

@@ -39,6 +39,7 @@ def test_a_gradient_that_forgets_the_weights(training_backend, array, rng):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.usefixtures("at_home")
 def test_losses_sample_by_sample(loss, backend, array, rng):
     """``forward`` is the mean or the sum of ``per_sample``."""
     y, t = rng.normal(size=(5, 4)), rng.dirichlet(np.ones(4), 5)
@@ -52,6 +53,7 @@ def test_losses_sample_by_sample(loss, backend, array, rng):
 
 
 @pytest.mark.parametrize("target", [[0, 0, 1, 0], [0.1, 0.2, 0.3, 0.4], [0.3, 0, 0.2, 0]])
+@pytest.mark.usefixtures("at_home")
 def test_difference_of_softmax_with_loss(target, backend, array, rng):
     y, d, t = rng.normal(size=(5, 1, 4)), rng.uniform(-9, 9, (5, 3, 4)), np.asarray([[target]] * 5, "float64")
     found = backend.to_numpy(SoftmaxWithLoss().per_sample_difference(array(y), array(d), array(t)))

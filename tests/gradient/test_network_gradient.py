@@ -187,6 +187,7 @@ def truncation(net, x, t):
 
 
 @pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.usefixtures("at_home")
 def test_networks(case, training_backend, array, rng):
     reference, x, t = made(case, rng, backend="numpy")
     net = reference.to(training_backend)

@@ -154,6 +154,7 @@ def test_what_f_raises_has_a_note(dtype, training_backend, array):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(("batch", "max_bytes", "stack"), [(4, 2**20, 4), (99, 2**20, 10), (99, 250, 3), (7, 1, 1)])
+@pytest.mark.usefixtures("at_home")
 def test_batch(batch, max_bytes, stack, dtype, training_backend, array, rng):
     x, seen = array(rng.normal(size=(5, 2)), dtype), set()
 

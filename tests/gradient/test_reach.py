@@ -109,6 +109,7 @@ def numbers(array, layer):
         for name, layer in layers.items()
     ],
 )
+@pytest.mark.usefixtures("at_home")
 def test_what_keeps_entries_or_samples_apart_is_found_out(layer, expected, array):
     assert reach(layer, *numbers(array, layer)) == expected
 

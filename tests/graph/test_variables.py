@@ -271,8 +271,13 @@ def test_numbers_of_numpy(rng):
         assert variable(a.sum()).dtype == constant(np.sum(x)).dtype == dtype
 
 
-def test_groups(array):
+def test_groups(backend, array):
     x = variable(array([1.0]))
+
+    def elsewhere():
+        with backend.current():
+            other.append(x * 3)
+
     with group("Affine1"):
         y = x * 2
         with group("inside"):
@@ -280,7 +285,7 @@ def test_groups(array):
         with group("Affine1"):
             last = z * 2
         other = []
-        thread = threading.Thread(target=lambda: other.append(x * 3))
+        thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
     after = z * 2

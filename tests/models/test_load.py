@@ -80,6 +80,7 @@ def assert_same(found, net):
 
 @pytest.mark.parametrize("kind", LAYERS.values(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.usefixtures("at_home")
 def test_every_layer_comes_back(kind, dtype, backend, tmp_path):
     x = np.linspace(-1, 1, 8).reshape(2, 4).astype(dtype)
     if kind is layers.Embedding:

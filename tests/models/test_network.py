@@ -28,6 +28,7 @@ def networks(backend):
 
 
 @pytest.mark.parametrize("k", range(11))
+@pytest.mark.usefixtures("at_home")
 def test_gradient(k, training_backend, array, rng):
     net = list(networks(training_backend))[k]
     x, t = rng.normal(size=(7, 6)), np.eye(4)[rng.integers(0, 4, 7)]

@@ -136,6 +136,22 @@ def test_what_does_not_fit_is_left_out_and_the_largest_first(data, clock):
     assert found.used < 20
 
 
+def test_kernels_that_are_compiled_for_the_first_step_of_all_are_not_expected_of_the_next_job(data, clock, monkeypatch):
+    usual, compiled = PlainStep.run, []
+
+    def run(self, *arguments):
+        if self.backend.name == "strict" and not compiled:
+            compiled.append(True)
+            clock.sleep(8)
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(PlainStep, "run", run)
+    for cell in compare(data, STRICT, clock=clock, jobs=JOBS[:2], seconds=12).cells:
+        assert cell.problems == {}
+        (measured,) = cell.measured.values()
+        assert max(measured.rounds) < 1
+
+
 def test_when_the_time_is_over_it_says_so(data, clock):
     found = compare(data, NUMPY, clock=clock, jobs=[Job(400, 300), Job(400, 600)], seconds=6)
     first, second = found.cells

@@ -10,6 +10,7 @@ import importlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ Data = dict[str, Array]
 Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
+
+_NOTHING = nullcontext()
 
 #: For height and width.
 Pair = tuple[int, int]
@@ -234,6 +237,27 @@ class Backend(ABC):
         """How a device is written by :meth:`devices`, and by a user who asks for it."""
         return str(device)
 
+    def current(self) -> AbstractContextManager[Any]:
+        """Whatever is computed in this block is computed on this device.
+
+        It is for libraries in which each thread has a device that is current, where results and new arrays are, rather
+        than where the operands are. It is entered wherever a network computes.
+        """
+        return _NOTHING
+
+    def here(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """``function``, in which this device is current; itself where there is none that is."""
+        return function
+
+    @staticmethod
+    def beside(x: Array) -> AbstractContextManager[Any]:  # noqa: ARG004  (for those that have)
+        """:meth:`current`, on the device of an array."""
+        return _NOTHING
+
+    def regained(self, tree: State) -> State:
+        """Nested dicts of arrays that were on this device, and came out of a pickle perhaps on another."""
+        return tree
+
     def check_trains(self) -> None:
         """Raise ``ValueError`` if gradients and training steps do not run on this backend."""
         if not self.trains:
@@ -428,10 +452,11 @@ class PlainStep(CompiledStep):
 
     def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         losses = []
-        for rows, draws in self.backend.portions(block):
-            state, loss = self.step(state, data, rows, draws)
-            losses.append(loss)
-        return state, self.backend.read_together(losses)
+        with self.backend.current():
+            for rows, draws in self.backend.portions(block):
+                state, loss = self.step(state, data, rows, draws)
+                losses.append(loss)
+            return state, self.backend.read_together(losses)
 
 
 def describe(x: Any) -> str:

@@ -6,14 +6,16 @@ Creation chooses a backend (:func:`get_backend`, :func:`use_backend`); after tha
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from numbers import Integral, Real
 from types import ModuleType, TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -48,6 +50,9 @@ __all__ = [
     "name_of",
     "namespace",
     "number_as_array",
+    "on_device_of",
+    "on_device_of_first",
+    "on_its_device",
     "quiet",
     "traced",
     "use_backend",
@@ -57,8 +62,11 @@ __all__ = [
 
 ENVIRONMENT_VARIABLE = "XPNET_BACKEND"
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 _namespaces: dict[type, ModuleType] = {}
 _devices: dict[type, Callable[[Array], Any]] = {}
+_places: dict[type, Callable[[Any], AbstractContextManager[Any]]] = {}
 
 #: Decorates what computes with a user's numbers: NumPy's floating-point warnings are off in it. They depend on more
 #: than the numbers: a kernel of BLAS for AVX-512 multiplies padding by infinity and warns of that, Apple's warns of
@@ -109,6 +117,36 @@ def device(x: Array) -> Any:
         name = name_of(x)
         _devices[kind] = array_api_compat.device if name is None or name in OURS else backend_class(name).device_of
     return _devices[kind](x)
+
+
+def on_device_of(x: Any) -> AbstractContextManager[Any]:
+    """What is computed in this block is computed on the device of an array; see :meth:`Backend.current`."""
+    kind = type(x)
+    if kind not in _places:
+        _places[kind] = kind_of(x).beside
+    return _places[kind](x)
+
+
+def on_its_device(method: Method) -> Method:
+    """Decorates methods that compute, of what has a ``backend``: its device is current in them."""
+
+    @functools.wraps(method)
+    def placed(self: Any, *args: Any, **options: Any) -> Any:
+        with self.backend.current():
+            return method(self, *args, **options)
+
+    return placed  # type: ignore[return-value]
+
+
+def on_device_of_first(function: Method) -> Method:
+    """Decorates functions of arrays that make more of them: the device of the first is current in it."""
+
+    @functools.wraps(function)
+    def placed(x: Any, *args: Any, **options: Any) -> Any:
+        with on_device_of(x):
+            return function(x, *args, **options)
+
+    return placed  # type: ignore[return-value]
 
 
 def backend_of(x: Array) -> Backend:

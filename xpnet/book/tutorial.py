@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet import losses
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, get_backend, namespace, quiet
+from xpnet.backends.dispatch import Backend, backend_of, get_backend, namespace, on_its_device, quiet
 from xpnet.book.layers import as_batch
 from xpnet.validation import as_array
 
@@ -70,17 +70,25 @@ class simpleNet:
     def __init__(self, W: Array = None, *, seed: int | np.random.Generator | None = None) -> None:
         self.W = get_backend().asarray(np.random.default_rng(seed).standard_normal((2, 3))) if W is None else W
 
+    @property
+    def backend(self) -> Backend:
+        """Where the weights are."""
+        return backend_of(self.W)
+
+    @on_its_device
     @quiet
     def predict(self, x: Array) -> Array:
         """Scores of one sample (2,) or a batch (N, 2), an array or a list."""
-        x = as_array(x, backend_of(self.W))
+        x = as_array(x, self.backend)
         return namespace(x).matmul(x, self.W)
 
+    @on_its_device
     @quiet
     def loss(self, x: Array, t: Array) -> Array:
         """Cross-entropy of the softmax of the scores; t as labels or one-hot, for one sample or a batch."""
         return self._forward(x, t)[1]
 
+    @on_its_device
     @quiet
     def gradient(self, x: Array, t: Array) -> Array:
         """dloss/dW in the shape of W: xᵀ (softmax(x W) - t) / N."""
@@ -89,7 +97,7 @@ class simpleNet:
         return xp.matmul(xp.matrix_transpose(rows), losses.SoftmaxWithLoss().backward(residuals))
 
     def _forward(self, x: Array, t: Array) -> tuple[Array, Array, Any]:
-        backend = backend_of(self.W)
+        backend = self.backend
         x, t = as_batch(as_array(x, backend), as_array(t, backend, "t"), backend)
         scores = self.predict(x)
         losses.SoftmaxWithLoss().check(tuple(scores.shape), t)

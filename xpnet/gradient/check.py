@@ -10,7 +10,7 @@ from typing import Any
 
 from xpnet._checks import check_count, check_positive, check_switch
 from xpnet._typing import Array, Loss, Params
-from xpnet.backends.dispatch import backend_of, dtype_name, namespace, quiet, widest_floating
+from xpnet.backends.dispatch import backend_of, dtype_name, namespace, on_device_of, quiet, widest_floating
 from xpnet.gradient.network import crossed_kinks, parameter_gradients, widened
 from xpnet.gradient.numerical import central_difference, check_point, check_step, default_step, index_of
 from xpnet.gradient.report import GradientReport, Row
@@ -84,26 +84,28 @@ def check_gradient(
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}, expected one of: {', '.join(MODES)}")
     h = None if h is None else check_step(h)
-    taken = _taken(subject, x, t, weight, params, check_switch(training, "training"), seed)
-    if not isfinite(taken.loss):
-        raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
-    arrays = taken.arrays.values()
-    wide = next(iter(arrays)).dtype
-    if tolerance is None:
-        tolerance = 1e-6 if dtype_name(wide) == "float64" else 1e-2
-    else:
-        tolerance = check_positive(tolerance, "tolerance", "1e-6 for example")
-    for name, a in taken.arrays.items():
-        if name not in taken.gradients:
-            raise ValueError(f"backward gives no gradient of {name}; it gives: {', '.join(taken.gradients)}")
-        if taken.gradients[name].shape != a.shape:
-            shapes = tuple(taken.gradients[name].shape), tuple(a.shape)
-            raise ValueError(f"the gradient of {name} has shape {shapes[0]}, and {name} has {shapes[1]}")
-    if mode == "full":
-        rows = _full(taken, h, tolerance, progress)
-    else:
-        rows = _directional(taken, h, tolerance, check_count(directions, "directions"), seed)
-    return GradientReport(tuple(rows), mode, dtype_name(wide), h)
+    place = getattr(subject, "backend", None)
+    with on_device_of(x) if place is None else place.current():
+        taken = _taken(subject, x, t, weight, params, check_switch(training, "training"), seed)
+        if not isfinite(taken.loss):
+            raise ValueError(f"the loss is {taken.loss}; there is no gradient to be had there")
+        arrays = taken.arrays.values()
+        wide = next(iter(arrays)).dtype
+        if tolerance is None:
+            tolerance = 1e-6 if dtype_name(wide) == "float64" else 1e-2
+        else:
+            tolerance = check_positive(tolerance, "tolerance", "1e-6 for example")
+        for name, a in taken.arrays.items():
+            if name not in taken.gradients:
+                raise ValueError(f"backward gives no gradient of {name}; it gives: {', '.join(taken.gradients)}")
+            if taken.gradients[name].shape != a.shape:
+                shapes = tuple(taken.gradients[name].shape), tuple(a.shape)
+                raise ValueError(f"the gradient of {name} has shape {shapes[0]}, and {name} has {shapes[1]}")
+        if mode == "full":
+            rows = _full(taken, h, tolerance, progress)
+        else:
+            rows = _directional(taken, h, tolerance, check_count(directions, "directions"), seed)
+        return GradientReport(tuple(rows), mode, dtype_name(wide), h)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from xpnet.backends.dispatch import (
     name_of,
     namespace,
     number_as_array,
+    on_device_of,
     widest_floating,
 )
 from xpnet.errors import DivergedError
@@ -85,34 +86,35 @@ def gradient_descent(
     (True, (101, 2))
     """
     x0 = number_as_array(x0)
-    check_point(x0, "x0")
-    xp, steps = namespace(x0), check_count(steps, "steps")
-    optimizer = SGD(lr=lr) if optimizer is None else optimizer
-    if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
-        raise TypeError(f"optimizer is {optimizer!r}, expected an instance such as SGD(lr=0.1)")
-    rate = getattr(optimizer, "lr", lr)
-    params = {"x": xp.asarray(x0, copy=True)}
-    state = optimizer.init(params)
-    path, values = [xp.asarray(x0, copy=True)], [_value(f, x0)]
-    constant = gradient is None
-    for step in range(1, steps + 1):
-        slope, flat = central_difference(f, path[-1]) if gradient is None else _given(gradient, path[-1])
-        constant = constant and flat
-        params, state = optimizer.step(params, {"x": slope}, state)
-        path.append(xp.asarray(params["x"], copy=True))  # the next step may write into params["x"]
-        values.append(_value(f, path[-1]))
-        if not (isfinite(values[-1]) and values[-1] <= RUNAWAY * max(1.0, abs(values[0]))):
-            raise DivergedError(
-                f"the descent diverged: f was {values[0]:.6g} at the start and is {values[-1]:.6g} after {step} of "
-                f"{steps} steps. Try a smaller learning rate than {rate}",
-                iteration=step,
-                loss=values[-1],
-                path=xp.stack(path),
-            )
-    if constant:
-        warn(CONSTANT, stacklevel=3)  # the caller of what stands around this function
-    _complain_if_stuck(xp, path, slope, rate)
-    return Descent(path[-1], xp.stack(path), values)
+    with on_device_of(x0):
+        check_point(x0, "x0")
+        xp, steps = namespace(x0), check_count(steps, "steps")
+        optimizer = SGD(lr=lr) if optimizer is None else optimizer
+        if isinstance(optimizer, type) or not hasattr(optimizer, "step"):
+            raise TypeError(f"optimizer is {optimizer!r}, expected an instance such as SGD(lr=0.1)")
+        rate = getattr(optimizer, "lr", lr)
+        params = {"x": xp.asarray(x0, copy=True)}
+        state = optimizer.init(params)
+        path, values = [xp.asarray(x0, copy=True)], [_value(f, x0)]
+        constant = gradient is None
+        for step in range(1, steps + 1):
+            slope, flat = central_difference(f, path[-1]) if gradient is None else _given(gradient, path[-1])
+            constant = constant and flat
+            params, state = optimizer.step(params, {"x": slope}, state)
+            path.append(xp.asarray(params["x"], copy=True))  # the next step may write into params["x"]
+            values.append(_value(f, path[-1]))
+            if not (isfinite(values[-1]) and values[-1] <= RUNAWAY * max(1.0, abs(values[0]))):
+                raise DivergedError(
+                    f"the descent diverged: f was {values[0]:.6g} at the start and is {values[-1]:.6g} after {step} of "
+                    f"{steps} steps. Try a smaller learning rate than {rate}",
+                    iteration=step,
+                    loss=values[-1],
+                    path=xp.stack(path),
+                )
+        if constant:
+            warn(CONSTANT, stacklevel=3)  # the caller of what stands around this function
+        _complain_if_stuck(xp, path, slope, rate)
+        return Descent(path[-1], xp.stack(path), values)
 
 
 def _given(gradient: Callable[[Array], Array], x: Array) -> tuple[Array, bool]:

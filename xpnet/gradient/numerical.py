@@ -17,6 +17,7 @@ from xpnet.backends.dispatch import (
     name_of,
     namespace,
     number_as_array,
+    on_device_of,
     widest_floating,
 )
 from xpnet.streams import warn
@@ -89,7 +90,14 @@ def central_difference(
 ) -> tuple[Array, bool]:
     """What :func:`numerical_gradient` returns, and whether f had the same value everywhere."""
     x = number_as_array(x)
-    check_point(x)
+    with on_device_of(x):
+        check_point(x)
+        return _central_difference(f, x, h, batch, max_bytes)
+
+
+def _central_difference(
+    f: Callable[[Array], Any], x: Array, h: float | None, batch: int | None, max_bytes: int
+) -> tuple[Array, bool]:
     xp = namespace(x)
     point = xp.reshape(xp.astype(x, widest_floating(x)), (-1,))
     above, below = ends(point, h, "x", tuple(x.shape))

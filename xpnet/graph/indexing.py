@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from math import prod
 from numbers import Integral, Real
-from operator import index
 from typing import Any
 
+from xpnet._checks import whole
 from xpnet._typing import Array
 from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, traced
 from xpnet.graph.operations import kind_of_dtype
@@ -65,14 +65,14 @@ def _part(v: Wrapper, part: Any) -> Any:
         part = v.xp.asarray(part, device=v.device) if part else v.xp.indices([], v)
     if isinstance(part, Wrapper) or name_of(part) is not None:
         kind = _kind(part)
-        whole = kind.endswith("integer")
-        if not whole and kind != "bool":
+        integer = kind.endswith("integer")
+        if not integer and kind != "bool":
             raise TypeError(_no_index(f"an array of {dtype_name(part.dtype)}, shape {tuple(part.shape)}"))
         if isinstance(part, Wrapper):
             part = part.value
         if part.shape:
             return part
-        return part.__index__() if whole else bool(part)
+        return int(part) if integer else bool(part)
     if isinstance(part, Integral) and isinstance(part, Real):
         return int(part)
     raise TypeError(_no_index(f"{part!r:.80}, {describe(part)}"))
@@ -90,10 +90,10 @@ def _no_index(what: str) -> str:
 
 
 def _end(end: Any) -> int | None:
-    try:
-        return None if end is None else index(end)
-    except (TypeError, AttributeError) as error:
-        raise TypeError(f"a slice has integers for ends and step, and this is {end!r:.80}") from error
+    number = None if end is None else whole(end)
+    if number is None and end is not None:
+        raise TypeError(f"a slice has integers for ends and step, and this is {end!r:.80}")
+    return number
 
 
 def _check_bounds(v: Wrapper, parts: tuple[Any, ...]) -> None:

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import describe, dtype_name
+from xpnet.backends.dispatch import describe, dtype_name, on_device_of
 from xpnet.graph.operations import kind_of_dtype
 from xpnet.graph.recording import holds_variable
 from xpnet.graph.reverse import Ancestry, Gradients, as_variable, seed_for, sweep
@@ -143,15 +143,16 @@ def jacobian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Calla
 
 def _rows(y: Variable, leaves: list[Variable]) -> list[Array]:
     """The Jacobians of y with respect to each leaf, a sweep for each of its entries."""
-    xp, n = y.library, prod(y.shape)
-    eye = xp.reshape(xp.eye(n, dtype=y.dtype, device=y.device), (n, *y.shape))
-    found = [pulled_back([y], leaves, [eye[i, ...]])[1] for i in range(n)]
-    made = []
-    for k, v in enumerate(leaves):
-        rows = [row[k] for row in found]
-        space = (*y.shape, *v.shape)
-        made.append(y.xp.reshape(y.xp.stack(rows), space) if n else xp.zeros(space, dtype=v.dtype, device=v.device))
-    return made
+    with on_device_of(y.value):
+        xp, n = y.library, prod(y.shape)
+        eye = xp.reshape(xp.eye(n, dtype=y.dtype, device=y.device), (n, *y.shape))
+        found = [pulled_back([y], leaves, [eye[i, ...]])[1] for i in range(n)]
+        made = []
+        for k, v in enumerate(leaves):
+            rows = [row[k] for row in found]
+            space = (*y.shape, *v.shape)
+            made.append(y.xp.reshape(y.xp.stack(rows), space) if n else xp.zeros(space, dtype=v.dtype, device=v.device))
+        return made
 
 
 def hessian(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import describe, namespace, quiet
+from xpnet.backends.dispatch import describe, namespace, on_device_of, quiet
 from xpnet.graph.operations import unbroadcast
 from xpnet.graph.wrapper import NUMBERS, Wrapper, first_inside, node
 
@@ -63,6 +63,18 @@ def sweep(
         on_arrow: is called with y, i and what comes back from y to its operand i.
         first: the serial number of the first that gets a gradient; by default the last of the order.
     """
+    with on_device_of(order[0].value):
+        return _swept(order, seeds, again, keep, on_arrow, first)
+
+
+def _swept(
+    order: list[Wrapper],
+    seeds: Gradients,
+    again: bool,
+    keep: set[int] | None,
+    on_arrow: OnArrow | None,
+    first: int | None,
+) -> Gradients:
     gradients = dict(seeds)
     if again:
         gradients = {v.serial: as_variable(seeds[v.serial], type(v)) for v in order if v.serial in seeds}

@@ -9,7 +9,7 @@ from numbers import Number, Real
 from typing import Any
 
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, widest_floating
+from xpnet.backends.dispatch import backend_of, describe, dtype_name, name_of, namespace, on_device_of, widest_floating
 from xpnet.graph.operations import is_complex, is_real, kind_of_dtype
 from xpnet.graph.reverse import Ancestry, Gradients, as_variable, seed_for, sweep
 from xpnet.graph.rules.shapes import SAME
@@ -91,7 +91,8 @@ def called(
         inside[i] = mapped(lambda x: _leaf(x, leaves, (args, options)), args[i])
     if not leaves:
         raise TypeError("there is no array among the arguments to differentiate with respect to")
-    return _called(f, inside, mapped(_as_constant, options), leaves[0].serial), leaves, numbers
+    with on_device_of(leaves[0].value):
+        return _called(f, inside, mapped(_as_constant, options), leaves[0].serial), leaves, numbers
 
 
 def grad(f: Callable[..., Array], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:

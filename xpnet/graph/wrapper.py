@@ -11,6 +11,7 @@ from math import prod
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
+from xpnet._checks import whole
 from xpnet._typing import Array
 from xpnet.backends.dispatch import device, dtype_name, host_number
 from xpnet.graph.methods import IN_PLACE, method
@@ -154,12 +155,13 @@ class Wrapper:
         return bool(self.value)
 
     def __index__(self) -> int:
-        if not self.library.isdtype(self.dtype, "integral"):
+        found = whole(self.value)
+        if found is None:
             raise TypeError(
-                f"an integer is needed here, an index or the end of a slice or range, and this variable has dtype "
-                f"{dtype_name(self.dtype)}; int(v) is the integer before the point"
+                f"an integer is needed here, an index or the end of a slice or range, and this variable has shape "
+                f"{self.shape} and dtype {dtype_name(self.dtype)}; int(v) is the integer before the point"
             )
-        return int(self.value.__index__())
+        return found
 
     def __reduce__(self) -> Any:
         raise TypeError("a variable is neither pickled nor copied, as its graph would be cut; v.value is its array")

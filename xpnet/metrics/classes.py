@@ -16,7 +16,15 @@ from typing import Any
 from xpnet import _html
 from xpnet._checks import check_count, check_number
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, check_same_backend, device, namespace, quiet, widest_floating
+from xpnet.backends.dispatch import (
+    backend_of,
+    check_same_backend,
+    device,
+    namespace,
+    on_device_of_first,
+    quiet,
+    widest_floating,
+)
 from xpnet.functions import check_labels, check_real
 
 HEADERS = ("class", "precision", "recall", "F1", "samples")
@@ -29,6 +37,7 @@ CHUNK_BYTES = 2**28
 MOST_CLASSES = 10_000
 
 
+@on_device_of_first
 def accuracy(y: Array, t: Array, *, threshold: float | None = None) -> float:
     """The share of samples, 0 to 1, that are given their class.
 
@@ -52,6 +61,7 @@ def accuracy(y: Array, t: Array, *, threshold: float | None = None) -> float:
     return _share(found == truth)
 
 
+@on_device_of_first
 def top_k_accuracy(y: Array, t: Array, *, k: int = 5) -> float:
     """The share of samples, 0 to 1, whose class is among the k with the largest scores.
 
@@ -84,6 +94,7 @@ def top_k_accuracy(y: Array, t: Array, *, k: int = 5) -> float:
     return _share(xp.sum(xp.astype(ahead, place.dtype), axis=1) < k)
 
 
+@on_device_of_first
 @quiet
 def confusion_matrix(y: Array, t: Array, *, classes: int | None = None, threshold: float | None = None) -> Array:
     """How many samples of class i (row) were taken for class j (column): integers (C, C).
@@ -121,6 +132,7 @@ def confusion_matrix(y: Array, t: Array, *, classes: int | None = None, threshol
     return total
 
 
+@on_device_of_first
 def precision(matrix: Array) -> Array:
     """Of the samples taken for a class, the share that is of it, (C,): TP / (TP + FP).
 
@@ -139,6 +151,7 @@ def precision(matrix: Array) -> Array:
     return _ratio(*_counts(matrix)[:2])
 
 
+@on_device_of_first
 def recall(matrix: Array) -> Array:
     """Of the samples of a class, the share that was taken for it, (C,): TP / (TP + FN).
 
@@ -152,6 +165,7 @@ def recall(matrix: Array) -> Array:
     return _ratio(right, samples)
 
 
+@on_device_of_first
 def f1(matrix: Array) -> Array:
     """The harmonic mean of precision and recall of each class, (C,): 2 TP / (2 TP + FP + FN) (van Rijsbergen, 1979).
 
@@ -212,6 +226,7 @@ class Report:
         return [*rows, ["average", *(cell(mean(column)) for column in columns), sum(self.support)]]
 
 
+@on_device_of_first
 def report(y: Array, t: Array, *, classes: int | None = None, threshold: float | None = None) -> Report:
     """Accuracy, confusion matrix, and precision, recall and F1 of each class; all as :func:`confusion_matrix` takes it.
 

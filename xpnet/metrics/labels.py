@@ -9,7 +9,7 @@ from typing import Any
 from xpnet import _html
 from xpnet._checks import check_number
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, check_same_backend, namespace, quiet
+from xpnet.backends.dispatch import backend_of, check_same_backend, namespace, on_device_of_first, quiet
 from xpnet.functions import check_real
 from xpnet.metrics.classes import cell, mean, without_nan
 
@@ -70,6 +70,7 @@ class MultilabelReport:
         return [*rows, ["together", *map(cell, self.micro), sum(self.support)]]
 
 
+@on_device_of_first
 @quiet
 def multilabel_report(y: Array, t: Array, *, threshold: float = 0.0) -> MultilabelReport:
     """How well labels are told of which several, or none, may hold for a sample.

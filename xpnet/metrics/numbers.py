@@ -8,7 +8,14 @@ from typing import Any
 
 from xpnet import _html
 from xpnet._typing import Array
-from xpnet.backends.dispatch import backend_of, check_same_backend, namespace, quiet, widest_floating
+from xpnet.backends.dispatch import (
+    backend_of,
+    check_same_backend,
+    namespace,
+    on_device_of_first,
+    quiet,
+    widest_floating,
+)
 from xpnet.functions import check_real
 from xpnet.metrics.classes import cell, without_nan
 
@@ -63,6 +70,7 @@ class RegressionReport:
         return [[i, cell(r2), *row] for i, (r2, row) in enumerate(zip(r2s, numbers, strict=True))]
 
 
+@on_device_of_first
 @quiet
 def regression_report(y: Array, t: Array) -> RegressionReport:
     """R², the mean absolute error and the root of the mean squared error, of all outputs and of each.

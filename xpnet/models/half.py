@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 from xpnet._typing import Array, Params
-from xpnet.backends.dispatch import namespace, quiet
+from xpnet.backends.dispatch import Backend, namespace, on_its_device, quiet
 from xpnet.models.network import Sequential
 from xpnet.validation import as_input
 
@@ -29,6 +29,7 @@ class HalfPrecision:
     params: Params
     buffers: Params
 
+    @on_its_device
     @quiet
     def predict(self, x: Array) -> Array:
         """Scores (N, outputs) in float16 of x (N, ...), or (outputs,) of one sample (inputs,).
@@ -42,6 +43,7 @@ class HalfPrecision:
             return self._scores(x[None, :])[0, ...]
         return self._scores(x)
 
+    @on_its_device
     @quiet
     def accuracy(self, x: Array, t: Array) -> float:
         """The share of samples, 0 to 1, whose largest score is that of their label; x and t as ``net.accuracy``."""
@@ -55,6 +57,11 @@ class HalfPrecision:
             hits = net.loss_layer.hits(self._scores(x[part, ...]), t[part, ...])
             right, seen = right + int(xp.sum(xp.astype(hits, xp.int32))), seen + prod(hits.shape)
         return right / seen
+
+    @property
+    def backend(self) -> Backend:
+        """Where the arrays are."""
+        return self.net.backend
 
     @property
     def nbytes(self) -> int:
@@ -95,8 +102,9 @@ def half(net: Sequential) -> HalfPrecision:
     xp: Any = net.backend.xp
     if not hasattr(xp, "float16"):
         raise ValueError(f"backend {net.backend.name!r} has no float16; net.to() another, to numpy for example")
-    params, buffers = (
-        {name: xp.astype(a, xp.float16) for name, a in arrays.items()}
-        for arrays in (net.own_params(), net.own_buffers())
-    )
+    with net.backend.current():
+        params, buffers = (
+            {name: xp.astype(a, xp.float16) for name, a in arrays.items()}
+            for arrays in (net.own_params(), net.own_buffers())
+        )
     return HalfPrecision(net, params, buffers)

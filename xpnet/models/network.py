@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from math import prod
 from numbers import Integral
 from pathlib import Path
@@ -24,6 +24,7 @@ from xpnet.backends.dispatch import (
     get_backend,
     name_of,
     namespace,
+    on_its_device,
     quiet,
     traced,
 )
@@ -94,6 +95,10 @@ class Sequential:
         self.params: Params = self.from_host(drawn)
         self.buffers: Params = self.from_host(self.chain.buffers())
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.params, self.buffers = self.backend.regained(self.params), self.backend.regained(self.buffers)
+
     def describe(
         self, layers: Sequence[Layer], loss: Loss | None, dtype: Any, backend: str | Backend | None, device: Any
     ) -> None:
@@ -111,6 +116,7 @@ class Sequential:
         self.dtype = self.backend.dtype(dtype)
         self._products: dict[tuple[int, ...], int] = {}
 
+    @on_its_device
     @quiet
     def forward(self, params: Params, x: Array) -> Array:
         """Scores of x, as a pure function of the parameters; nothing is checked.
@@ -119,6 +125,7 @@ class Sequential:
         """
         return self.chain.predict(self.buffers | params if self.buffers else params, self.as_floating(x))
 
+    @on_its_device
     @quiet
     def value_and_grad(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[Array, Params]:
         """The loss of a batch and its gradients by name, as a pure function; nothing is checked, nothing is read back.
@@ -133,6 +140,7 @@ class Sequential:
         y, tape = self.chain.forward(self.buffers | params if self.buffers else params, self.as_floating(x))
         return self._back(params, tape, y, t, weight)
 
+    @on_its_device
     @quiet
     def training_value_and_grad(
         self, params: Params, x: Array, t: Array, weight: Array = None
@@ -208,6 +216,7 @@ class Sequential:
             raise ValueError(f"accuracy compares classes, and {what}; look at the loss")
         return found
 
+    @on_its_device
     @quiet
     def evaluate(self, params: Params, x: Array, t: Array, weight: Array = None) -> tuple[float, float | None]:
         """The loss of samples, and :meth:`accuracy` or None where there are no classes, without the checks; in chunks.
@@ -239,6 +248,7 @@ class Sequential:
         with self.on_threads(self.threads_for(x.shape)):
             return self.value_and_grad(self.own_arrays(), x, t, *weights)[1]
 
+    @on_its_device
     @quiet
     def numerical_gradient(
         self,
@@ -283,9 +293,9 @@ class Sequential:
         return threads.choose(shape[0] * self._products[sample], asked)
 
     def on_threads(self, number: int | None) -> AbstractContextManager[Any]:
-        """What is computed in the block takes no more threads than this; None changes nothing."""
+        """What is computed in the block is on the network's device, and takes no more threads than this."""
         threads = self.backend.threads
-        return nullcontext() if threads is None else threads.limited(number)
+        return self.backend.current() if threads is None else threads.limited(number)
 
     def to(self, backend: str | Backend, device: Any = None) -> Self:
         """The same network on another backend or device, with arrays of its own."""
@@ -360,7 +370,8 @@ class Sequential:
             raise ValueError(
                 f"{name} is {tuple(p.shape)} of {dtype_name(p.dtype)}, expected {shape} of {dtype_name(self.dtype)}"
             )
-        return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
+        with self.backend.current():
+            return p if p.dtype == self.dtype else xp.astype(p, self.dtype)
 
     def arrays_of(self, name: str) -> Params:
         """The arrays of one layer by its own names: ``net.arrays_of("Affine1")["W"]`` is ``net.params["W1"]``.
@@ -373,6 +384,7 @@ class Sequential:
             raise ValueError(f"there is no layer {name!r}; the layers are {', '.join(self.layers)}")
         return part.view(self.params | self.buffers)
 
+    @on_its_device
     def check_forward(self, params: Params, x: Array) -> None:
         """Raise ``TypeError`` if a layer returns another dtype than the network's, ``ValueError`` if x does not fit.
 
@@ -391,6 +403,7 @@ class Sequential:
                     f"{dtype_name(self.dtype)}; compute with Python numbers, float(number), and arrays like the input"
                 )
 
+    @on_its_device
     def check_training(self, x: Array) -> None:
         """Raise what a training step on x raises, ``ValueError`` too if it would leave buffers of another kind."""
         with np.errstate(all="ignore"):
@@ -478,6 +491,7 @@ class Sequential:
             x, t = x[None, :], t[None, ...] if hasattr(t, "ndim") else t
         return self.as_samples(x, t, weight)
 
+    @on_its_device
     def as_samples(
         self,
         x: Array,

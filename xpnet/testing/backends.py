@@ -78,6 +78,12 @@ def check_backend(backend: str | Backend, *, seed: int = 0) -> list[str]:
     []
     """
     b = get_backend(backend)
+    with b.current():
+        return _checked(b, seed)
+
+
+def _checked(b: Backend, seed: int) -> list[str]:
+    """What :func:`check_backend` returns."""
     checked = Checked(b)
     check_identity(checked, b)
     check_transport(checked, b, seed)

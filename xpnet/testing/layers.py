@@ -97,7 +97,8 @@ def check_layer(
     if "graph" not in without:
         check_graph(checked, layer, case, reference)
     for backend in dict.fromkeys(b for b in places if b != numpy):
-        check_backend_agrees(checked, layer, case, backend, reference)
+        with backend.current():
+            check_backend_agrees(checked, layer, case, backend, reference)
     if "copies" not in without:
         check_copied(checked, layer, case)
     if "steps" not in without:

@@ -83,7 +83,7 @@ def check_optimizer(
     wanted = None
     for backend in places:
         for dtype in dtypes_of(backend):
-            with checked.at(f"{backend.name}, in {dtype}"):
+            with checked.at(f"{backend.name}, in {dtype}"), backend.current():
                 found = check_manners(checked, optimizer, backend, dtype, params, gradients)
                 wanted = found if wanted is None else wanted
                 for name, p in found.items():

@@ -48,6 +48,7 @@ def _product_seconds(backend: Backend, n: int, seconds: float, clock: Callable[[
 
 def _multiply(backend: Backend, a: Array, b: Array, count: int) -> None:
     # all are kept: a library that promises no order waits for those that it can see
-    kept = [backend.xp.matmul(a, b) for _ in range(count)]
+    with backend.current():
+        kept = [backend.xp.matmul(a, b) for _ in range(count)]
     backend.synchronize()
     del kept

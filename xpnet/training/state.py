@@ -68,8 +68,9 @@ class TrainingState:
         self.stopped: str | None = None
         self.notes: dict[str, Any] = {}
         params = net.own_params()
-        self.optimizer_state: State = optimizer.init(params)
-        self.transform_states: State = init_transforms(self.transforms, params)
+        with net.backend.current():
+            self.optimizer_state: State = optimizer.init(params)
+            self.transform_states: State = init_transforms(self.transforms, params)
         self._handed: State = {}
         self._looked_at: dict[str, Any] = {}
         self._scaled: tuple[Array, float] | None = None
@@ -148,6 +149,11 @@ class TrainingState:
     def __getstate__(self) -> dict[str, Any]:
         """A copy has arrays of its own, which nobody was handed."""
         return vars(self) | {"_handed": {}, "_scaled": None, "_looked_at": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        regained = self.net.backend.regained
+        self.optimizer_state, self.transform_states = regained(self.optimizer_state), regained(self.transform_states)
 
     def _all(self) -> State:
         return {

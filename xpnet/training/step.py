@@ -58,7 +58,7 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
         after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
         return after, loss
 
-    return step
+    return net.backend.here(step)
 
 
 def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Transform] = ()) -> State:
@@ -67,13 +67,14 @@ def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Trans
     All arrays are copies, so that a step may consume them. :func:`make_step` shows how it is used.
     """
     params = net.own_params()
-    state = {
-        "params": params,
-        "buffers": net.own_buffers(),
-        "optimizer": optimizer.init(params),
-        "transforms": init_transforms(check_transforms(transforms), params),
-    }
-    return copy_state(net.backend, state)
+    with net.backend.current():
+        state = {
+            "params": params,
+            "buffers": net.own_buffers(),
+            "optimizer": optimizer.init(params),
+            "transforms": init_transforms(check_transforms(transforms), params),
+        }
+        return copy_state(net.backend, state)
 
 
 def copy_state(backend: Backend, tree: State) -> State:

@@ -142,7 +142,12 @@ class Trainer(TrainingState):
                 stacklevel=2,
             )
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
-        with np.errstate(all="ignore"), deferred_interrupt() as interrupted, ExitStack() as ends:
+        with (
+            self.net.backend.current(),
+            np.errstate(all="ignore"),
+            deferred_interrupt() as interrupted,
+            ExitStack() as ends,
+        ):
             loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
             ends.callback(loop.tick)
             ends.callback(loop.step.release)
@@ -159,7 +164,7 @@ class Trainer(TrainingState):
             DivergedError: the weights are not finite.
         """
         data, held_out = self._admitted(x, t, weight, validation)
-        with np.errstate(all="ignore"):
+        with self.net.backend.current(), np.errstate(all="ignore"):
             self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
 
     def save(self, path: str | Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any, NamedTuple
 
+from xpnet._checks import whole as whole_number
 from xpnet._typing import Array
 from xpnet.backends.dispatch import device as device_of
 from xpnet.graph.operations import add, axes_of, is_complex, is_real, unbroadcast, widened
@@ -110,8 +111,8 @@ def repeat(xp: Recording, x: Array, repeats: Any, /, *, axis: int | None = None)
     repeats = value(repeats)
     if isinstance(repeats, list | tuple):
         repeats = xp.indices(list(repeats), x)
-    elif hasattr(repeats, "__index__") and not getattr(repeats, "shape", ()):
-        repeats = repeats.__index__()
+    elif (count := whole_number(repeats)) is not None:
+        repeats = count
     return xp.record(REPEAT, (x,), {"repeats": repeats, "axis": axis})
 
 

@@ -1,0 +1,46 @@
+"""What ``test_cupy.py`` says of CuPy, on the stand-in: it is no CuPy, and is found where it is asked for, alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+STANDINS = TESTS / "standins"
+
+
+def found():
+    spec = importlib.util.find_spec("cupy")
+    return None if spec is None else Path(spec.origin or "")
+
+
+@pytest.mark.skipif(str(STANDINS) in os.environ.get("PYTHONPATH", ""), reason="it was asked for")
+def test_it_is_not_found_by_itself():
+    assert found() is None or STANDINS not in found().parents
+
+
+@pytest.mark.skipif(found() is not None, reason="there is a CuPy, on which the tests run by themselves")
+def test_cupy_on_any_device_and_without_waits_on_the_stand_in():
+    path = os.pathsep.join(filter(None, [str(STANDINS), os.environ.get("PYTHONPATH")]))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        "backends/test_cupy.py",
+    ]
+    done = subprocess.run(
+        command, cwd=TESTS, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
+    assert " passed" in done.stdout

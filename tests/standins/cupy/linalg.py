@@ -1,0 +1,7 @@
+"""The stand-in's linear algebra."""
+
+import numpy.linalg
+
+from cupy._arrays import fill
+
+fill(globals(), numpy.linalg)

@@ -1,0 +1,1 @@
+"""What SciPy computes, for arrays of the stand-in."""
