@@ -86,7 +86,8 @@ def sweep(
     else:
         data, held_out = trainers[0]._admitted(x, t, weight, validation)
         steps = _total(epochs, iterations, -(-data["x"].shape[0] // trainers[0].batch_size))
-        with _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
+        current = trainers[0].net.backend.current()
+        with current, _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
             course = Course(trainers, data, held_out, steps)
             diverged = _run(course, interrupted, progress)
     return Sweep(_trials(rows, trainers, diverged), time.perf_counter() - start)
