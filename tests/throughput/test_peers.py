@@ -83,6 +83,8 @@ def test_ratios_are_medians_of_those_of_each_round(peers):
     for name, microseconds in rows.items():
         contender = peers.Contender.__new__(peers.Contender)
         vars(contender).update(name=name, versions={}, start=1.0, failure=None, means=[1.0], microseconds=microseconds)
+        contender.of_processor = [2 * value for value in reversed(microseconds)]
         contenders.append(contender)
     found = peers.summary(contenders)["contenders"]["sklearn"]
     assert (found["ratio"], found["of floor"], found["median"]) == (0.5, 4.0, 20.0)
+    assert (found["processor"], found["processor ratio"]) == (40.0, 0.5)
