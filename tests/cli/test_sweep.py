@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 from xpnet import load_network
 from xpnet.cli import main
 from xpnet.cli.sweep import Range, drawn
+from xpnet.sweeping.course import Course
 
 
 @pytest.fixture
@@ -57,6 +60,35 @@ def test_settings_can_be_said(sweep, tmp_path):
     assert sweep(*command).exit_code == 1  # the results of the first are there
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_was_trained_until_a_signal_is_written(name, sweep, tmp_path, monkeypatch, ctrl_c):
+    take, number, blocks = Course.take, getattr(signal, name), itertools.count(1)
+
+    def taken(self, most):
+        take(self, most)
+        if next(blocks) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Course, "take", taken)
+    before = signal.getsignal(signal.SIGTERM)
+    done = sweep("--iterations", 100_000, "--no-plot")
+    assert done.exit_code == 128 + number
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    taken_steps = found["trials"][0]["history"]["iterations"]
+    assert 3 <= taken_steps < 100_000
+    assert f"Interrupted after iteration {taken_steps}; saving what there is." in done.output
+    assert f"best: network {found['best']}, lr " in done.output
+    assert load_network(tmp_path / "out" / "best.safetensors")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_picture_of_an_earlier_sweep_does_not_stay(sweep, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.png").write_bytes(b"earlier")
+    assert sweep("--no-plot", "--overwrite").exit_code == 0
+    assert not (tmp_path / "out" / "sweep.png").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -64,6 +96,7 @@ def test_settings_can_be_said(sweep, tmp_path):
         (("--lr", "1:0.1"), "'1:0.1' is no number, list or range"),
         (("--lr", "0:1"), "'0:1' is no number, list or range"),
         (("--lr", "-1"), "the learning rate is -1.0"),
+        (("--lr", "0.1"), "all networks are alike; give a range such as --lr 0.001:1, or --seeds"),
         (("--momentum", "0.9"), "--momentum is for optimizers that have it; sgd has not"),
         (("--backend", "numpy", "--device", "cuda"), "for a GPU"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -13,6 +16,8 @@ from xpnet import SGD, Adam, Momentum, MultiLayerNet, Sequential, Trainer, TwoLa
 from xpnet.layers import Affine, Layer, ReLU
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.stacked import StackError
+from xpnet.sweeping import course
+from xpnet.training import loop
 
 
 def trainer(lr=0.1, seed=0, hidden=5, momentum=None, **options):
@@ -232,17 +237,57 @@ def test_progress(data, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_ctrl_c_ends_a_sweep(data, monkeypatch, ctrl_c):
-    import signal
+@pytest.fixture
+def interrupt(monkeypatch, ctrl_c):
+    """Ctrl-C comes within the third block of steps of a class."""
 
-    from xpnet.sweeping import course
+    def prepared(owner):
+        take, blocks = owner.take, itertools.count(1)
 
-    take = course.Course.take
+        def taken(self, most):
+            take(self, most)
+            if next(blocks) == 3:
+                signal.raise_signal(signal.SIGINT)
 
-    def interrupted(self, most):
-        take(self, most)
-        signal.raise_signal(signal.SIGINT)
+        monkeypatch.setattr(owner, "take", taken)
 
-    monkeypatch.setattr(course.Course, "take", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    return prepared
+
+
+def test_what_was_trained_until_ctrl_c_is_kept(data, interrupt):
+    interrupt(course.Course)
+    with pytest.raises(KeyboardInterrupt, match="result has what there is: Sweep") as caught:
         run({"lr": [0.1, 0.2]}, data, iterations=10_000)
+    result = pickle.loads(pickle.dumps(caught.value)).result
+    assert [trial.settings for trial in result] == [{"lr": 0.1}, {"lr": 0.2}]
+    taken = result.best.trainer.iteration
+    assert 3 <= taken < 10_000
+    for trial in result:
+        single = trainer(**trial.settings)
+        single.fit(*data, iterations=taken, progress=False)
+        assert trial.last.iteration == trial.history.iterations == taken
+        np.testing.assert_allclose(trial.network.params["W1"], single.net.params["W1"], rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_keeps_those_that_were_begun_one_by_one(data, interrupt):
+    interrupt(loop.Loop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run({"lr": [0.1, 0.2, 0.3]}, data, iterations=2, one_by_one=True)  # of two blocks
+    result = caught.value.result
+    assert [(trial.number, trial.trainer.iteration, trial.last.iteration) for trial in result] == [(0, 2, 2), (1, 1, 1)]
+
+
+def test_ctrl_c_before_there_is_anything_is_a_plain_one(data, monkeypatch, ctrl_c):
+    def fail(self):
+        raise KeyboardInterrupt  # as a second Ctrl-C does
+
+    monkeypatch.setattr(course.Course, "evaluate", fail)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run({"lr": [0.1, 0.2]}, data)
+    assert not hasattr(caught.value, "result")
+
+
+def test_networks_have_their_share_of_the_time(data):
+    result = run({"lr": [0.1, 0.2]}, data)
+    assert all(0 < trial.history.seconds <= trial.history.wall for trial in result)
+    assert sum(trial.history.wall for trial in result) <= result.seconds

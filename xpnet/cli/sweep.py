@@ -17,15 +17,19 @@ from xpnet.backends.base import DTYPES
 from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, network, network_options, title
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
-from xpnet.cli.run import output_folder
+from xpnet.cli.run import AsCtrlC, output_folder
 from xpnet.optimizers import OPTIMIZERS, SGD
 from xpnet.streams import printable
-from xpnet.sweeping import Sweep, sweep
+from xpnet.sweeping import Sweep, SweepInterrupted, sweep
 from xpnet.training import Trainer
 
 WEIGHTS, RESULTS, PLOT = "best.safetensors", "sweep.json", "sweep.png"
+#: The options that take a :class:`Range`.
+DRAWN = ("lr", "weight_decay", "momentum")
 #: How many digits of those to train on are held out, by which networks are compared: nothing is chosen by test data.
 HELD_OUT = 10_000
+#: The exit status by which a shell is told of a Ctrl-C.
+INTERRUPTED = 130
 #: How many rows of the table are printed.
 SHOWN = 10
 
@@ -89,11 +93,13 @@ def sweep_command(**options: Any) -> None:
     """
     if options["epochs"] is not None and options["iterations"] is not None:
         raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+    status = 0
     with errors_in_one_line():
         names = (WEIGHTS, RESULTS, *([] if options["no_plot"] else [PLOT]))
         (x, t), test = mnist_digits()
         make, settings = partial(_trainer, options), _settings(options)
         first = make(**{name: values[0] for name, values in settings.items()})
+        _check_differ(options)
         move, dtype = first.net.backend.asarray, options["dtype"]
         held_out = min(HELD_OUT, len(x) // 6)
         order = np.random.default_rng(options["seed"]).permutation(len(x))
@@ -106,10 +112,18 @@ def sweep_command(**options: Any) -> None:
                 length = f"{options['epochs']} epochs" if iterations is None else f"{iterations} iterations"
                 tell(f"{what}, batch {options['batch_size']}, {length}")
             shown = {"epochs": options["epochs"], "iterations": iterations, "progress": not options["quiet"]}
-            result = sweep(make, settings, *train, validation=validation, **shown)
+            with AsCtrlC() as signals:
+                try:
+                    result = sweep(make, settings, *train, validation=validation, **shown)
+                except SweepInterrupted as interrupt:
+                    result, status = interrupt.result, signals.status or INTERRUPTED
+                    taken = max(trial.trainer.iteration for trial in result)
+                    click.echo(f"Interrupted after iteration {taken}; saving what there is.", err=True)
             failed = _report(result, test, folder, options)
     if failed:
         raise click.ClickException("; ".join(failed))
+    if status:
+        raise SystemExit(status)
 
 
 def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, options: dict[str, Any]) -> list[str]:
@@ -118,7 +132,7 @@ def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, op
     writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: best.network.save, RESULTS: result.save}
     if not options["no_plot"]:
         writers[PLOT] = lambda path: plotting.save(plotting.sweep_figure(result), path)
-    made, failed = write_each(folder, writers, printable)
+    made, failed = write_each(folder, writers, printable, rescued=[WEIGHTS, RESULTS], stale=[PLOT])
     net = best.network
     x, t = as_taken(net, test[0]), test[1]
     accuracy = net.accuracy(net.backend.asarray(x, options["dtype"]), net.backend.asarray(t))
@@ -132,6 +146,13 @@ def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, op
     return failed
 
 
+def _check_differ(options: dict[str, Any]) -> None:
+    """Raise if all networks would be one."""
+    drawn_from = [options[name] for name in DRAWN if options[name] is not None]
+    if options["networks"] > 1 and not options["seeds"] and all(len(numbers) == 1 for numbers, _ in drawn_from):
+        raise ValueError("all networks are alike; give a range such as --lr 0.001:1, or --seeds")
+
+
 def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
     """What is drawn for each network."""
     count, rng, kind = options["networks"], np.random.default_rng(options["seed"]), OPTIMIZERS[options["optimizer"]]
@@ -140,7 +161,7 @@ def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
     known = {f.name for f in fields(kind)}
     if options["momentum"] is not None and "momentum" not in known:
         raise ValueError(f"--momentum is for optimizers that have it; {options['optimizer']} has not")
-    names = [name for name in ("lr", "weight_decay", "momentum") if options[name] is not None]
+    names = [name for name in DRAWN if options[name] is not None]
     settings: dict[str, list[Any]] = {name: drawn(options[name], count, rng) for name in names}
     if options["seeds"]:
         settings["seed"] = list(range(options["seed"], options["seed"] + count))

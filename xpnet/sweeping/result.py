@@ -81,7 +81,8 @@ class Sweep(Sequence[Trial]):
 
     Attributes:
         trials: one for each network.
-        seconds: how long all of it took, evaluations included.
+        seconds: how long all of it took, evaluations included. Networks that were trained together each have their
+            share of it as the ``wall`` of their history.
     """
 
     trials: tuple[Trial, ...]
@@ -159,11 +160,28 @@ class Sweep(Sequence[Trial]):
 
     def __repr__(self) -> str:
         diverged = sum(trial.diverged is not None for trial in self.trials)
-        told = f"{len(self)} networks in {self.seconds:.1f} s" + (f", {diverged} diverged" if diverged else "")
+        networks = f"{len(self)} network{'s' if len(self) > 1 else ''}"
+        told = f"{networks} in {self.seconds:.1f} s" + (f", {diverged} diverged" if diverged else "")
         return f"Sweep({told}; best {self.best!r})"
 
     def _repr_html_(self) -> str:
         return _html.table(*self._rows(10)) + _html.text(repr(self))
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a sweep.
+
+    Attributes:
+        result: the :class:`Sweep` of all networks at the step that they had come to; of those that were trained until
+            then where they are trained one after the other.
+    """
+
+    def __init__(self, result: Sweep) -> None:
+        super().__init__(result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return f"the sweep was interrupted; this error's result has what there is: {self.result!r}"
 
 
 def _written(value: Any) -> str:
