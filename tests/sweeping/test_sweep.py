@@ -64,7 +64,7 @@ def test_an_error_of_make_says_which_network():
     ("make", "error", "message"),
     [
         (SGD(0.1), TypeError, "make is of type SGD, expected a function"),
-        (lambda lr: SGD(lr), TypeError, r"make\(lr=0.1\) returned of type SGD, expected a Trainer"),
+        (lambda lr: SGD(lr), TypeError, r"what make\(lr=0.1\) returned is of type SGD, expected"),
         (lambda lr, it=trainer(): it, ValueError, "make returned one trainer for networks 0 and 1"),  # noqa: B008
         (
             lambda lr, net=TwoLayerNet(4, 5, 3): Trainer(net, SGD(lr)),  # noqa: B008
@@ -285,6 +285,12 @@ def test_ctrl_c_before_there_is_anything_is_a_plain_one(data, monkeypatch, ctrl_
     with pytest.raises(KeyboardInterrupt) as caught:
         run({"lr": [0.1, 0.2]}, data)
     assert not hasattr(caught.value, "result")
+
+
+def test_json_has_null_for_a_setting_that_is_not_finite(data):
+    result = run({"lr": [0.1, 0.2], "floor": [math.nan, 0.5]}, data, make=lambda lr, floor: trainer(lr))
+    settings = [trial["settings"] for trial in json.loads(result.to_json())["trials"]]
+    assert settings == [{"lr": 0.1, "floor": None}, {"lr": 0.2, "floor": 0.5}]
 
 
 def test_networks_have_their_share_of_the_time(data):

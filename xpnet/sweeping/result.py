@@ -148,7 +148,12 @@ class Sweep(Sequence[Trial]):
     def to_json(self) -> str:
         """Settings, results and histories of all as JSON; a number that is not finite becomes null."""
         trials = [
-            {"network": t.number, "settings": t.settings, "diverged": t.diverged, "history": t.history.to_dict()}
+            {
+                "network": t.number,
+                "settings": _as_json(t.settings),
+                "diverged": t.diverged,
+                "history": t.history.to_dict(),
+            }
             for t in self.trials
         ]
         found = {"best": self.best.number, "criterion": self.criterion, "seconds": self.seconds, "trials": trials}
@@ -182,6 +187,10 @@ class SweepInterrupted(KeyboardInterrupt):
 
     def __str__(self) -> str:
         return f"the sweep was interrupted; this error's result has what there is: {self.result!r}"
+
+
+def _as_json(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in settings.items()}
 
 
 def _written(value: Any) -> str:

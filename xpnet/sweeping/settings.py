@@ -86,7 +86,7 @@ def trainers_of(make: Callable[..., Trainer], rows: Sequence[Setting]) -> list[T
             error.add_note(f"in network {number} of the sweep: {row}")
             raise
         if not isinstance(trainer, Trainer):
-            raise TypeError(f"make({_written(row)}) returned {describe(trainer)}, expected a Trainer")
+            raise TypeError(f"what make({_written(row)}) returned is {describe(trainer)}, expected a Trainer")
         if trainer.iteration:
             raise ValueError(
                 f"make({_written(row)}) returned a trainer of {trainer.iteration} iterations; expected a new one each"

@@ -160,6 +160,8 @@ class Trainer(TrainingState):
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Add an evaluation of the weights of now to the history, as :meth:`fit` does after its last step.
 
+        If there is one after as many steps already, it stays, and none is added; ``net.evaluate`` looks at other data.
+
         Raises:
             DivergedError: the weights are not finite.
         """
