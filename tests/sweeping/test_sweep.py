@@ -237,6 +237,17 @@ def test_progress(data, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_layers_that_look_at_a_number_take_one_for_each_network_or_say_why_not(data):
+    def make(scale):
+        net = Sequential([layers.Rescale(scale), Affine(4, 3)], weight_init=0.5, seed=0, dtype="float64")
+        return Trainer(net, SGD(0.1), batch_size=50, seed=0)
+
+    data = data[0].astype("float64"), data[1]
+    assert_as_single(make, {"scale": [1.0, 1 / 2, 1 / 4]}, *data, epochs=2)
+    with pytest.raises(ValueError, match="a decision depends on a number that differs between networks: 1, "):
+        run({"scale": [1.0, 2.5]}, data, make=make)
+
+
 @pytest.fixture
 def interrupt(monkeypatch, ctrl_c):
     """Ctrl-C comes within the third block of steps of a class."""
