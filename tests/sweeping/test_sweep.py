@@ -14,7 +14,7 @@ from sweeping import assert_as_single
 
 from xpnet import SGD, Adam, Momentum, MultiLayerNet, Sequential, Trainer, TwoLayerNet, layers, losses, sweep
 from xpnet.layers import Affine, Layer, ReLU
-from xpnet.schedules import ReduceOnPlateau
+from xpnet.schedules import Cosine, ReduceOnPlateau
 from xpnet.stacked import StackError
 from xpnet.sweeping import course
 from xpnet.training import loop
@@ -246,6 +246,12 @@ def test_layers_that_look_at_a_number_take_one_for_each_network_or_say_why_not(d
     assert_as_single(make, {"scale": [1.0, 1 / 2, 1 / 4]}, *data, epochs=2)
     with pytest.raises(ValueError, match="a decision depends on a number that differs between networks: 1, "):
         run({"scale": [1.0, 2.5]}, data, make=make)
+
+
+def test_a_learning_rate_that_has_come_down_to_0_is_told_once(data):
+    with pytest.warns(UserWarning, match="come down to 0 before iteration 9") as caught:
+        run({"lr": [0.1, 0.2]}, data, make=lambda lr: trainer(Cosine(lr, steps=5)), iterations=9)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def _together(
     current, start = trainers[0].net.backend.current(), time.perf_counter()
     with current, _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
         course = Course(trainers, data, held_out, steps)
+        any(trainer._warn_of_steps_for_nothing(stacklevel=5) for trainer in trainers)  # once
         _run(course, interrupted, progress)
         for i, trainer in enumerate(trainers):
             ended[i] = course.diverged.get(i)
