@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_what_was_trained_until_a_signal_is_written(name, sweep, tmp_path, monke
     assert f"best: network {found['best']}, lr " in done.output
     assert load_network(tmp_path / "out" / "best.safetensors")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sweep_of_which_all_diverged_says_so(sweep):
+    done = sweep("--lr", "1e30:1e35", "--quiet", "--no-plot")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^best: network \d, lr .*, which diverged at iteration \d+ as all did; test", done.output)
 
 
 def test_a_picture_of_an_earlier_sweep_does_not_stay(sweep, tmp_path):

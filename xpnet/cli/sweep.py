@@ -139,6 +139,8 @@ def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, op
     if not options["quiet"]:
         tell(f"\n{result.table(SHOWN)}\n")
     told = ", ".join(f"{name} {value:.4g}" for name, value in best.settings.items())
+    if best.diverged is not None:
+        told += f", which diverged at iteration {best.diverged} as all did"
     rate = f"{len(result) / result.seconds:.1f} networks/s"
     tell(f"best: network {best.number}, {told}; test accuracy {accuracy:.2%} ({result.seconds:.1f} s, {rate})")
     if not options["quiet"]:
