@@ -30,6 +30,8 @@ def test_a_sweep_leaves_the_best_network_all_results_and_a_picture(sweep, some_d
     folder = tmp_path / "out"
     found = json.loads((folder / "sweep.json").read_text())
     assert found["criterion"] == "validation_accuracy"
+    told = {"networks": 3, "iterations": 70, "hidden": [50], "optimizer": "sgd", "lr": "0.01:1.0", "momentum": None}
+    assert found["settings"].items() >= (told | {"weight_decay": "0.0,0.0001", "backend": "numpy", "seed": 0}).items()
     assert [len(trial["history"]["losses"]) for trial in found["trials"]] == [70] * 3
     assert all(0.01 <= trial["settings"]["lr"] <= 1 for trial in found["trials"])
     assert {trial["settings"]["weight_decay"] for trial in found["trials"]} <= {0, 1e-4}

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
+import xpnet
 from xpnet import plotting
 from xpnet.backends.base import DTYPES
 from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, network, network_options, title
@@ -26,6 +27,20 @@ from xpnet.training import Trainer
 WEIGHTS, RESULTS, PLOT = "best.safetensors", "sweep.json", "sweep.png"
 #: The options that take a :class:`Range`.
 DRAWN = ("lr", "weight_decay", "momentum")
+#: What else is told of a sweep in its results, as ``xpnet train`` tells it of a run.
+SETTINGS = (
+    "networks",
+    "iterations",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "seed",
+    "seeds",
+    "model",
+    "hidden",
+    "dropout",
+    "dtype",
+)
 #: How many digits of those to train on are held out, by which networks are compared: nothing is chosen by test data.
 HELD_OUT = 10_000
 #: The exit status by which a shell is told of a Ctrl-C.
@@ -105,7 +120,7 @@ def sweep_command(**options: Any) -> None:
         order = np.random.default_rng(options["seed"]).permutation(len(x))
         parts = order[held_out:], order[:held_out]
         train, validation = ((move(as_taken(first.net, x[rows]), dtype), move(t[rows])) for rows in parts)
-        iterations = None if options["epochs"] else options["iterations"] or 1000
+        iterations = options["iterations"] = None if options["epochs"] else options["iterations"] or 1000
         with output_folder(options["out"], names, overwrite=options["overwrite"], command="sweep") as folder:
             if not options["quiet"]:
                 what = f"{options['networks']} of {title(first.net)}, {dtype}, {options['optimizer']}"
@@ -129,7 +144,10 @@ def sweep_command(**options: Any) -> None:
 def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, options: dict[str, Any]) -> list[str]:
     """Write the results, then tell them; returns what failed."""
     best = result.best
-    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: best.network.save, RESULTS: result.save}
+    writers: dict[str, Callable[[Path], Any]] = {
+        WEIGHTS: best.network.save,
+        RESULTS: partial(result.save, settings=_told(result, options)),
+    }
     if not options["no_plot"]:
         writers[PLOT] = lambda path: plotting.save(plotting.sweep_figure(result), path)
     made, failed = write_each(folder, writers, printable, rescued=[WEIGHTS, RESULTS], stale=[PLOT])
@@ -146,6 +164,19 @@ def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, op
     if not options["quiet"]:
         tell("\n".join(made))
     return failed
+
+
+def _told(result: Sweep, options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, by which the sweep can be taken again."""
+    backend = result.best.network.backend
+    drawn_from = {name: options[name] and _form(*options[name]) for name in DRAWN}
+    place = {"backend": backend.name, "device": backend.device_name}
+    return {name: options[name] for name in SETTINGS} | drawn_from | place | {"xpnet": xpnet.__version__}
+
+
+def _form(numbers: tuple[float, ...], between: bool) -> str:
+    """What :class:`Range` reads as these."""
+    return (":" if between else ",").join(map(str, numbers))
 
 
 def _check_differ(options: dict[str, Any]) -> None:
@@ -173,7 +204,7 @@ def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
 def _trainer(options: dict[str, Any], seed: int | None = None, **numbers: Any) -> Trainer:
     """A trainer with numbers of its own; minibatches are the same for all, which lets them share products."""
     start = options["seed"] if seed is None else seed
-    net = network(dict(options), np.random.default_rng(start))
+    net = network(options, np.random.default_rng(start))
     optimizer = OPTIMIZERS[options["optimizer"]](**numbers)
     about = {"batch_size": options["batch_size"], "threads": options["threads"]}
     return Trainer(net, optimizer, seed=options["seed"], **about)
