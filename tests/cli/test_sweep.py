@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,12 @@ def test_what_was_trained_until_a_signal_is_written(name, sweep, tmp_path, monke
     assert f"best: network {found['best']}, lr " in done.output
     assert load_network(tmp_path / "out" / "best.safetensors")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sweep_runs_in_a_thread_that_receives_no_signals(sweep, ctrl_c):
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(sweep, "--no-plot").result()
+    assert done.exit_code == 0, done.output
 
 
 def test_a_sweep_of_which_all_diverged_says_so(sweep):

@@ -60,6 +60,16 @@ def test_an_error_of_make_says_which_network():
     assert caught.value.__notes__ == ["in network 1 of the sweep: {'lr': 0.0}"]
 
 
+def test_lists_of_all_combinations_are_made_as_the_error_says(data):
+    lr, seed = [0.1, 0.2], [0, 1, 2]
+    with pytest.raises(ValueError, match="combinations are ") as caught:
+        run({"lr": lr, "seed": seed}, data)
+    names = {"itertools": itertools, "lr": lr, "seed": seed}
+    exec(str(caught.value).partition("combinations are ")[2], names)
+    found = run({"lr": names["lr"], "seed": names["seed"]}, data)
+    assert [tuple(trial.settings.values()) for trial in found] == [(a, b) for a in lr for b in seed]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -208,6 +208,7 @@ class AsCtrlC(Signals):
     def __enter__(self) -> Self:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
             super().__enter__()
+        if signal.SIGINT in self.before:  # it stays as it was
             signal.signal(signal.SIGINT, self.before.pop(signal.SIGINT))
         return self
 
