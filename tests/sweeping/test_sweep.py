@@ -122,7 +122,10 @@ class Sorted(Layer):
         (lambda n: trainer(batch_size=10 + n), "differ in batch_size or sampling"),
         (lambda n: trainer(momentum=[None, 0.9][n]), "optimizer is SGD.* in network 0 and Momentum"),
         (lambda n: Trainer(MultiLayerNet(4, [5] * (n + 1), 3), SGD(0.1), seed=0), "net is Chain"),
-        (lambda n: Trainer(TwoLayerNet(4, 5, 3, dtype=["float32", "float64"][n]), SGD(0.1), seed=0), "dtype is"),
+        (
+            lambda n: Trainer(TwoLayerNet(4, 5, 3, dtype=["float32", "float64"][n]), SGD(0.1), seed=0),
+            "dtype is 'float32' in network 0 and 'float64' in network 1",
+        ),
         (
             lambda n: Trainer(Sequential([Affine(4, 3)], [None, losses.SigmoidWithLoss()][n]), SGD(0.1), seed=0),
             "loss is Soft",
@@ -256,6 +259,17 @@ def test_layers_that_look_at_a_number_take_one_for_each_network_or_say_why_not(d
     assert_as_single(make, {"scale": [1.0, 1 / 2, 1 / 4]}, *data, epochs=2)
     with pytest.raises(ValueError, match="a decision depends on a number that differs between networks: 1, "):
         run({"scale": [1.0, 2.5]}, data, make=make)
+
+
+def test_what_was_evaluated_before_is_not_evaluated_again(data):
+    def make(lr):
+        made = trainer(lr)
+        made.evaluate(*data)
+        return made
+
+    for one_by_one in (False, True):
+        result = run({"lr": [0.1, 0.2]}, data, make=make, one_by_one=one_by_one)
+        assert [evaluation.iteration for evaluation in result[1].history.evaluations] == [0, 2, 3]
 
 
 def test_a_learning_rate_that_has_come_down_to_0_is_told_once(data):
