@@ -19,7 +19,7 @@ class Numbers:
     Numbers(0.8, 0.6)
     >>> rates > 0.15
     Traceback (most recent call last):
-    ValueError: a decision depends on a number that differs between networks: 0.1, 0.2
+    ValueError: a decision depends on a number that differs between networks: 0.1, 0.2; one_by_one=True trains with it
     """
 
     __slots__ = ("values",)
@@ -34,6 +34,13 @@ class Numbers:
 
     def __neg__(self) -> Numbers:
         return self.each(operator.neg)
+
+    def __abs__(self) -> Numbers:
+        return self.each(abs)
+
+    def is_integer(self) -> bool:
+        """Whether all are whole, as a float says of itself; an error if some are."""
+        return self._agreed(lambda value, _: value.is_integer(), 0)
 
     def __bool__(self) -> bool:
         return any(self.values)
@@ -60,7 +67,8 @@ class Numbers:
         return answers.pop()
 
     def _differ(self, what: str) -> ValueError:
-        return ValueError(f"{what} differs between networks: {repr(self).partition('(')[2][:-1]}")
+        shown = repr(self).partition("(")[2][:-1]
+        return ValueError(f"{what} differs between networks: {shown}; one_by_one=True trains with it")
 
 
 def _pairs(a: Numbers, b: Any) -> Iterable[tuple[float, Any]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from click.testing import CliRunner
 from xpnet import load_network
 from xpnet.cli import main
 from xpnet.cli.sweep import Range, drawn
+from xpnet.sweeping.course import Course
 
 
 @pytest.fixture
@@ -26,6 +31,8 @@ def test_a_sweep_leaves_the_best_network_all_results_and_a_picture(sweep, some_d
     folder = tmp_path / "out"
     found = json.loads((folder / "sweep.json").read_text())
     assert found["criterion"] == "validation_accuracy"
+    told = {"networks": 3, "iterations": 70, "hidden": [50], "optimizer": "sgd", "lr": "0.01:1.0", "momentum": None}
+    assert found["settings"].items() >= (told | {"weight_decay": "0.0,0.0001", "backend": "numpy", "seed": 0}).items()
     assert [len(trial["history"]["losses"]) for trial in found["trials"]] == [70] * 3
     assert all(0.01 <= trial["settings"]["lr"] <= 1 for trial in found["trials"])
     assert {trial["settings"]["weight_decay"] for trial in found["trials"]} <= {0, 1e-4}
@@ -57,6 +64,47 @@ def test_settings_can_be_said(sweep, tmp_path):
     assert sweep(*command).exit_code == 1  # the results of the first are there
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_what_was_trained_until_a_signal_is_written(name, sweep, tmp_path, monkeypatch, ctrl_c):
+    take, number, blocks = Course.take, getattr(signal, name), itertools.count(1)
+
+    def taken(self, most):
+        take(self, most)
+        if next(blocks) == 3:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Course, "take", taken)
+    before = signal.getsignal(signal.SIGTERM)
+    done = sweep("--iterations", 100_000, "--no-plot")
+    assert done.exit_code == 128 + number
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    taken_steps = found["trials"][0]["history"]["iterations"]
+    assert 3 <= taken_steps < 100_000
+    assert f"Interrupted after iteration {taken_steps}; saving what there is." in done.output
+    assert f"best: network {found['best']}, lr " in done.output
+    assert load_network(tmp_path / "out" / "best.safetensors")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sweep_runs_in_a_thread_that_receives_no_signals(sweep, ctrl_c):
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(sweep, "--no-plot").result()
+    assert done.exit_code == 0, done.output
+
+
+def test_a_sweep_of_which_all_diverged_says_so(sweep):
+    done = sweep("--lr", "1e30:1e35", "--quiet", "--no-plot")
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^best: network \d, lr .*, which diverged at iteration \d+ as all did; test", done.output)
+
+
+def test_a_picture_of_an_earlier_sweep_does_not_stay(sweep, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.png").write_bytes(b"earlier")
+    assert sweep("--no-plot", "--overwrite").exit_code == 0
+    assert not (tmp_path / "out" / "sweep.png").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -64,6 +112,7 @@ def test_settings_can_be_said(sweep, tmp_path):
         (("--lr", "1:0.1"), "'1:0.1' is no number, list or range"),
         (("--lr", "0:1"), "'0:1' is no number, list or range"),
         (("--lr", "-1"), "the learning rate is -1.0"),
+        (("--lr", "0.1"), "all networks are alike; give a range such as --lr 0.001:1, or --seeds"),
         (("--momentum", "0.9"), "--momentum is for optimizers that have it; sgd has not"),
         (("--backend", "numpy", "--device", "cuda"), "for a GPU"),
     ],

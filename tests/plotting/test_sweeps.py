@@ -43,6 +43,7 @@ def test_one_setting_has_the_result_over_it():
     ax = plotting.sweep_map(result(SETTINGS, [0.1, 0.9, 0.2, 0.5]), names=["seed"])
     np.testing.assert_allclose(ax.collections[0].get_offsets(), [(0, 0.1), (1, 0.9), (2, 0.2), (3, 0.5)])
     assert (ax.get_xscale(), ax.get_ylabel()) == ("linear", "validation accuracy")
+    assert all(float(tick).is_integer() for tick in ax.get_xticks())
     alone = plotting.sweep_map(result({"lr": [0.1, 0.2], "kind": ["a", "b"]}, [0.1, 0.9]))
     assert (alone.get_xlabel(), alone.get_xscale()) == ("lr", "linear")
 
@@ -64,10 +65,12 @@ def test_the_best_have_curves_with_their_settings():
 
 def test_without_evaluations_in_between_the_curves_are_those_of_losses():
     ax = plotting.best_curves(result(SETTINGS, [0.1, 0.9, 0.2, 0.5], evaluations=2), most=1)
-    assert (ax.get_title(), ax.get_ylabel()) == ("The best 1", "loss")
+    assert (ax.get_title(), ax.get_ylabel()) == ("The best (dashed: validation)", "loss")
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [2.0, 1.0, 1.5])
 
 
 def test_the_figure_has_both_or_the_curves_alone():
     assert len(plotting.sweep_figure(result(SETTINGS, [0.1, 0.9, 0.2, 0.5])).axes) == 3  # with the bar of colours
+    none = result(SETTINGS, [0.1, 0.9, 0.2, 0.5], diverged=range(4))
+    assert len(plotting.sweep_figure(none).axes) == 2  # of which no colour is shown
     assert len(plotting.sweep_figure(result({"kind": ["a", "b"]}, [0.1, 0.2])).axes) == 1

@@ -162,12 +162,14 @@ def test_numbers_are_computed_with_as_one_is():
     assert each(lambda v: v + 1, n) == Numbers([2, 1.5])
     assert hash(n) == hash(Numbers([1.0, 0.5]))
     assert (bool(n), bool(Numbers([0, 0])), bool(Numbers([0, 1]))) == (True, False, True)
+    assert abs(-n) == n
+    assert Numbers([2, 3]).is_integer()
     assert n > 0
     assert not n < 0.5
     assert n <= 2
     assert repr(Numbers(range(6))) == "Numbers(0, 1, 2, 3, ...)"
-    for ask in (lambda: n > 0.7, lambda: n == 1, lambda: float(n)):
-        with pytest.raises(ValueError, match=r"differs between networks: 1, 0\.5"):
+    for ask in (lambda: n > 0.7, lambda: n == 1, lambda: float(n), n.is_integer):
+        with pytest.raises(ValueError, match=r"differs between networks: 1, 0\.5; one_by_one=True trains"):
             ask()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -11,8 +14,10 @@ from sweeping import assert_as_single
 
 from xpnet import SGD, Adam, Momentum, MultiLayerNet, Sequential, Trainer, TwoLayerNet, layers, losses, sweep
 from xpnet.layers import Affine, Layer, ReLU
-from xpnet.schedules import ReduceOnPlateau
+from xpnet.schedules import Cosine, ReduceOnPlateau
 from xpnet.stacked import StackError
+from xpnet.sweeping import course
+from xpnet.training import loop
 
 
 def trainer(lr=0.1, seed=0, hidden=5, momentum=None, **options):
@@ -55,11 +60,21 @@ def test_an_error_of_make_says_which_network():
     assert caught.value.__notes__ == ["in network 1 of the sweep: {'lr': 0.0}"]
 
 
+def test_lists_of_all_combinations_are_made_as_the_error_says(data):
+    lr, seed = [0.1, 0.2], [0, 1, 2]
+    with pytest.raises(ValueError, match="combinations are ") as caught:
+        run({"lr": lr, "seed": seed}, data)
+    names = {"itertools": itertools, "lr": lr, "seed": seed}
+    exec(str(caught.value).partition("combinations are ")[2], names)
+    found = run({"lr": names["lr"], "seed": names["seed"]}, data)
+    assert [tuple(trial.settings.values()) for trial in found] == [(a, b) for a in lr for b in seed]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (SGD(0.1), TypeError, "make is of type SGD, expected a function"),
-        (lambda lr: SGD(lr), TypeError, r"make\(lr=0.1\) returned of type SGD, expected a Trainer"),
+        (lambda lr: SGD(lr), TypeError, r"what make\(lr=0.1\) returned is of type SGD, expected"),
         (lambda lr, it=trainer(): it, ValueError, "make returned one trainer for networks 0 and 1"),  # noqa: B008
         (
             lambda lr, net=TwoLayerNet(4, 5, 3): Trainer(net, SGD(lr)),  # noqa: B008
@@ -107,7 +122,10 @@ class Sorted(Layer):
         (lambda n: trainer(batch_size=10 + n), "differ in batch_size or sampling"),
         (lambda n: trainer(momentum=[None, 0.9][n]), "optimizer is SGD.* in network 0 and Momentum"),
         (lambda n: Trainer(MultiLayerNet(4, [5] * (n + 1), 3), SGD(0.1), seed=0), "net is Chain"),
-        (lambda n: Trainer(TwoLayerNet(4, 5, 3, dtype=["float32", "float64"][n]), SGD(0.1), seed=0), "dtype is"),
+        (
+            lambda n: Trainer(TwoLayerNet(4, 5, 3, dtype=["float32", "float64"][n]), SGD(0.1), seed=0),
+            "dtype is 'float32' in network 0 and 'float64' in network 1",
+        ),
         (
             lambda n: Trainer(Sequential([Affine(4, 3)], [None, losses.SigmoidWithLoss()][n]), SGD(0.1), seed=0),
             "loss is Soft",
@@ -232,17 +250,91 @@ def test_progress(data, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_ctrl_c_ends_a_sweep(data, monkeypatch, ctrl_c):
-    import signal
+def test_layers_that_look_at_a_number_take_one_for_each_network_or_say_why_not(data):
+    def make(scale):
+        net = Sequential([layers.Rescale(scale), Affine(4, 3)], weight_init=0.5, seed=0, dtype="float64")
+        return Trainer(net, SGD(0.1), batch_size=50, seed=0)
 
-    from xpnet.sweeping import course
+    data = data[0].astype("float64"), data[1]
+    assert_as_single(make, {"scale": [1.0, 1 / 2, 1 / 4]}, *data, epochs=2)
+    with pytest.raises(ValueError, match="a decision depends on a number that differs between networks: 1, "):
+        run({"scale": [1.0, 2.5]}, data, make=make)
 
-    take = course.Course.take
 
-    def interrupted(self, most):
-        take(self, most)
-        signal.raise_signal(signal.SIGINT)
+def test_what_was_evaluated_before_is_not_evaluated_again(data):
+    def make(lr):
+        made = trainer(lr)
+        made.evaluate(*data)
+        return made
 
-    monkeypatch.setattr(course.Course, "take", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    for one_by_one in (False, True):
+        result = run({"lr": [0.1, 0.2]}, data, make=make, one_by_one=one_by_one)
+        assert [evaluation.iteration for evaluation in result[1].history.evaluations] == [0, 2, 3]
+
+
+def test_a_learning_rate_that_has_come_down_to_0_is_told_once(data):
+    with pytest.warns(UserWarning, match="come down to 0 before iteration 9") as caught:
+        run({"lr": [0.1, 0.2]}, data, make=lambda lr: trainer(Cosine(lr, steps=5)), iterations=9)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+@pytest.fixture
+def interrupt(monkeypatch, ctrl_c):
+    """Ctrl-C comes within the third block of steps of a class."""
+
+    def prepared(owner):
+        take, blocks = owner.take, itertools.count(1)
+
+        def taken(self, most):
+            take(self, most)
+            if next(blocks) == 3:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(owner, "take", taken)
+
+    return prepared
+
+
+def test_what_was_trained_until_ctrl_c_is_kept(data, interrupt):
+    interrupt(course.Course)
+    with pytest.raises(KeyboardInterrupt, match="result has what there is: Sweep") as caught:
         run({"lr": [0.1, 0.2]}, data, iterations=10_000)
+    result = pickle.loads(pickle.dumps(caught.value)).result
+    assert [trial.settings for trial in result] == [{"lr": 0.1}, {"lr": 0.2}]
+    taken = result.best.trainer.iteration
+    assert 3 <= taken < 10_000
+    for trial in result:
+        single = trainer(**trial.settings)
+        single.fit(*data, iterations=taken, progress=False)
+        assert trial.last.iteration == trial.history.iterations == taken
+        np.testing.assert_allclose(trial.network.params["W1"], single.net.params["W1"], rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_keeps_those_that_were_begun_one_by_one(data, interrupt):
+    interrupt(loop.Loop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run({"lr": [0.1, 0.2, 0.3]}, data, iterations=2, one_by_one=True)  # of two blocks
+    result = caught.value.result
+    assert [(trial.number, trial.trainer.iteration, trial.last.iteration) for trial in result] == [(0, 2, 2), (1, 1, 1)]
+
+
+def test_ctrl_c_before_there_is_anything_is_a_plain_one(data, monkeypatch, ctrl_c):
+    def fail(self):
+        raise KeyboardInterrupt  # as a second Ctrl-C does
+
+    monkeypatch.setattr(course.Course, "evaluate", fail)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run({"lr": [0.1, 0.2]}, data)
+    assert not hasattr(caught.value, "result")
+
+
+def test_json_has_null_for_a_setting_that_is_not_finite(data):
+    result = run({"lr": [0.1, 0.2], "floor": [math.nan, 0.5]}, data, make=lambda lr, floor: trainer(lr))
+    settings = [trial["settings"] for trial in json.loads(result.to_json())["trials"]]
+    assert settings == [{"lr": 0.1, "floor": None}, {"lr": 0.2, "floor": 0.5}]
+
+
+def test_networks_have_their_share_of_the_time(data):
+    result = run({"lr": [0.1, 0.2]}, data)
+    assert all(0 < trial.history.seconds <= trial.history.wall for trial in result)
+    assert sum(trial.history.wall for trial in result) <= result.seconds

@@ -13,11 +13,12 @@ import pytest
 
 from xpnet import SGD, CompileWarning, Sequential, Trainer, TwoLayerNet
 from xpnet.backends.replay import recorded
-from xpnet.layers import Affine, ReLU, Tanh
+from xpnet.layers import Affine, Dropout, ReLU, Tanh
 from xpnet.losses import SoftmaxWithLoss
 from xpnet.optimizers import Adam, ClipByNorm
 from xpnet.schedules import ReduceOnPlateau
 from xpnet.training import Callback
+from xpnet.training.compiled import forget
 from xpnet.training.step import made_of
 
 
@@ -121,6 +122,26 @@ def test_trainings_of_equal_parts_compile_once(training_backend, data, count):
     again.fit(*data, iterations=3, progress=False)
     assert again.history.losses == trainer.history.losses
     assert len(count) == once
+
+
+def test_a_number_that_is_written_into_a_part_later_changes_no_other_training(training_backend, data):
+    """The other one has minibatches of another size, for which the step is compiled anew."""
+
+    def trainer(dropout, **options):
+        layers = [Affine(6, 5), ReLU(), Dropout(dropout), Affine(5, 4)]
+        net = Sequential(layers, weight_init=0.3, seed=0, backend=training_backend)
+        return Trainer(net, SGD(0.1), seed=1, **options)
+
+    def losses():
+        return trainer(0.2, batch_size=30).fit(*data, iterations=3, progress=False).losses
+
+    alone = losses()
+    forget()
+    written = trainer(0.2, batch_size=20)
+    written.fit(*data, iterations=3, progress=False)
+    object.__setattr__(written.optimizer, "lr", 0.9)
+    object.__setattr__(written.net.layers["Dropout1"], "rate", 0.7)
+    assert losses() == alone
 
 
 def test_trainings_of_equal_parts_may_run_at_a_time(training_backend, data):

@@ -202,6 +202,23 @@ class Signals(Callback):
             trainer.stop("interrupted")
 
 
+class AsCtrlC(Signals):
+    """What else ends a run comes as a Ctrl-C, for what knows that one alone."""
+
+    def __enter__(self) -> Self:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # in the background it may be ignored
+            super().__enter__()
+        if signal.SIGINT in self.before:  # it stays as it was
+            signal.signal(signal.SIGINT, self.before.pop(signal.SIGINT))
+        return self
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        first = self.received is None
+        super()._receive(number, frame)
+        if first:
+            signal.raise_signal(signal.SIGINT)
+
+
 def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale: bool) -> tuple[list[str], list[str]]:
     """Write what there is, weights first; returns a line for each file, and what failed.
 

@@ -12,20 +12,39 @@ from typing import Any
 import click
 import numpy as np
 
+import xpnet
 from xpnet import plotting
 from xpnet.backends.base import DTYPES
 from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, network, network_options, title
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
-from xpnet.cli.run import output_folder
+from xpnet.cli.run import AsCtrlC, output_folder
 from xpnet.optimizers import OPTIMIZERS, SGD
 from xpnet.streams import printable
-from xpnet.sweeping import Sweep, sweep
+from xpnet.sweeping import Sweep, SweepInterrupted, sweep
 from xpnet.training import Trainer
 
 WEIGHTS, RESULTS, PLOT = "best.safetensors", "sweep.json", "sweep.png"
+#: The options that take a :class:`Range`.
+DRAWN = ("lr", "weight_decay", "momentum")
+#: What else is told of a sweep in its results, as ``xpnet train`` tells it of a run.
+SETTINGS = (
+    "networks",
+    "iterations",
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "seed",
+    "seeds",
+    "model",
+    "hidden",
+    "dropout",
+    "dtype",
+)
 #: How many digits of those to train on are held out, by which networks are compared: nothing is chosen by test data.
 HELD_OUT = 10_000
+#: The exit status by which a shell is told of a Ctrl-C.
+INTERRUPTED = 130
 #: How many rows of the table are printed.
 SHOWN = 10
 
@@ -89,47 +108,82 @@ def sweep_command(**options: Any) -> None:
     """
     if options["epochs"] is not None and options["iterations"] is not None:
         raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
+    status = 0
     with errors_in_one_line():
         names = (WEIGHTS, RESULTS, *([] if options["no_plot"] else [PLOT]))
         (x, t), test = mnist_digits()
         make, settings = partial(_trainer, options), _settings(options)
         first = make(**{name: values[0] for name, values in settings.items()})
+        _check_differ(options)
         move, dtype = first.net.backend.asarray, options["dtype"]
         held_out = min(HELD_OUT, len(x) // 6)
         order = np.random.default_rng(options["seed"]).permutation(len(x))
         parts = order[held_out:], order[:held_out]
         train, validation = ((move(as_taken(first.net, x[rows]), dtype), move(t[rows])) for rows in parts)
-        iterations = None if options["epochs"] else options["iterations"] or 1000
+        iterations = options["iterations"] = None if options["epochs"] else options["iterations"] or 1000
         with output_folder(options["out"], names, overwrite=options["overwrite"], command="sweep") as folder:
             if not options["quiet"]:
                 what = f"{options['networks']} of {title(first.net)}, {dtype}, {options['optimizer']}"
                 length = f"{options['epochs']} epochs" if iterations is None else f"{iterations} iterations"
                 tell(f"{what}, batch {options['batch_size']}, {length}")
             shown = {"epochs": options["epochs"], "iterations": iterations, "progress": not options["quiet"]}
-            result = sweep(make, settings, *train, validation=validation, **shown)
+            with AsCtrlC() as signals:
+                try:
+                    result = sweep(make, settings, *train, validation=validation, **shown)
+                except SweepInterrupted as interrupt:
+                    result, status = interrupt.result, signals.status or INTERRUPTED
+                    taken = max(trial.trainer.iteration for trial in result)
+                    click.echo(f"Interrupted after iteration {taken}; saving what there is.", err=True)
             failed = _report(result, test, folder, options)
     if failed:
         raise click.ClickException("; ".join(failed))
+    if status:
+        raise SystemExit(status)
 
 
 def _report(result: Sweep, test: tuple[np.ndarray, np.ndarray], folder: Path, options: dict[str, Any]) -> list[str]:
     """Write the results, then tell them; returns what failed."""
     best = result.best
-    writers: dict[str, Callable[[Path], Any]] = {WEIGHTS: best.network.save, RESULTS: result.save}
+    writers: dict[str, Callable[[Path], Any]] = {
+        WEIGHTS: best.network.save,
+        RESULTS: partial(result.save, settings=_told(result, options)),
+    }
     if not options["no_plot"]:
         writers[PLOT] = lambda path: plotting.save(plotting.sweep_figure(result), path)
-    made, failed = write_each(folder, writers, printable)
+    made, failed = write_each(folder, writers, printable, rescued=[WEIGHTS, RESULTS], stale=[PLOT])
     net = best.network
     x, t = as_taken(net, test[0]), test[1]
     accuracy = net.accuracy(net.backend.asarray(x, options["dtype"]), net.backend.asarray(t))
     if not options["quiet"]:
         tell(f"\n{result.table(SHOWN)}\n")
     told = ", ".join(f"{name} {value:.4g}" for name, value in best.settings.items())
+    if best.diverged is not None:
+        told += f", which diverged at iteration {best.diverged} as all did"
     rate = f"{len(result) / result.seconds:.1f} networks/s"
     tell(f"best: network {best.number}, {told}; test accuracy {accuracy:.2%} ({result.seconds:.1f} s, {rate})")
     if not options["quiet"]:
         tell("\n".join(made))
     return failed
+
+
+def _told(result: Sweep, options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, by which the sweep can be taken again."""
+    backend = result.best.network.backend
+    drawn_from = {name: options[name] and _form(*options[name]) for name in DRAWN}
+    place = {"backend": backend.name, "device": backend.device_name}
+    return {name: options[name] for name in SETTINGS} | drawn_from | place | {"xpnet": xpnet.__version__}
+
+
+def _form(numbers: tuple[float, ...], between: bool) -> str:
+    """What :class:`Range` reads as these."""
+    return (":" if between else ",").join(map(str, numbers))
+
+
+def _check_differ(options: dict[str, Any]) -> None:
+    """Raise if all networks would be one."""
+    drawn_from = [options[name] for name in DRAWN if options[name] is not None]
+    if options["networks"] > 1 and not options["seeds"] and all(len(numbers) == 1 for numbers, _ in drawn_from):
+        raise ValueError("all networks are alike; give a range such as --lr 0.001:1, or --seeds")
 
 
 def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
@@ -140,7 +194,7 @@ def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
     known = {f.name for f in fields(kind)}
     if options["momentum"] is not None and "momentum" not in known:
         raise ValueError(f"--momentum is for optimizers that have it; {options['optimizer']} has not")
-    names = [name for name in ("lr", "weight_decay", "momentum") if options[name] is not None]
+    names = [name for name in DRAWN if options[name] is not None]
     settings: dict[str, list[Any]] = {name: drawn(options[name], count, rng) for name in names}
     if options["seeds"]:
         settings["seed"] = list(range(options["seed"], options["seed"] + count))
@@ -150,7 +204,7 @@ def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
 def _trainer(options: dict[str, Any], seed: int | None = None, **numbers: Any) -> Trainer:
     """A trainer with numbers of its own; minibatches are the same for all, which lets them share products."""
     start = options["seed"] if seed is None else seed
-    net = network(dict(options), np.random.default_rng(start))
+    net = network(options, np.random.default_rng(start))
     optimizer = OPTIMIZERS[options["optimizer"]](**numbers)
     about = {"batch_size": options["batch_size"], "threads": options["threads"]}
     return Trainer(net, optimizer, seed=options["seed"], **about)

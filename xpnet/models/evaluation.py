@@ -79,7 +79,7 @@ def evaluate(
         found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), slices))
     names = set.intersection(*map(set, found))
     host = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
-    total = _total(host["loss"], host.get("weight"), [rows.stop - rows.start for rows in slices], net.loss_layer)
+    total = total_loss(host["loss"], host.get("weight"), [rows.stop - rows.start for rows in slices], net.loss_layer)
     named = "hits" in host and all(host.get("named", [True]))
     return total, sum(host["hits"]) / sum(host["seen"]) if named else None
 
@@ -90,8 +90,8 @@ def _together(net: Any, shape: tuple[int, ...]) -> int:
     return max(1, min(int(net.chunk(shape)), int(net.backend.tile_bytes) // (SHARE * max(1, a_sample))))
 
 
-def _total(losses: list[float], weights: list[float] | None, sizes: list[int], loss: Loss) -> float:
-    """The loss of all samples, of those of the parts."""
+def total_loss(losses: list[float], weights: list[float] | None, sizes: list[int], loss: Loss) -> float:
+    """The loss of all samples, of those of parts of so many samples, and the sums of their weights if they have any."""
     if getattr(loss, "reduction", "mean") == "sum":
         return sum(losses)
     shares = sizes if weights is None else weights

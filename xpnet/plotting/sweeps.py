@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xpnet.plotting.curves import Course, loss_curve
+from xpnet.plotting.curves import DASHED, Course, loss_curve
 from xpnet.plotting.figures import axes_or_new, new_figure
 
 if TYPE_CHECKING:
@@ -73,12 +73,12 @@ def sweep_map(result: Result, ax: Axes | None = None, *, names: Sequence[str] | 
     if not all(fine):
         ax.scatter(of(at[0], False), of(ys, False), marker="x", color="tab:red", label="diverged", zorder=2)
         ax.legend()
-    if len(names) > 1:
+    if len(names) > 1 and any(fine):
         ax.figure.colorbar(dots, ax=ax, label=label)
-    _scale(ax.set_xscale, at[0])
+    _scale(ax.set_xscale, ax.xaxis, at[0])
     if len(names) > 1:
-        _scale(ax.set_yscale, at[1])
-    ax.set(xlabel=names[0], ylabel=told, title=f"{len(values)} networks")
+        _scale(ax.set_yscale, ax.yaxis, at[1])
+    ax.set(xlabel=names[0], ylabel=told, title=f"{len(values)} network{'s' if len(values) > 1 else ''}")
     ax.grid(alpha=0.3)
     return ax
 
@@ -99,7 +99,8 @@ def best_curves(result: Result, ax: Axes | None = None, *, most: int = BEST) -> 
             loss_curve(trial.history, ax, label=told)
     if between:
         ax.set(xlabel="iteration", ylabel=result.criterion.replace("_", " "))
-    ax.set_title(f"The best {len(best)}")
+    dashed = DASHED if not between and best[0].last.validation_loss is not None else ""
+    ax.set_title((f"The best {len(best)}" if len(best) > 1 else "The best") + dashed)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
     return ax
@@ -134,11 +135,13 @@ def _numeric(result: Result) -> list[str]:
     return list(dict.fromkeys([*floats, *varied, *names]))
 
 
-def _scale(put: Any, values: Sequence[float]) -> None:
+def _scale(put: Any, axis: Any, values: Sequence[float]) -> None:
     if min(values) > 0 and max(values) > DECADE * min(values):
         put("log")
     elif min(values) >= 0 and max(values) > 0 and sorted(values)[len(values) // 2] < max(values) / DECADE:
         put("symlog", linthresh=min(value for value in values if value > 0))
+    elif all(value.is_integer() for value in values):  # seeds, for example
+        axis.get_major_locator().set_params(integer=True)
 
 
 def _short(value: Any) -> str:

@@ -121,7 +121,8 @@ class Course:
                     f"{name}_{k}": v for name in results for k, v in self._values(name, results[name], i).items()
                 }
                 found = Evaluation(self.batches[0].epoch, self.iteration, **values, ends_epoch=ends, regular=ends)
-                trainer.history.evaluations.append(found)
+                if [e.iteration for e in trainer.history.evaluations[-1:]] != [self.iteration]:  # evaluated before
+                    trainer.history.evaluations.append(found)
 
     def _judged(self, split: Data | None) -> list[tuple[np.ndarray, np.ndarray | None]] | None:
         if split is None:

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from xpnet._numbers import Numbers
+from xpnet.backends.dispatch import dtype_name
 from xpnet.layers.base import Container, Layer
 from xpnet.layers.chain import Several
 from xpnet.models import Sequential
@@ -67,9 +68,9 @@ def merged_network(nets: Sequence[Sequential]) -> Sequential:
     Raises:
         StackError: they are of different layers, losses, dtypes or backends.
     """
-    for name in ("backend", "dtype"):
-        if any(getattr(net, name) != getattr(nets[0], name) for net in nets):
-            raise _differ(f"{name}", [getattr(net, name) for net in nets])
+    for name, found in (("backend", [net.backend for net in nets]), ("dtype", [dtype_name(net.dtype) for net in nets])):
+        if any(part != found[0] for part in found):
+            raise _differ(name, found)
     whole = copy.copy(nets[0])
     whole.chain = merged([net.chain for net in nets], "net")
     whole.loss_layer = merged([net.loss_layer for net in nets], "loss")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -13,6 +12,7 @@ from xpnet import _html
 from xpnet.models import Sequential
 from xpnet.serialization import atomic
 from xpnet.training import Evaluation, History, Trainer
+from xpnet.training.history import as_json
 
 #: By what networks are compared, the first that there is: an attribute of an evaluation, and whether more is better.
 CRITERIA = {
@@ -81,7 +81,8 @@ class Sweep(Sequence[Trial]):
 
     Attributes:
         trials: one for each network.
-        seconds: how long all of it took, evaluations included.
+        seconds: how long all of it took, evaluations included. Networks that were trained together each have their
+            share of it as the ``wall`` of their history.
     """
 
     trials: tuple[Trial, ...]
@@ -144,26 +145,55 @@ class Sweep(Sequence[Trial]):
         ]
         return headers + (["diverged"] if diverged else []), rows
 
-    def to_json(self) -> str:
-        """Settings, results and histories of all as JSON; a number that is not finite becomes null."""
+    def to_dict(self) -> dict[str, Any]:
+        """Settings, results and histories of all; a number that is not finite becomes None."""
         trials = [
-            {"network": t.number, "settings": t.settings, "diverged": t.diverged, "history": t.history.to_dict()}
+            {
+                "network": t.number,
+                "settings": _finite(t.settings),
+                "diverged": t.diverged,
+                "history": t.history.to_dict(),
+            }
             for t in self.trials
         ]
-        found = {"best": self.best.number, "criterion": self.criterion, "seconds": self.seconds, "trials": trials}
-        return json.dumps(found, indent=1, allow_nan=False, default=str)
+        return {"best": self.best.number, "criterion": self.criterion, "seconds": self.seconds, "trials": trials}
 
-    def save(self, path: str | Path) -> None:
+    def to_json(self, **more: Any) -> str:
+        """:meth:`to_dict`, and whatever else is given by name, as JSON with a line for each network."""
+        return as_json(more | self.to_dict(), default=str)
+
+    def save(self, path: str | Path, **more: Any) -> None:
         """Write :meth:`to_json`; the file is there whole or not at all."""
-        atomic.write_bytes(path, (self.to_json() + "\n").encode())
+        atomic.write_bytes(path, self.to_json(**more).encode())
 
     def __repr__(self) -> str:
         diverged = sum(trial.diverged is not None for trial in self.trials)
-        told = f"{len(self)} networks in {self.seconds:.1f} s" + (f", {diverged} diverged" if diverged else "")
+        networks = f"{len(self)} network{'s' if len(self) > 1 else ''}"
+        told = f"{networks} in {self.seconds:.1f} s" + (f", {diverged} diverged" if diverged else "")
         return f"Sweep({told}; best {self.best!r})"
 
     def _repr_html_(self) -> str:
         return _html.table(*self._rows(10)) + _html.text(repr(self))
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a sweep.
+
+    Attributes:
+        result: the :class:`Sweep` of all networks at the step that they had come to; of those that were trained until
+            then where they are trained one after the other.
+    """
+
+    def __init__(self, result: Sweep) -> None:
+        super().__init__(result)
+        self.result = result
+
+    def __str__(self) -> str:
+        return f"the sweep was interrupted; this error's result has what there is: {self.result!r}"
+
+
+def _finite(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in settings.items()}
 
 
 def _written(value: Any) -> str:

@@ -34,7 +34,8 @@ def settings_of(make: Callable[..., Trainer], settings: Any) -> list[Setting]:
     if len(set(lengths.values())) != 1:
         told = ", ".join(f"{name} has {n}" for name, n in lengths.items())
         raise ValueError(
-            f"settings have different lengths ({told}); expected a value for each network in every list"
+            f"settings have different lengths ({told}); expected a value for each network in every list. Lists of all "
+            f"combinations are {', '.join(lengths)} = zip(*itertools.product({', '.join(lengths)}))"
             if lengths
             else 'settings is empty, expected a list or more by name: {"lr": [0.1, 0.3]}'
         )
@@ -86,7 +87,7 @@ def trainers_of(make: Callable[..., Trainer], rows: Sequence[Setting]) -> list[T
             error.add_note(f"in network {number} of the sweep: {row}")
             raise
         if not isinstance(trainer, Trainer):
-            raise TypeError(f"make({_written(row)}) returned {describe(trainer)}, expected a Trainer")
+            raise TypeError(f"what make({_written(row)}) returned is {describe(trainer)}, expected a Trainer")
         if trainer.iteration:
             raise ValueError(
                 f"make({_written(row)}) returned a trainer of {trainer.iteration} iterations; expected a new one each"

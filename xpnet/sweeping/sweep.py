@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array
+from xpnet.backends.base import Data
 from xpnet.errors import DivergedError
 from xpnet.stacked import StackError
 from xpnet.sweeping.course import Course
-from xpnet.sweeping.result import Sweep, Trial
+from xpnet.sweeping.result import Sweep, SweepInterrupted, Trial
 from xpnet.sweeping.settings import Setting, settings_of, trainers_of
 from xpnet.training import Trainer
 from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Split
 from xpnet.training.progress import Progress
 from xpnet.training.trainer import _total
+
+#: Of each network whose training has ended, by its number: at which step it diverged, or None.
+Ended = dict[int, int | None]
 
 
 def sweep(
@@ -63,7 +67,7 @@ def sweep(
             or the number in which they differ; what ``fit`` raises.
         ValueError: lists of different lengths, or none; what ``make`` and ``fit`` raise.
         MemoryError: there is not enough memory for all of them.
-        KeyboardInterrupt: after Ctrl-C.
+        SweepInterrupted: after Ctrl-C, a ``KeyboardInterrupt``; its ``result`` has what was trained until then.
 
     >>> import numpy as np
     >>> from xpnet import SGD, Trainer, TwoLayerNet, sweep
@@ -80,20 +84,36 @@ def sweep(
     rows = settings_of(make, settings)
     trainers, start = trainers_of(make, rows), time.perf_counter()
     options: dict[str, Any] = {"weight": weight, "validation": validation}
-    if one_by_one:
-        goal: dict[str, Any] = {"epochs": epochs, "iterations": iterations, "progress": progress}
-        diverged = _one_by_one(trainers, (x, t), options | goal)
-    else:
-        data, held_out = trainers[0]._admitted(x, t, weight, validation)
-        steps = _total(epochs, iterations, -(-data["x"].shape[0] // trainers[0].batch_size))
-        current = trainers[0].net.backend.current()
-        with current, _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
-            course = Course(trainers, data, held_out, steps)
-            diverged = _run(course, interrupted, progress)
-    return Sweep(_trials(rows, trainers, diverged), time.perf_counter() - start)
+    ended: Ended = {}
+    try:
+        if one_by_one:
+            goal: dict[str, Any] = {"epochs": epochs, "iterations": iterations, "progress": progress}
+            _one_by_one(trainers, (x, t), options | goal, ended)
+        else:
+            data, held_out = trainers[0]._admitted(x, t, weight, validation)
+            steps = _total(epochs, iterations, -(-data["x"].shape[0] // trainers[0].batch_size))
+            _together(trainers, data, held_out, steps, progress, ended)
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+        raise SweepInterrupted(Sweep(_trials(rows, trainers, ended), time.perf_counter() - start)) from None
+    return Sweep(_trials(rows, trainers, ended), time.perf_counter() - start)
 
 
-def _run(course: Course, interrupted: Callable[[], bool], progress: bool) -> dict[int, int]:
+def _together(
+    trainers: Sequence[Trainer], data: Data, held_out: Data | None, steps: int, progress: bool, ended: Ended
+) -> None:
+    current, start = trainers[0].net.backend.current(), time.perf_counter()
+    with current, _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
+        course = Course(trainers, data, held_out, steps)
+        any(trainer._warn_of_steps_for_nothing(stacklevel=5) for trainer in trainers)  # once
+        _run(course, interrupted, progress)
+        for i, trainer in enumerate(trainers):
+            ended[i] = course.diverged.get(i)
+            trainer.history.wall = (time.perf_counter() - start) / len(trainers)
+
+
+def _run(course: Course, interrupted: Callable[[], bool], progress: bool) -> None:
     bar: Any = Progress()
     if progress:
         bar.on_begin(course)
@@ -101,22 +121,24 @@ def _run(course: Course, interrupted: Callable[[], bool], progress: bool) -> dic
         course.run(bar.on_block if progress else lambda _: None, interrupted)
     finally:
         bar.on_end(course)
-    return course.diverged
 
 
-def _one_by_one(trainers: Sequence[Trainer], data: tuple[Array, Array], options: dict[str, Any]) -> dict[int, int]:
-    diverged = {}
+def _one_by_one(trainers: Sequence[Trainer], data: tuple[Array, Array], options: dict[str, Any], ended: Ended) -> None:
     for i, trainer in enumerate(trainers):
         try:
             trainer.fit(*data, **options)
+            ended[i] = None
         except DivergedError as error:
-            diverged[i] = error.iteration
-    return diverged
+            ended[i] = error.iteration
+        except KeyboardInterrupt:
+            evaluations = trainer.history.evaluations
+            if evaluations and evaluations[-1].iteration == trainer.iteration:  # a second one did not wait for it
+                ended[i] = None
+            raise
 
 
-def _trials(rows: Sequence[Setting], trainers: Sequence[Trainer], diverged: dict[int, int]) -> tuple[Trial, ...]:
-    pairs = enumerate(zip(rows, trainers, strict=True))
-    return tuple(Trial(i, row, trainer, diverged.get(i)) for i, (row, trainer) in pairs)
+def _trials(rows: Sequence[Setting], trainers: Sequence[Trainer], ended: Ended) -> tuple[Trial, ...]:
+    return tuple(Trial(i, rows[i], trainers[i], diverged) for i, diverged in ended.items())
 
 
 @contextmanager

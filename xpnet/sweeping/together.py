@@ -10,6 +10,7 @@ import numpy as np
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Block, Data, PlainStep, Step
 from xpnet.backends.dispatch import namespace, quiet
+from xpnet.models.evaluation import judge, total_loss
 from xpnet.stacked import Stacked, StackError, plain, stacked
 from xpnet.stacked.array import moved, place
 from xpnet.sweeping.merged import merged, merged_network
@@ -74,27 +75,18 @@ class Stack:
         """Losses (E,) of samples, and accuracies (E,) or None where there are no classes; as ``net.evaluate``."""
         net, n, shape = self.net, data["x"].shape[0], tuple(data["x"].shape[1:])
         arrays = wrapped(self.state["params"] | self.state["buffers"], self.count)
-        sums, tells = (
-            getattr(net.loss_layer, "reduction", "mean") == "sum",
-            getattr(net.loss_layer, "names_classes", None),
-        )
         classes = net.classifies((n, *(net.output_shape(shape) or self._scores_shape(arrays, data))))
-        total, right, share, seen = np.zeros(self.count), np.zeros(self.count, np.int64), 0.0, 0
-        length = max(1, net.chunk(shape) // self.count)
-        for start in range(0, n, length):
-            x, t, *weight = (stacked(a[start : min(start + length, n), ...]) for a in data.values())
-            scores = net.forward(arrays, x)
-            loss = self._host(net.loss_layer.forward(scores, t, *weight)[0])
-            size = float(weight[0].xp.sum(weight[0])) if weight else float(x.shape[0])
-            total, share = total + loss * (1.0 if sums else size / n), share + size / n
-            classes = classes and (tells is None or tells(scores, t))
-            if classes:
-                hits = net.loss_layer.hits(scores, t)
-                right += self._host(hits.xp.sum(hits.xp.astype(hits, hits.xp.int32)))
-                seen += hits.size
-        if not sums and "weight" in data:
-            total = total / share if share else total * 0
-        return total, right / seen if classes else None
+        judged, length = judge(net.forward, net.loss_layer, classes), max(1, net.chunk(shape) // self.count)
+        parts = [slice(start, min(start + length, n)) for start in range(0, n, length)]
+        found = [judged(arrays, *(stacked(a[rows, ...]) for a in data.values())) for rows in parts]
+        names = set.intersection(*map(set, found))
+        host = {name: np.stack([self._host(part[name]) for part in found], axis=1) for name in names}  # (E, parts)
+        weights = host["weight"].tolist() if "weight" in host else [None] * self.count
+        sizes = [rows.stop - rows.start for rows in parts]
+        pairs = zip(host["loss"].tolist(), weights, strict=True)
+        losses = np.asarray([total_loss(each, weight, sizes, net.loss_layer) for each, weight in pairs])
+        named = "hits" in host and bool(np.all(host.get("named", True)))
+        return losses, host["hits"].sum(axis=1) / host["seen"].sum(axis=1) if named else None
 
     def _scores_shape(self, arrays: Params, data: Data) -> tuple[int, ...]:
         return self.net.forward(arrays, stacked(data["x"][:1, ...])).shape[1:]  # type: ignore[no-any-return]

@@ -70,7 +70,7 @@ def compiled(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform,
     if key is None:
         return Compiled(net, optimizer, transforms, compiles)
     with _lock:
-        first = _shared.pop(key, None) or Compiled(net, optimizer, transforms, compiles)
+        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles)
         found = first.another()
         if found is None:
             return first
@@ -78,6 +78,15 @@ def compiled(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform,
         if len(_shared) > MOST:
             del _shared[next(iter(_shared))]
     return found
+
+
+def _copied(
+    net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...]
+) -> tuple[Sequential, Optimizer, tuple[Transform, ...]]:
+    """Parts that nobody else has: what is written into a field of the others later is not in the step of them all."""
+    shell = copy.copy(net)
+    shell.chain, shell.loss_layer = copy.deepcopy((net.chain, net.loss_layer))
+    return shell, *copy.deepcopy((optimizer, transforms))
 
 
 def forget() -> None:

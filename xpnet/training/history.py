@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -151,17 +153,21 @@ class History:
 
     def save(self, path: str | Path, **more: Any) -> None:
         """Write :meth:`to_dict`, and whatever else is given by name, as JSON; the file is there whole or not at all."""
-        atomic.write_bytes(path, _as_json(more | self.to_dict()).encode())
+        atomic.write_bytes(path, as_json(more | self.to_dict()).encode())
 
 
-def _as_json(values: dict[str, Any]) -> str:
-    """JSON with a line for each value, and for each dict in a list; ``indent=`` would take ten times as long."""
+def as_json(values: dict[str, Any], default: Callable[[Any], Any] | None = None) -> str:
+    """JSON with a line for each value, and for each dict in a list; ``indent=`` would take ten times as long.
+
+    ``default`` makes what JSON can hold of what it cannot.
+    """
+    dumps = partial(json.dumps, allow_nan=False, default=default)
     lines = []
     for name, value in values.items():
-        written = json.dumps(value, allow_nan=False)
+        written = dumps(value)
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            written = "[\n  " + ",\n  ".join(json.dumps(each, allow_nan=False) for each in value) + "\n ]"
-        lines.append(f" {json.dumps(name)}: {written}")
+            written = "[\n  " + ",\n  ".join(dumps(each) for each in value) + "\n ]"
+        lines.append(f" {dumps(name)}: {written}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

@@ -135,12 +135,7 @@ class Trainer(TrainingState):
         watchers = Callbacks(self, [*map(as_callback, callbacks), *([Progress()] if progress else [])])
         self._go_to(data["x"].shape[0])
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
-        if self.learning_rates(self.goal - 1, 1) == [0.0]:
-            warn(
-                f"the learning rate has come down to 0 before iteration {self.goal}, the last one of this training, so "
-                f"steps until then change nothing: {self.optimizer!r}",
-                stacklevel=2,
-            )
+        self._warn_of_steps_for_nothing(stacklevel=3)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
             self.net.backend.current(),
@@ -159,6 +154,8 @@ class Trainer(TrainingState):
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Add an evaluation of the weights of now to the history, as :meth:`fit` does after its last step.
+
+        If there is one after as many steps already, it stays, and none is added; ``net.evaluate`` looks at other data.
 
         Raises:
             DivergedError: the weights are not finite.
@@ -218,6 +215,17 @@ class Trainer(TrainingState):
         if self.compile is not None:
             return self.compile
         return self.net.backend.compiles_by_default and only_ours(self.net, self.optimizer, self.transforms)
+
+    def _warn_of_steps_for_nothing(self, stacklevel: int) -> bool:
+        """Warn if the learning rate is 0 at the last step, and say whether."""
+        if self.learning_rates(self.goal - 1, 1) != [0.0]:
+            return False
+        warn(
+            f"the learning rate has come down to 0 before iteration {self.goal}, the last one of this training, so "
+            f"steps until then change nothing: {self.optimizer!r}",
+            stacklevel=stacklevel,
+        )
+        return True
 
     def __repr__(self) -> str:
         return trainer_as_text(self)
