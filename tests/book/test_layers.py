@@ -123,10 +123,12 @@ def test_layers_see_what_becomes_of_the_arrays_that_they_were_given(rng):
         np.testing.assert_array_equal(layer.forward(given), kind(W.copy(), b.copy()).forward(given))
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_the_printed_loss_and_its_backward(rng, one_hot):
+def test_the_printed_loss_and_its_backward(rng, one_hot, listed):
     x, labels = rng.normal(0, 3, (5, 4)), np.asarray([3, 0, 1, 1, 2], dtype=np.uint8)
     t = np.eye(4)[labels] if one_hot else labels
+    t = t.tolist() if listed else t
     y = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     layer = PrintedSoftmaxWithLoss()
     expected = -np.log(y[range(5), labels] + 1e-7).mean()

@@ -103,6 +103,8 @@ def test_functions_of_the_book():
     expected = -(np.log(0.9 + 1e-7) + np.log(0.6 + 1e-7)) / 2
     for t in ([1, 0], [[1], [0]], [[0, 1], [1, 0]]):
         assert f.cross_entropy_error(y, np.asarray(t)) == pytest.approx(expected, rel=1e-14)
+        assert f.cross_entropy_error(y, t) == pytest.approx(expected, rel=1e-14)
+    assert f.cross_entropy_error(y[0], [0, 1]) == pytest.approx(-np.log(0.9 + 1e-7), rel=1e-14)
     assert f.cross_entropy_error(np.asarray([0.0, 1.0]), np.asarray([1, 0])) == pytest.approx(-np.log(1e-7))
     assert f.softmax_loss(np.zeros((2, 4)), np.asarray([1, 3])) == pytest.approx(np.log(4), abs=1e-6)
 

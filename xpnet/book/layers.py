@@ -189,8 +189,8 @@ class PrintedSoftmaxWithLoss(SoftmaxWithLoss):
     """
 
     def forward(self, x: Array, t: Array) -> Array:
-        self.y, self.t = functions.softmax(x), t
-        labels = functions.labels_of(t, x.reshape(-1, x.shape[-1]))
+        self.y, self.t = functions.softmax(x), functions.as_targets(t)
+        labels = functions.labels_of(self.t, x.reshape(-1, x.shape[-1]))
         self._residuals = (labels,)
         self.loss = functions.cross_entropy_error(self.y, labels)
         return note(self, x, self.loss)
