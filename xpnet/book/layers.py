@@ -125,6 +125,7 @@ class Weighted(Remembering):
         if self.defers and self._residuals[1]:
             self.learn(dout)
             params = self._params | {"W": self.W.copy()}  # which the next step changes in place
+            dout = dout.copy(order="K")  # as the caller may
             return Later(lambda: layer.backward(params, residuals, dout)[0])
         dx, grads = layer.backward(self._params, residuals, dout)
         self.dW, self.db = grads["W"], grads["b"]
