@@ -39,8 +39,8 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
     Args:
         hidden_layer_sizes: how many units each hidden layer has; one number is one layer.
-        activation: ``"relu"``, ``"leaky_relu"``, ``"logistic"`` (or ``"sigmoid"``), ``"tanh"``, ``"gelu"`` or
-            ``"identity"``.
+        activation: ``"relu"``, ``"leaky_relu"``, ``"logistic"`` (or ``"sigmoid"``), ``"tanh"``, ``"gelu"``,
+            ``"swish"``, ``"softplus"``, ``"elu"`` or ``"identity"``.
         solver: the name of an optimizer of ``xpnet.optimizers``, ``"adam"`` or ``"rmsprop"`` for example, which gets
             ``learning_rate_init``; or an optimizer with a rate of its own, ``AdamW(0.001, weight_decay=0.1)``. As in
             scikit-learn, ``"sgd"`` has ``momentum``, of Nesterov's kind if ``nesterovs_momentum``.
