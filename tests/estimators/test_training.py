@@ -232,6 +232,8 @@ def test_that_it_did_not_converge_is_said():
         ({"dropout": 1}, "dropout is 1, expected a finite number, 0 or more and less than 1"),
         ({"solver": "sgd", "momentum": 1}, "momentum is 1, expected"),
         ({"early_stopping": True, "validation_fraction": 1}, "validation_fraction is 1, expected"),
+        ({"shuffle": "no"}, "shuffle is 'no', expected True or False"),
+        ({"early_stopping": 1}, "early_stopping is 1, expected True or False"),
         ({"backend": "fortran"}, "unknown backend 'fortran'|known backends: .*numpy"),
         ({"network": [Affine(4, 7)]}, r"network has outputs of shape \(7,\) .*, expected \(3,\)"),
     ],

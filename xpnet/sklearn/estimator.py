@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from xpnet._checks import check_count, check_number
+from xpnet._checks import check_count, check_number, check_switch
 from xpnet._typing import Array, Loss
 from xpnet.backends.base import Data
 from xpnet.backends.dispatch import Backend, dtype_name, namespace
@@ -208,6 +208,8 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self, X: Any, y: Any, weight: Any, going_on: bool, epochs: int | None, classes: np.ndarray | None = None
     ) -> Epochs:
         """Train for so many epochs at most; None is one epoch, whatever comes of it."""
+        for name in ("shuffle", "warm_start", "early_stopping"):
+            check_switch(getattr(self, name), name)
         place, y = place_of(X), on_host(y)
         if going_on:
             check_same_place(self, self._place, X, "partial_fit" if epochs is None else "fit")
