@@ -101,6 +101,10 @@ def test_weights_of_classes_are_weights_of_samples():
     share = len(few) / (3 * np.bincount(Y[few]))
     told = NeuralNetClassifier(**SMALL | {"batch_size": 20}, max_iter=5, class_weight=dict(enumerate(share)))
     assert arrays(counted) == arrays(told.fit(X[few], Y[few]))
+    two, some = Y < 2, {0: 0.5, 2: 3.0}  # partial_fit sees neither all classes nor all that have a weight
+    by_class = NeuralNetClassifier(**SMALL, class_weight=some).partial_fit(X[two], Y[two], classes=[0, 1, 2])
+    by_sample = NeuralNetClassifier(**SMALL).partial_fit(X[two], Y[two], [0, 1, 2], np.where(Y[two] == 0, 0.5, 1.0))
+    assert arrays(by_class) == arrays(by_sample)
     with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
         NeuralNetClassifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
 
