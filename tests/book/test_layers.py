@@ -152,6 +152,8 @@ def test_activations_remember_what_the_book_names():
     assert sigmoid.out is None
     relu.forward(x)
     np.testing.assert_array_equal(relu.mask, [[True, True, False]])
+    relu.forward(-x)[...] -= 3  # changed in place, as the book's layer allows
+    np.testing.assert_array_equal(relu.backward(np.ones((1, 3))), [[1, 0, 0]])
     y = sigmoid.forward(x)
     np.testing.assert_array_equal(sigmoid.out, y)
 

@@ -75,9 +75,19 @@ class Relu(_Activation):
 
     _layer = layers.ReLU()
 
+    def forward(self, x: Array) -> Array:
+        y, _ = self._layer.forward({}, x)
+        # y may be changed in place; it is kept all the same, as memory that is given back costs more to get again
+        self._residuals = (y > 0, y)
+        return note(self, x, y)
+
+    def backward(self, dout: Array) -> Array:
+        dout = now(dout)
+        return dout * namespace(dout).astype(self._recall(), dout.dtype)
+
     @property
     def mask(self) -> Array:
-        return None if self._residuals is None else self._residuals[0] <= 0
+        return None if self._residuals is None else ~self._residuals[0]
 
 
 class Sigmoid(_Activation):
