@@ -146,6 +146,18 @@ def test_a_label_may_stand_in_two_axes():
         layer.forward(x, np.asarray([1, 1]))
 
 
+@pytest.mark.parametrize("samples", [2, 9])
+def test_images_may_be_changed_in_place_before_the_way_back(rng, samples):
+    layer, x = Convolution(rng.normal(size=(8, 8, 3, 3)), 0, 1, 1), rng.normal(size=(samples, 8, 5, 5))
+    found = []
+    for factor in (1, 0):
+        dout = np.ones_like(layer.forward(x))
+        x *= factor
+        layer.backward(dout)
+        found.append(layer.dW)
+    np.testing.assert_array_equal(*found)
+
+
 def test_activations_remember_what_the_book_names():
     relu, sigmoid, x = Relu(), Sigmoid(), np.asarray([[-1.0, 0.0, 2.0]])
     assert relu.mask is None
