@@ -78,7 +78,7 @@ def test_running_statistics_end_where_all_the_calls_would_have_taken_them(monkey
 
 def test_what_else_depends_on_the_array_makes_f_a_black_box(monkeypatch, rng):
     chain, (W1, _, W2), x = dense(rng)
-    t = np.asarray([3, 0, 1])
+    t, start = np.asarray([3, 0, 1]), float(W1[0, 0])
     others = {
         "a penalty": lambda: chain.loss(x, t) + 0.05 * float((W1**2).sum()),
         "a small one": lambda: chain.loss(x, t) + 1e-7 * float((W1**2).sum()),
@@ -86,6 +86,7 @@ def test_what_else_depends_on_the_array_makes_f_a_black_box(monkeypatch, rng):
         "no layer's loss": lambda: float(chain.layers[0].forward(x)[0, 0]) ** 2,
         "a root of it": lambda: chain.loss(x, t) ** 0.5,
         "samples": lambda: chain.loss(x * W1[0, 0], t),
+        "how many samples": lambda: chain.loss(x[: 2 + int(W1[0, 0] > start)], t[: 2 + int(W1[0, 0] > start)]),
         "another way in": lambda: float(chain.last.forward(np.tanh(chain.layers[0].forward(x))[:, :4], t)),
     }
     for name, f in others.items():

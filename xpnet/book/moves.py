@@ -88,7 +88,7 @@ def _agree(f: Callable[[Array], Any], p: Array, h: float, value: float, chain: l
     finally:
         p[...] = before
     f(p)
-    if again is None or not bool((again[0].x == chain[0].x).all()):
+    if again is None or not bool(np.array_equal(again[0].x, chain[0].x)):
         return False
     found = _losses(again[0].y[None], again[1:]) - start
     allowed = SPACINGS * float(np.finfo(np.float64).eps) * max(1.0, abs(value))
