@@ -57,6 +57,15 @@ def test_tiles_are_taken_and_round_but_little_more_than_plain_sums(rng, monkeypa
         assert np.sqrt(np.mean((tiles - wanted) ** 2)) < TIMES * np.sqrt(np.mean((plain - wanted) ** 2))
 
 
+def test_pixels_in_float32_meet_weights_in_float64_as_in_few_samples(rng):
+    layer = Conv2d(9, 8, 3, padding=1)
+    params, x, _ = drawn(rng, layer, (8, 9, 8, 8))
+    x = x.astype("float32")
+    many, few = layer.forward(params, x)[0], layer.forward(params, x[:2])[0]
+    assert many.dtype == few.dtype == np.float64
+    np.testing.assert_allclose(many[:2], few, rtol=1e-12, atol=1e-12)
+
+
 def test_images_may_lie_in_any_way(rng):
     layer = Conv2d(8, 8, 3, padding=1)
     params, x, dy = drawn(rng, layer, (8, 8, 8, 8))

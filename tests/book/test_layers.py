@@ -123,10 +123,12 @@ def test_layers_see_what_becomes_of_the_arrays_that_they_were_given(rng):
         np.testing.assert_array_equal(layer.forward(given), kind(W.copy(), b.copy()).forward(given))
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_the_printed_loss_and_its_backward(rng, one_hot):
+def test_the_printed_loss_and_its_backward(rng, one_hot, listed):
     x, labels = rng.normal(0, 3, (5, 4)), np.asarray([3, 0, 1, 1, 2], dtype=np.uint8)
     t = np.eye(4)[labels] if one_hot else labels
+    t = t.tolist() if listed else t
     y = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     layer = PrintedSoftmaxWithLoss()
     expected = -np.log(y[range(5), labels] + 1e-7).mean()
@@ -144,12 +146,26 @@ def test_a_label_may_stand_in_two_axes():
         layer.forward(x, np.asarray([1, 1]))
 
 
+@pytest.mark.parametrize("samples", [2, 9])
+def test_images_may_be_changed_in_place_before_the_way_back(rng, samples):
+    layer, x = Convolution(rng.normal(size=(8, 8, 3, 3)), 0, 1, 1), rng.normal(size=(samples, 8, 5, 5))
+    found = []
+    for factor in (1, 0):
+        dout = np.ones_like(layer.forward(x))
+        x *= factor
+        layer.backward(dout)
+        found.append(layer.dW)
+    np.testing.assert_array_equal(*found)
+
+
 def test_activations_remember_what_the_book_names():
     relu, sigmoid, x = Relu(), Sigmoid(), np.asarray([[-1.0, 0.0, 2.0]])
     assert relu.mask is None
     assert sigmoid.out is None
     relu.forward(x)
     np.testing.assert_array_equal(relu.mask, [[True, True, False]])
+    relu.forward(-x)[...] -= 3  # changed in place, as the book's layer allows
+    np.testing.assert_array_equal(relu.backward(np.ones((1, 3))), [[1, 0, 0]])
     y = sigmoid.forward(x)
     np.testing.assert_array_equal(sigmoid.out, y)
 

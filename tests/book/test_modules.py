@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from types import ModuleType
 
@@ -43,6 +45,31 @@ def test_a_name_or_a_module_that_the_book_has_not_is_told(installed):
         exec("import common.models")
     with pytest.raises(ModuleNotFoundError, match=r"no module dataset\.ptb; it has: dataset\.mnist"):
         exec("import dataset.ptb")
+
+
+@pytest.mark.parametrize(
+    ("kind", "W", "x"),
+    [("Affine", (3, 2), (4, 3)), ("Convolution", (2, 1, 2, 2), (4, 1, 3, 3))],
+    ids=["dense", "images"],
+)
+def test_the_gradient_of_a_first_layers_input_is_that_of_the_moment_it_was_returned(installed, rng, kind, W, x):
+    layer = getattr(sys.modules["common.layers"], kind)(rng.normal(size=W), np.zeros(2))
+    dout = rng.normal(size=layer.forward(rng.normal(size=x)).shape)
+    expected = np.array(layer.backward(dout))
+    later = layer.backward(dout)
+    layer.W -= 1
+    dout *= 0
+    assert expected.any()
+    for found in (later, copy.deepcopy(later), pickle.loads(pickle.dumps(later))):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_network_can_be_pickled_and_copied(installed, rng):
+    layers = sys.modules["common.layers"]
+    net = [layers.Affine(rng.normal(size=(3, 2)), np.zeros(2)), layers.Relu(), layers.Dropout(0.0)]
+    for again in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        np.testing.assert_array_equal(again[0].W, net[0].W)
+        assert [type(layer) for layer in again] == [type(layer) for layer in net]
 
 
 def test_uninstall_leaves_nothing_behind(few_digits):
@@ -103,6 +130,8 @@ def test_functions_of_the_book():
     expected = -(np.log(0.9 + 1e-7) + np.log(0.6 + 1e-7)) / 2
     for t in ([1, 0], [[1], [0]], [[0, 1], [1, 0]]):
         assert f.cross_entropy_error(y, np.asarray(t)) == pytest.approx(expected, rel=1e-14)
+        assert f.cross_entropy_error(y, t) == pytest.approx(expected, rel=1e-14)
+    assert f.cross_entropy_error(y[0], [0, 1]) == pytest.approx(-np.log(0.9 + 1e-7), rel=1e-14)
     assert f.cross_entropy_error(np.asarray([0.0, 1.0]), np.asarray([1, 0])) == pytest.approx(-np.log(1e-7))
     assert f.softmax_loss(np.zeros((2, 4)), np.asarray([1, 3])) == pytest.approx(np.log(4), abs=1e-6)
 

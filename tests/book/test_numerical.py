@@ -78,13 +78,15 @@ def test_running_statistics_end_where_all_the_calls_would_have_taken_them(monkey
 
 def test_what_else_depends_on_the_array_makes_f_a_black_box(monkeypatch, rng):
     chain, (W1, _, W2), x = dense(rng)
-    t = np.asarray([3, 0, 1])
+    t, start = np.asarray([3, 0, 1]), float(W1[0, 0])
     others = {
         "a penalty": lambda: chain.loss(x, t) + 0.05 * float((W1**2).sum()),
         "a small one": lambda: chain.loss(x, t) + 1e-7 * float((W1**2).sum()),
         "a second batch": lambda: chain.loss(x, t) + chain.loss(2 * x, t),
         "no layer's loss": lambda: float(chain.layers[0].forward(x)[0, 0]) ** 2,
         "a root of it": lambda: chain.loss(x, t) ** 0.5,
+        "samples": lambda: chain.loss(x * W1[0, 0], t),
+        "how many samples": lambda: chain.loss(x[: 2 + int(W1[0, 0] > start)], t[: 2 + int(W1[0, 0] > start)]),
         "another way in": lambda: float(chain.last.forward(np.tanh(chain.layers[0].forward(x))[:, :4], t)),
     }
     for name, f in others.items():
@@ -100,6 +102,20 @@ def test_an_array_in_two_layers_is_moved_in_both(monkeypatch, rng):
     chain = Chain(Affine(W, b), Sigmoid(), Affine(W, b))
     x = rng.normal(size=(2, 4))
     found, expected = both(monkeypatch, lambda _: chain.loss(x, t), W)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("made", [lambda W: W.T, lambda W: 2 * W.T], ids=["a view", "a copy"])
+def test_weights_of_a_layer_behind_that_are_made_of_the_array_move_along(monkeypatch, rng, made):
+    W, t = rng.normal(size=(3, 4)), np.asarray([1, 2])
+    chain = Chain(Affine(W, np.zeros(4)), Sigmoid(), Affine(made(W), np.zeros(3)))
+    x = rng.normal(size=(2, 3))
+
+    def f(_):
+        chain.layers[2].W = made(W)
+        return chain.loss(x, t)
+
+    found, expected = both(monkeypatch, f, W)
     np.testing.assert_array_equal(found, expected)
 
 

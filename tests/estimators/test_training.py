@@ -101,6 +101,10 @@ def test_weights_of_classes_are_weights_of_samples():
     share = len(few) / (3 * np.bincount(Y[few]))
     told = NeuralNetClassifier(**SMALL | {"batch_size": 20}, max_iter=5, class_weight=dict(enumerate(share)))
     assert arrays(counted) == arrays(told.fit(X[few], Y[few]))
+    two, some = Y < 2, {0: 0.5, 2: 3.0}  # partial_fit sees neither all classes nor all that have a weight
+    by_class = NeuralNetClassifier(**SMALL, class_weight=some).partial_fit(X[two], Y[two], classes=[0, 1, 2])
+    by_sample = NeuralNetClassifier(**SMALL).partial_fit(X[two], Y[two], [0, 1, 2], np.where(Y[two] == 0, 0.5, 1.0))
+    assert arrays(by_class) == arrays(by_sample)
     with pytest.raises(ValueError, match="'balanced' is not supported for partial_fit"):
         NeuralNetClassifier(class_weight="balanced").partial_fit(X, Y, classes=[0, 1, 2])
 
@@ -232,6 +236,8 @@ def test_that_it_did_not_converge_is_said():
         ({"dropout": 1}, "dropout is 1, expected a finite number, 0 or more and less than 1"),
         ({"solver": "sgd", "momentum": 1}, "momentum is 1, expected"),
         ({"early_stopping": True, "validation_fraction": 1}, "validation_fraction is 1, expected"),
+        ({"shuffle": "no"}, "shuffle is 'no', expected True or False"),
+        ({"early_stopping": 1}, "early_stopping is 1, expected True or False"),
         ({"backend": "fortran"}, "unknown backend 'fortran'|known backends: .*numpy"),
         ({"network": [Affine(4, 7)]}, r"network has outputs of shape \(7,\) .*, expected \(3,\)"),
     ],

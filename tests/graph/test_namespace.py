@@ -76,6 +76,13 @@ def test_places_and_counts_are_no_variables(array):
     assert namespace(v).arange(namespace(v).asarray(3)).shape == (3,)
 
 
+def test_integers_are_written_as_such(array):
+    three = namespace(variable(array(1.0))).asarray(3)
+    assert f"{three:d} {three:03d} {three:.1f}" == "3 003 3.0"
+    with pytest.raises(ValueError, match="for object of type 'float'"):
+        f"{variable(array(1.0)):d}"
+
+
 def test_a_lost_derivative_is_seen_through_what_was_made(array):
     x = variable(array(2.0))
     s = namespace(x).full((), math.sin(float(x)), dtype=x.dtype, device=x.device)

@@ -119,6 +119,8 @@ def _in_tiles(x: Array, W: Array, geometry: Geometry) -> tuple[int, int] | None:
     padding, plain = geometry.padding, Geometry((1, 1), geometry.padding)
     if W.shape[2:] != (winograd.KERNEL,) * 2 or geometry != plain or max(padding) >= winograd.KERNEL:
         return None
+    if W.dtype != x.dtype:  # tiles are computed in the dtype of x, which may be the narrower one
+        return None
     high, wide = (length + 2 * p - winograd.KERNEL + 1 for length, p in zip(x.shape[2:], padding, strict=True))
     return (high, wide) if winograd.fits(x.shape, W.shape[0], (high, wide), x.dtype) else None
 

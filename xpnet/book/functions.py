@@ -80,7 +80,7 @@ def cross_entropy_error(y: Array, t: Any) -> Array:
 
     Args:
         y: probabilities (C,) of one sample, or (N, C).
-        t: labels, one for each sample in any shape, (N,) or (N, 1); or one-hot, in the shape of y.
+        t: labels, one for each sample in any shape, (N,) or (N, 1); or one-hot, in the shape of y; or a list of these.
 
     Raises:
         ValueError: t is neither.
@@ -96,6 +96,7 @@ def cross_entropy_error(y: Array, t: Any) -> Array:
 
 def labels_of(t: Any, rows: Array) -> Any:
     """The labels (N,) that targets of rows (N, C) are, whether they came as such or one-hot."""
+    t = as_targets(t)
     size = getattr(t, "size", 1)
     if size == rows.size:
         return t.reshape(rows.shape).argmax(axis=1)
@@ -103,6 +104,11 @@ def labels_of(t: Any, rows: Array) -> Any:
         where = f"{describe(t)} of shape {tuple(t.shape)}"
         raise ValueError(f"t is {where}, expected {len(rows)} labels, or one-hot {tuple(rows.shape)}")
     return t.reshape(-1) if hasattr(t, "reshape") else t
+
+
+def as_targets(t: Any) -> Any:
+    """t as an array where it is a list, ``[0, 0, 1]``; arrays and numbers as they are."""
+    return numbers().asarray(t) if isinstance(t, list | tuple) else t
 
 
 def softmax_loss(X: Array, t: Any) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from xpnet import layers
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import backend_of, device, namespace
@@ -39,7 +41,9 @@ class Convolution(Weighted):
         self.stride, self.pad = stride, pad
 
     def forward(self, x: Array) -> Array:
-        return self._pass(x, as_wide(backend_of(self.W).asarray(x), self.W))
+        wide = as_wide(backend_of(self.W).asarray(x), self.W)
+        # the way back may need the images, which a script may change in place meanwhile
+        return self._pass(x, x.copy(order="K") if wide is x and isinstance(x, np.ndarray) else wide)
 
     def many(self, x: Array) -> Array:
         return _apart(lambda images: self._layer.predict(self._params, images), x)

@@ -39,6 +39,9 @@ class Later(NDArrayOperatorsMixin):
             options["out"] = tuple(map(now, options["out"]))
         return getattr(function, method)(*map(now, inputs), **options)
 
+    def __reduce__(self) -> Any:
+        return np.asarray, (self.now(),)  # pickled and copied as the array
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # asked for by those who find out what this is
             raise AttributeError(name)

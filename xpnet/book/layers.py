@@ -75,9 +75,19 @@ class Relu(_Activation):
 
     _layer = layers.ReLU()
 
+    def forward(self, x: Array) -> Array:
+        y, _ = self._layer.forward({}, x)
+        # y may be changed in place; it is kept all the same, as memory that is given back costs more to get again
+        self._residuals = (y > 0, y)
+        return note(self, x, y)
+
+    def backward(self, dout: Array) -> Array:
+        dout = now(dout)
+        return dout * namespace(dout).astype(self._recall(), dout.dtype)
+
     @property
     def mask(self) -> Array:
-        return None if self._residuals is None else self._residuals[0] <= 0
+        return None if self._residuals is None else ~self._residuals[0]
 
 
 class Sigmoid(_Activation):
@@ -125,6 +135,7 @@ class Weighted(Remembering):
         if self.defers and self._residuals[1]:
             self.learn(dout)
             params = self._params | {"W": self.W.copy()}  # which the next step changes in place
+            dout = dout.copy(order="K")  # as the caller may
             return Later(lambda: layer.backward(params, residuals, dout)[0])
         dx, grads = layer.backward(self._params, residuals, dout)
         self.dW, self.db = grads["W"], grads["b"]
@@ -189,8 +200,8 @@ class PrintedSoftmaxWithLoss(SoftmaxWithLoss):
     """
 
     def forward(self, x: Array, t: Array) -> Array:
-        self.y, self.t = functions.softmax(x), t
-        labels = functions.labels_of(t, x.reshape(-1, x.shape[-1]))
+        self.y, self.t = functions.softmax(x), functions.as_targets(t)
+        labels = functions.labels_of(self.t, x.reshape(-1, x.shape[-1]))
         self._residuals = (labels,)
         self.loss = functions.cross_entropy_error(self.y, labels)
         return note(self, x, self.loss)

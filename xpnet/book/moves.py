@@ -43,7 +43,6 @@ def through_layers(f: Callable[[Array], Any], p: Array, h: float) -> Array | Non
     value, chain = _value(f, p)
     if chain is None or not _agree(f, p, h, value, chain):
         return None
-    f(p)  # the layers are left with what p itself makes of them, not with that of the moves
     first, *behind = chain
     size = prod(p.shape)
     most = max(1, backend_of(p).tile_bytes // (8 * prod(first.y.shape)))
@@ -75,18 +74,23 @@ def _names(layer: Any) -> tuple[str, ...]:
 
 
 def _agree(f: Callable[[Array], Any], p: Array, h: float, value: float, chain: list[Call]) -> bool:
-    """Whether f changes as the chain does, when all entries of p are moved."""
+    """Whether f changes as the chain does, when all entries of p are moved.
+
+    The output of the first layer is all that may be moved. Its input has to be what it was, and the layers behind are
+    asked when p is back and f was called with it, as one of them may have weights that are made of p.
+    """
     start = _losses(chain[0].y[None], chain[1:])
     before = p.copy()
     move = h * np.random.default_rng(0).uniform(0.5, 1, p.shape)
     p += backend_of(p).asarray(move, dtype_name(p.dtype))
     try:
         moved, again = _value(f, p)
-        if again is None:
-            return False
-        found = _losses(again[0].y[None], again[1:]) - start
     finally:
         p[...] = before
+    f(p)
+    if again is None or not bool(np.array_equal(again[0].x, chain[0].x)):
+        return False
+    found = _losses(again[0].y[None], again[1:]) - start
     allowed = SPACINGS * float(np.finfo(np.float64).eps) * max(1.0, abs(value))
     return abs(float(found[0]) - (moved - value)) <= allowed
 

@@ -88,7 +88,7 @@ def _named(module: ModuleType, names: Iterable[str]) -> dict[str, Any]:
 
 @cache
 def _deferring(kind: type) -> type:
-    return type(kind.__name__, (kind,), {"defers": True, "__doc__": kind.__doc__, "__module__": kind.__module__})
+    return type(kind.__name__, (kind,), {"defers": True, "__doc__": kind.__doc__, "__module__": "common.layers"})
 
 
 class _Missing:

@@ -169,7 +169,10 @@ class Wrapper:
     def __format__(self, spec: str) -> str:
         if spec and self.shape and spec[-1] in "eEfFgGn%":
             raise TypeError(f"the format {spec!r} is for one number, and this has shape {self.shape}")
-        return format(float(self.value) if spec and not self.shape else str(self), spec)
+        if not spec or self.shape:
+            return format(str(self), spec)
+        integer = whole(self.value)
+        return format(float(self.value) if integer is None else integer, spec)
 
     def __round__(self, places: int | None = None) -> Any:
         raise TypeError(

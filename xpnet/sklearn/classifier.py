@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -192,7 +192,12 @@ class NeuralNetClassifier(ClassifierMixin, NeuralNet):  # type: ignore[misc]
     def _weights(self, y: Any, weight: np.ndarray | None) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        by_class: np.ndarray = compute_sample_weight(self.class_weight, y)
+        by_class: np.ndarray
+        if isinstance(self.class_weight, dict) and not self._multilabel:
+            known, labels = on_host(self.classes_), column_or_1d(y)  # partial_fit may see a few of the classes
+            by_class = compute_class_weight(self.class_weight, classes=known, y=labels)[_encoded(labels, known)[0]]
+        else:
+            by_class = compute_sample_weight(self.class_weight, y)
         return by_class if weight is None else weight * by_class
 
     def _loss(self, outputs: int) -> Loss:

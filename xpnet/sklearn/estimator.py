@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from xpnet._checks import check_count, check_number
+from xpnet._checks import check_count, check_number, check_switch
 from xpnet._typing import Array, Loss
 from xpnet.backends.base import Data
 from xpnet.backends.dispatch import Backend, dtype_name, namespace
@@ -39,8 +39,8 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
     Args:
         hidden_layer_sizes: how many units each hidden layer has; one number is one layer.
-        activation: ``"relu"``, ``"leaky_relu"``, ``"logistic"`` (or ``"sigmoid"``), ``"tanh"``, ``"gelu"`` or
-            ``"identity"``.
+        activation: ``"relu"``, ``"leaky_relu"``, ``"logistic"`` (or ``"sigmoid"``), ``"tanh"``, ``"gelu"``,
+            ``"swish"``, ``"softplus"``, ``"elu"`` or ``"identity"``.
         solver: the name of an optimizer of ``xpnet.optimizers``, ``"adam"`` or ``"rmsprop"`` for example, which gets
             ``learning_rate_init``; or an optimizer with a rate of its own, ``AdamW(0.001, weight_decay=0.1)``. As in
             scikit-learn, ``"sgd"`` has ``momentum``, of Nesterov's kind if ``nesterovs_momentum``.
@@ -208,6 +208,8 @@ class NeuralNet(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self, X: Any, y: Any, weight: Any, going_on: bool, epochs: int | None, classes: np.ndarray | None = None
     ) -> Epochs:
         """Train for so many epochs at most; None is one epoch, whatever comes of it."""
+        for name in ("shuffle", "warm_start", "early_stopping"):
+            check_switch(getattr(self, name), name)
         place, y = place_of(X), on_host(y)
         if going_on:
             check_same_place(self, self._place, X, "partial_fit" if epochs is None else "fit")
