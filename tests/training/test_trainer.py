@@ -93,7 +93,7 @@ def test_bytes_are_scaled_a_batch_at_a_time(dtype, training_backend, digits):
     b = training_backend
     as_bytes = np.round(digits[0][0][:250] * 255).astype("uint8")
     t, found = digits[0][1][:250], []
-    for x, layers in ((as_bytes, [Rescale(1 / 255)]), (as_bytes.astype(dtype) * np.asarray(1 / 255, dtype), [])):
+    for x, layers in ((as_bytes, [Rescale(1 / 255)]), (as_bytes.astype(dtype) / np.asarray(255, dtype), [])):
         plain = network(b, dtype)
         net = Sequential([*layers, *plain.layers.values()], dtype=dtype, backend=b)
         net.params = plain.params
