@@ -103,11 +103,13 @@ def batched(net, x, t, rounds: int) -> dict:
     from xpnet.functions import one_hot
 
     xp = net.backend.xp
-    hidden = net.layers["Relu1"].forward({}, net.layers["Affine1"].forward(net.params, x)[0])[0]
+    first = {"W": net.params["W1"], "b": net.params["b1"]}
+    hidden = net.layers["Relu1"].predict({}, net.layers["Affine1"].predict(first, x))
     targets = one_hot(t, xp.zeros((x.shape[0], 10), dtype=x.dtype, device=net.backend.device))
 
     def loss(W):  # (50, 10), or a stack of them
-        return xp.mean(net.loss_layer.per_sample(xp.matmul(hidden, W) + net.params["b2"], targets), axis=-1)
+        scores = xp.matmul(hidden, W) + net.params["b2"]
+        return xp.mean(net.loss_layer.per_sample(scores, xp.broadcast_to(targets, scores.shape)), axis=-1)
 
     contenders = {"one by one": None, "batch=50": 50}
     times: dict[str, list[float]] = {name: [] for name in contenders}
