@@ -31,6 +31,7 @@ FLOORS = [
     {"layers", "losses", "schedules", "metrics"},
     {"optimizers"},
     {"gradient"},
+    {"onnx"},
     {"models", "plotting"},
     {"training", "book"},
     {"throughput", "testing", "sklearn", "sweeping"},
@@ -147,7 +148,7 @@ def test_public_names_exist_and_say_what_they_are():
 def test_what_is_not_always_needed_is_imported_when_it_is_asked_for():
     code = """
 import sys, xpnet
-later = {"xpnet.book", "xpnet.graph", "xpnet.datasets.digit_images", "xpnet.metrics", "matplotlib", "PIL"}
+later = {"xpnet.book", "xpnet.graph", "xpnet.datasets.digit_images", "xpnet.metrics", "xpnet.onnx", "matplotlib", "PIL"}
 assert not later & sys.modules.keys(), later & sys.modules.keys()
 assert xpnet.graph.variable and "graph" in dir(xpnet)
 try:

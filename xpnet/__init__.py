@@ -24,7 +24,7 @@ from xpnet.sweeping import sweep
 from xpnet.training import Evaluation, History, Trainer, make_step
 
 if TYPE_CHECKING:
-    from xpnet import book, graph, metrics, plotting
+    from xpnet import book, graph, metrics, onnx, plotting
 
 __version__ = "0.1.0"
 
@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 #: Imported when they are first asked for: a third of the time that everything takes.
-_LATER = {"book", "graph", "metrics", "plotting"}
+_LATER = {"book", "graph", "metrics", "onnx", "plotting"}
 
 
 def __getattr__(name: str) -> ModuleType:

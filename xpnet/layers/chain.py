@@ -333,6 +333,16 @@ class Chain(Several):
         return widest(self.layers)
 
 
+def first_leaves(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
+    """The layers that get the input of this one as it is, and their paths: ``Concat1.Embedding2``."""
+    if isinstance(layer, Several):
+        parts, start = layer.parts[:1] if isinstance(layer, Chain) else layer.parts, f"{path}." if path else ""
+        return [leaf for part in parts for leaf in first_leaves(part.layer, start + part.name)]
+    if isinstance(layer, Container):
+        return [leaf for child in layer.children for leaf in first_leaves(child, path)]
+    return [(path, layer)]
+
+
 def check_channels(parts: Iterable[Part]) -> None:
     """Raise ``ValueError`` where a layer gets another number of channels than it takes, whatever the images' size."""
     known, before = None, ""

@@ -107,10 +107,16 @@ class Rescale(Activation):
         xp = namespace(x)
         if not xp.isdtype(x.dtype, "real floating"):  # by itself, outside of a network
             x = xp.astype(x, xp.float32)
+        return x * self.scale if self.divisor is None else x / self.divisor, None
+
+    @property
+    def divisor(self) -> float | None:
+        """The whole number that scale is 1 through, or None.
+
+        A quotient is rounded once, and is what people have who divide by 255 themselves; 1 / 255 is rounded too.
+        """
         divisor = 1 / self.scale if self.scale else 0.0
-        # a quotient is rounded once, and is what people have who divide by 255 themselves; 1 / 255 is rounded too
-        whole = 0 < abs(divisor) < MOST_DIVISOR and divisor.is_integer()
-        return x / divisor if whole else x * self.scale, None
+        return divisor if 0 < abs(divisor) < MOST_DIVISOR and divisor.is_integer() else None
 
     def gradient(self, residuals: None, dy: Array) -> Array:
         return dy * self.scale

@@ -31,8 +31,8 @@ from xpnet.backends.dispatch import (
 from xpnet.functions import check_labels
 from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, get_initializer
-from xpnet.layers import Chain, Container, Layer
-from xpnet.layers.chain import Several
+from xpnet.layers import Chain, Layer
+from xpnet.layers.chain import first_leaves
 from xpnet.losses import SoftmaxWithLoss, check_weight
 from xpnet.models.evaluation import evaluate, judge
 from xpnet.models.products import largest_product
@@ -313,6 +313,16 @@ class Sequential:
         """
         files.save(self, path)
 
+    def export(self, path: str | Path, **options: Any) -> Any:
+        """Write the network as an ONNX file, see that it computes the same, and return what was written.
+
+        It needs the package onnx: ``pip install "xpnet[onnx]"``. Options, errors and what is returned are those of
+        :func:`xpnet.onnx.export`: ``net.export("digits.onnx", softmax=True, uint8=True)``.
+        """
+        from xpnet.onnx import export  # later: few need it, and fewer have it
+
+        return export(self, path, **options)
+
     def load(self, path: str | Path) -> None:
         """Take parameters and buffers from a file of weights or a checkpoint: all of them, or none and an error.
 
@@ -533,16 +543,6 @@ class Sequential:
                 except ValueError as error:
                     error.args = (path + str(error).removeprefix(layer.label),)
                     raise
-
-
-def first_leaves(layer: Layer, path: str = "") -> list[tuple[str, Layer]]:
-    """The layers that get the input of this one as it is, and their paths: ``Concat1.Embedding2``."""
-    if isinstance(layer, Several):
-        parts, start = layer.parts[:1] if isinstance(layer, Chain) else layer.parts, f"{path}." if path else ""
-        return [leaf for part in parts for leaf in first_leaves(part.layer, start + part.name)]
-    if isinstance(layer, Container):
-        return [leaf for child in layer.children for leaf in first_leaves(child, path)]
-    return [(path, layer)]
 
 
 def _in_rows(p: Any, dtype: str) -> np.ndarray:
