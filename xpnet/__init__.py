@@ -24,7 +24,7 @@ from xpnet.sweeping import sweep
 from xpnet.training import Evaluation, History, Trainer, make_step
 
 if TYPE_CHECKING:
-    from xpnet import book, graph, metrics, onnx, plotting
+    from xpnet import book, graph, metrics, plotting
 
 __version__ = "0.1.0"
 

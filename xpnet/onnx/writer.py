@@ -14,6 +14,8 @@ from xpnet.layers.chain import Part, Several
 
 #: The operators' version: the first with Gelu, which runtimes of early 2024 know.
 OPSET = 20
+#: The axis of samples in shapes.
+BATCH = "N"
 
 
 class ExportError(ValueError):
@@ -24,17 +26,19 @@ class Graph:
     """Nodes and arrays of a file as they are written; each value has the name of the node that it comes from.
 
     Attributes:
+        arrays: the network's parameters and buffers, by name.
         dtype: of the numbers in it, ``"float32"`` for example.
         nodes: in the order in which they are computed.
         initializers: the arrays that nodes read, by name.
         opset: the version of the operators; what is traced may need a later one.
+        otherwise: the rule of layers that have none.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], dtype: str, taken: Iterable[str]) -> None:
-        self.dtype, self.opset = dtype, OPSET
+    def __init__(self, arrays: Mapping[str, np.ndarray], dtype: str, taken: Iterable[str], otherwise: Rule) -> None:
+        self.dtype, self.opset, self.otherwise = dtype, OPSET, otherwise
         self.nodes: list[NodeProto] = []
         self.initializers: dict[str, TensorProto] = {}
-        self._arrays = arrays
+        self.arrays = arrays
         self._taken = {*taken, *arrays}
 
     def node(self, op: str, inputs: Iterable[str], name: str, attributes: Mapping[str, Any]) -> str:
@@ -46,7 +50,7 @@ class Graph:
     def array(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         """A parameter or buffer of the network by its name, perhaps as another shape."""
         if name not in self.initializers:
-            a = self._arrays[name]
+            a = self.arrays[name]
             self.initializers[name] = numpy_helper.from_array(a if shape is None else a.reshape(shape), name)
         return name
 
@@ -61,7 +65,7 @@ class Graph:
         return name
 
     def unused(self, name: str) -> str:
-        """This name, or one like it that nothing has; from now on it is taken."""
+        """Return this name, or one like it that nothing has; from now on it is taken."""
         found, number = name, 1
         while found in self._taken:
             number += 1
@@ -123,7 +127,7 @@ class Place:
         return name
 
     def array(self, name: str, shape: tuple[int, ...] | None = None) -> str:
-        """Return the name in the file of a parameter or buffer, ``"W"``; it is written there, perhaps in another shape."""
+        """Write a parameter or buffer, ``"W"``, perhaps in another shape, and return its name in the file."""
         return self.graph.array(self.outside[name], shape)
 
     def constant(self, name: str, value: Any, dtype: str | None = None) -> str:
@@ -161,9 +165,7 @@ def rule(*kinds: type[Layer]) -> Callable[[Written], Written]:
 
 def write(place: Place, layer: Layer, x: str) -> str:
     """Write a layer by its rule, and return its output: its last node has the layer's name."""
-    if type(layer) not in RULES:
-        raise ExportError(f"{place.path}: no rule for {type(layer).__name__}")
-    y = RULES[type(layer)](place, layer, x)
+    y = RULES.get(type(layer), place.graph.otherwise)(place, layer, x)
     if y in place.made:
         name = place.graph.unused(place.path)
         next(node for node in place.graph.nodes if y in node.output).name = name

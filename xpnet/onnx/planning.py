@@ -1,0 +1,178 @@
+"""What is to be written: options as a user gave them, looked at before any work is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet._checks import check_count, check_switch
+from xpnet.backends.dispatch import dtype_name
+from xpnet.layers import Affine, BatchNorm, Chain, Flatten, Identity, LayerNorm, Rescale, Reshape, Softmax
+from xpnet.layers.base import Layer, Shape, shapes_of
+from xpnet.layers.branches import Parallel, Residual
+from xpnet.losses import SoftmaxWithLoss
+from xpnet.serialization import network as files
+
+#: The dtypes that weights can be written in.
+DTYPES = ("float16", "float32", "float64")
+#: The names under which a file says what it holds: the network, as a file of weights does; how it was written; classes.
+NETWORK, EXPORT, CLASSES = files.ABOUT, "xpnet_export", "classes"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be written.
+
+    Attributes:
+        net: the network.
+        dtype: of weights and results.
+        input: the dtype of samples.
+        shape, scores: the shape of one sample, and of what comes of it.
+        softmax: whether that are probabilities.
+        uint8: whether samples are bytes.
+        metadata: texts by name.
+    """
+
+    net: Any
+    dtype: str
+    input: str
+    shape: tuple[int, ...]
+    scores: tuple[int, ...]
+    softmax: bool
+    uint8: bool
+    metadata: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Those of the input and of the output."""
+        return "x", "probabilities" if self.softmax else "scores"
+
+    @property
+    def divides(self) -> bool:
+        """Whether bytes are divided by 255 before the first layer: not where a layer rescales them."""
+        first = next(layer for layer in self.net.chain.layers if not isinstance(layer, Flatten | Identity | Reshape))
+        return self.uint8 and not isinstance(first, Rescale)
+
+
+def planned(
+    net: Any,
+    input_shape: Sequence[int] | None,
+    softmax: bool,
+    uint8: bool,
+    dtype: Any,
+    classes: Sequence[Any] | None,
+    metadata: Mapping[str, str] | None,
+) -> Plan:
+    """The plan, or what is wrong with the options."""
+    if not hasattr(net, "chain") or not hasattr(net, "own_arrays"):
+        raise TypeError(f"net is {net!r:.200}, expected a network: TwoLayerNet(784, 50, 10), for example")
+    wanted, integers = _dtype(net, dtype), net.chain.takes == "integers"
+    _check_switches(net, softmax, uint8)
+    shape = _shape(net, input_shape)
+    kind = "int64" if integers else dtype_name(net.dtype)
+    scores = tuple(net.scores_shape(net.backend.asarray(np.zeros((1, *shape), kind)))[1:])
+    options = {"input_shape": [*shape], "dtype": wanted, "softmax": bool(softmax), "uint8": bool(uint8)}
+    said = {NETWORK: files.text_about(net), EXPORT: json.dumps(options)} | _classes(classes, scores)
+    taken = "uint8" if uint8 else "int64" if integers else wanted
+    return Plan(net, wanted, taken, shape, scores, bool(softmax), bool(uint8), said | _metadata(metadata))
+
+
+def _dtype(net: Any, dtype: Any) -> str:
+    """The name of the dtype that is wanted, by default the network's."""
+    try:
+        name = dtype_name(net.dtype) if dtype is None else np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    return name
+
+
+def _check_switches(net: Any, softmax: Any, uint8: Any) -> None:
+    if check_switch(softmax, "softmax"):
+        if isinstance(net.chain.layers[-1], Softmax):
+            raise ValueError("softmax=True, and the last layer is a Softmax already; leave it out")
+        if not isinstance(net.loss_layer, SoftmaxWithLoss):
+            raise ValueError(
+                f"softmax=True is for networks that are trained with SoftmaxWithLoss, and the loss of this one is "
+                f"{type(net.loss_layer).__name__}; leave it out"
+            )
+    if check_switch(uint8, "uint8") and net.chain.takes == "integers":
+        raise ValueError("uint8=True is for images of bytes, and this network looks up integers; leave it out")
+
+
+def _shape(net: Any, given: Any) -> tuple[int, ...]:
+    """The shape of a sample, as it was given or as layers say it."""
+    if given is None:
+        shape = said_shape(net.chain)
+        if shape is not None and _fits(net, shape):
+            return shape
+        first = next(iter(net.layers))
+        raise ValueError(
+            f"the layers do not say what shape a sample has, {first} takes more than one; give it without the axis of "
+            "samples: input_shape=(1, 28, 28), for example"
+        )
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"input_shape is {given!r}, expected that of one sample: (784,) or (1, 28, 28), for example")
+    shape = tuple(check_count(length, f"input_shape[{i}]") for i, length in enumerate(given))
+    net.output_shape(shape)
+    return shape
+
+
+def _fits(net: Any, shape: tuple[int, ...]) -> bool:
+    try:
+        net.output_shape(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def said_shape(layer: Layer) -> Shape:
+    """The shape of one sample of the input, as far as a layer, or one behind it, says it; else None."""
+    match layer:
+        case Chain():
+            for each in layer.layers:
+                shape = said_shape(each)
+                if shape is not None or each.acts_on != "element":
+                    return shape
+            return None
+        case Parallel():
+            return next((shape for shape in map(said_shape, layer.layers) if shape is not None), None)
+        case Residual():
+            return said_shape(layer.inner)
+        case Affine():
+            return (layer.n_in,)
+        case BatchNorm() | LayerNorm():
+            return shapes_of(layer)["gamma"]
+        case _:
+            return None
+
+
+def _classes(classes: Any, scores: tuple[int, ...]) -> dict[str, str]:
+    """The names of the classes as the file has them."""
+    if classes is None:
+        return {}
+    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
+        raise ValueError(f"classes is {classes!r:.100}, expected a name for each score: ['cat', 'dog']")
+    names = [str(name) for name in classes]
+    if not scores or len(names) != scores[-1]:
+        raise ValueError(f"classes has {len(names)} names, and the network gives scores of shape {scores} for a sample")
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"classes has {twice!r} twice, expected another name for each score")
+    return {CLASSES: json.dumps(names, ensure_ascii=False)}
+
+
+def _metadata(given: Any) -> dict[str, str]:
+    """What a user wants the file to say."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(text, str) for each in given.items() for text in each):
+        raise ValueError(f"metadata is {given!r:.200}, expected texts by name: {{'author': 'Ada'}}")
+    if taken := [name for name in (NETWORK, EXPORT, CLASSES) if name in given]:
+        raise ValueError(f"metadata has {taken[0]!r}, under which xpnet writes itself; give it another name")
+    return dict(given)

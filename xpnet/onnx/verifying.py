@@ -1,0 +1,116 @@
+"""Whether a file computes what the network does: both are asked about the same samples."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backends.dispatch import dtype_name
+from xpnet.functions import softmax
+from xpnet.layers import Rescale
+from xpnet.layers.chain import first_leaves
+from xpnet.onnx.planning import Plan
+from xpnet.onnx.writer import ExportError
+
+#: How many samples there are in a batch: one, and more than one, so that no length stands in the file.
+BATCHES = (1, 2, 7)
+#: How far results may be apart, as a share of how far they are apart from sample to sample. Another order of sums gives
+#: a hundredth of it, the wrong one of the two forms of GELU several times as much. In float64 it is not less, as the
+#: numbers in nodes themselves, a slope or an eps, are float32 in every file.
+TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 3e-2}
+#: How many units in the last place of the largest result they may be apart besides.
+ROUNDING = 8
+
+
+class Seen(NamedTuple):
+    """The largest difference between two results, the largest result, and what computed the file's."""
+
+    difference: float
+    largest: float
+    runtime: str
+
+
+def verified(data: bytes, plan: Plan) -> Seen:
+    """Compare a file with the network on batches of random samples.
+
+    Raises:
+        ExportError: they do not agree, or onnxruntime cannot compute the file.
+    """
+    run, name = _session(data, plan)
+    rng, expected, found = np.random.default_rng(0), [], []
+    for n in BATCHES:
+        x = _samples(plan, rng, n)
+        expected.append(_expected(plan, x))
+        found.append(run(x))
+        kinds = [f"{each.dtype} of shape {each.shape}" for each in (found[-1], expected[-1].astype(plan.dtype))]
+        if kinds[0] != kinds[1]:
+            raise ExportError(f"for {n} samples {name} gives {kinds[0]}, expected {kinds[1]}; nothing was written")
+    wanted, given = np.concatenate(expected), np.concatenate(found)
+    if not np.isfinite(wanted).all():
+        raise ExportError(
+            "the file cannot be verified: for samples of N(0, 1) the network itself gives NaN or infinity; "
+            "verify=False writes it as it is"
+        )
+    difference, largest = float(np.abs(given - wanted).max()), float(np.abs(wanted).max())
+    allowed = TOLERANCE[plan.dtype] * np.ptp(wanted, axis=0).max() + ROUNDING * np.finfo(plan.dtype).eps * largest
+    if not difference <= allowed:
+        advice = "; numbers inside may be too large or too small for float16" if plan.dtype == "float16" else ""
+        raise ExportError(
+            f"{name} and the network are up to {difference:.2g} apart, in results up to {largest:.2g}, and more than "
+            f"{allowed:.2g} is no rounding; nothing was written{advice}"
+        )
+    return Seen(difference, largest, name)
+
+
+def runtime(*, needed: bool = True) -> Any:
+    """The module onnxruntime; where it is missing an error, or None if it is not needed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        if not needed:
+            return None
+        raise ImportError(
+            f'verify=True compares with onnxruntime, which is missing ({error}); pip install "xpnet[onnx]"'
+        ) from error
+    return onnxruntime
+
+
+def _session(data: bytes, plan: Plan) -> tuple[Any, str]:
+    """A function that computes the file, and the name of what does it."""
+    onnxruntime = runtime()
+    name = f"onnxruntime {onnxruntime.__version__}"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no other base
+        why, advice = str(error).rpartition(" : ")[2].strip().splitlines()[0], ""
+        if "NOT_IMPLEMENTED" in str(error) and plan.dtype != "float32":
+            advice = f", which has few operators in {plan.dtype}; write the file with dtype='float32'"
+        raise ExportError(f"{name} cannot compute it: {why}{advice}, or with verify=False") from error
+    (x, _) = plan.names
+    return lambda samples: session.run(None, {x: samples})[0], name
+
+
+def _samples(plan: Plan, rng: np.random.Generator, n: int) -> np.ndarray:
+    """Random samples as the file takes them."""
+    shape, leaves = (n, *plan.shape), [layer for _, layer in first_leaves(plan.net.chain)]
+    if plan.input == "uint8":
+        return rng.integers(0, 256, shape, "uint8")
+    if plan.input == "int64":
+        return rng.integers(0, min(getattr(layer, "n", 2) for layer in leaves), shape, "int64")
+    scale = next((layer.scale for layer in leaves if isinstance(layer, Rescale)), 1.0)
+    return (rng.normal(size=shape) / (scale or 1.0)).astype(plan.input)
+
+
+def _expected(plan: Plan, x: np.ndarray) -> np.ndarray:
+    """What the network gives for samples of the file, on its own backend."""
+    net = plan.net
+    if plan.input != "int64":
+        x = x.astype(dtype_name(net.dtype))
+        x = x / 255 if plan.divides else x
+    scores = net.backend.to_numpy(net.predict(net.backend.asarray(x)))
+    found: np.ndarray = softmax(scores) if plan.softmax else scores
+    return found
