@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from math import prod
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
+
+if TYPE_CHECKING:
+    from xpnet.onnx import Exported
 
 #: Samples that go through a network at once when it only predicts: enough to keep a device busy, few enough to fit.
 CHUNK = 10_000
@@ -313,11 +316,11 @@ class Sequential:
         """
         files.save(self, path)
 
-    def export(self, path: str | Path, **options: Any) -> Any:
-        """Write the network as an ONNX file, see that it computes the same, and return what was written.
+    def export(self, path: str | Path, **options: Any) -> Exported:
+        """Write the network as an ONNX file, see that it computes the same, and say what was written.
 
-        It needs the package onnx: ``pip install "xpnet[onnx]"``. Options, errors and what is returned are those of
-        :func:`xpnet.onnx.export`: ``net.export("digits.onnx", softmax=True, uint8=True)``.
+        Options, errors and what is returned are those of :func:`xpnet.onnx.export`. It needs the package onnx:
+        ``pip install "xpnet[onnx]"``.
         """
         from xpnet.onnx import export  # later: few need it, and fewer have it
 

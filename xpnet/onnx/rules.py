@@ -35,7 +35,7 @@ from xpnet.layers import (
     TimeDistributed,
 )
 from xpnet.layers.windows import pair
-from xpnet.onnx.writer import Place, rule
+from xpnet.onnx.writer import ExportError, Place, rule
 
 
 @rule(Identity, Dropout)
@@ -175,9 +175,11 @@ def time_distributed(at: Place, layer: TimeDistributed, x: str) -> str:
     inner, (steps, *shape) = layer.inner, at.shape
     if isinstance(inner, Affine) and len(shape) == 1:  # a product of stacks is one of each step
         return at.node("Add", at.node("MatMul", x, at.array("W")), at.array("b"))
+    behind = inner.output_shape(tuple(shape))
+    if behind is None:
+        raise ExportError(f"{at.path}: {inner!r:.100} does not say what shape it makes of a step of shape {(*shape,)}")
     joined = at.node("Reshape", x, at.constant("joined", [-1, *shape], "int64"))
     y = at.inner(inner, joined, tuple(shape))
-    behind = inner.output_shape(tuple(shape))
     return at.node("Reshape", y, at.constant("apart", [-1, steps, *behind], "int64"))
 
 

@@ -73,10 +73,10 @@ class Graph:
         self._taken.add(found)
         return found
 
-    def rename(self, value: str, name: str) -> None:
-        """Give a value another name, wherever it stands."""
-        self._taken = self._taken - {value} | {name}
-        for node in self.nodes:
+    def rename(self, value: str, name: str, first: int = 0) -> None:
+        """Give a value another name, wherever it stands from node number ``first`` on."""
+        self._taken.add(name)
+        for node in self.nodes[first:]:
             for names in (node.input, node.output):
                 for i, each in enumerate(names):
                     if each == value:
@@ -165,10 +165,11 @@ def rule(*kinds: type[Layer]) -> Callable[[Written], Written]:
 
 def write(place: Place, layer: Layer, x: str) -> str:
     """Write a layer by its rule, and return its output: its last node has the layer's name."""
-    y = RULES.get(type(layer), place.graph.otherwise)(place, layer, x)
-    if y in place.made:
-        name = place.graph.unused(place.path)
-        next(node for node in place.graph.nodes if y in node.output).name = name
-        place.graph.rename(y, name)
-        return name
-    return y
+    graph, first = place.graph, len(place.graph.nodes)
+    y = RULES.get(type(layer), graph.otherwise)(place, layer, x)
+    if y not in place.made:
+        return y
+    name = graph.unused(place.path)
+    next(node for node in graph.nodes[first:] if y in node.output).name = name
+    graph.rename(y, name, first)
+    return name
