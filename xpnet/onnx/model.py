@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from onnx import ModelProto, TensorProto, checker, helper
+from onnx import ModelProto, TensorProto, checker, helper, shape_inference
 
 from xpnet.onnx.planning import Plan
 from xpnet.onnx.tracing import traced
@@ -47,7 +47,10 @@ def model_of(plan: Plan) -> ModelProto:
         producer_version=sys.modules["xpnet"].__version__,
     )
     helper.set_model_props(model, plan.metadata)
-    checker.check_model(model, full_check=True)
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, shape_inference.InferenceError) as error:
+        raise ExportError(f"onnx refuses what was written, a rule is wrong: {error}") from error
     return model
 
 

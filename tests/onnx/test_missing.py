@@ -1,0 +1,51 @@
+"""Without onnx, or without onnxruntime: what is said, and what works all the same. These need neither."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from xpnet import TwoLayerNet
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """``without("onnx")``: it cannot be imported, nor is anything there that did."""
+
+    def remove(name):
+        for module in list(sys.modules):
+            if module == "xpnet.onnx" or module.startswith("xpnet.onnx."):
+                monkeypatch.delitem(sys.modules, module)
+        monkeypatch.setitem(sys.modules, name, None)
+
+    return remove
+
+
+def test_onnx_is_missing(without, tmp_path):
+    without("onnx")
+    with pytest.raises(ImportError, match=r'xpnet.onnx needs onnx 1.17 or newer .*; pip install "xpnet\[onnx\]"'):
+        TwoLayerNet(4, 3, 2, backend="numpy").export(tmp_path / "net.onnx")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_command_says_it_in_one_line(without, command):
+    TwoLayerNet(784, 5, 10, backend="numpy").save("weights.safetensors")
+    without("onnx")
+    done = command("export", "weights.safetensors", "net.onnx")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: xpnet.onnx needs onnx")
+    assert done.output.count("\n") == 1
+
+
+def test_onnxruntime_is_missing(without, tmp_path):
+    pytest.importorskip("onnx")
+    without("onnxruntime")
+    net, path = TwoLayerNet(4, 3, 2, backend="numpy"), tmp_path / "net.onnx"
+    with pytest.raises(ImportError, match=r'verify=True compares with onnxruntime.*pip install "xpnet\[onnx\]"'):
+        net.export(path, verify=True)
+    assert not path.exists()
+    written = net.export(path)
+    assert (written.difference, written.runtime) == (None, None)
+    assert str(written).endswith("; not verified")
+    assert path.exists()

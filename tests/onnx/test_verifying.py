@@ -1,0 +1,71 @@
+"""Verification: a file is compared with the network before it is there."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from xpnet import Sequential, TwoLayerNet
+from xpnet.layers import GELU, Affine, Flatten
+
+pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.onnx"
+
+
+def test_it_says_what_it_saw(path):
+    written = TwoLayerNet(4, 3, 2, seed=0, backend="numpy").export(path, verify=True)
+    assert written.runtime == f"onnxruntime {onnxruntime.__version__}"
+    assert written.difference <= 1e-6 * written.largest
+    assert re.fullmatch(
+        r".*net.onnx: 3 nodes, [\d,]+ bytes, opset 20, IR 9; onnxruntime \S+ differs by at most \S+ from results up "
+        r"to \S+, on 1, 2 and 7 samples",
+        str(written),
+    )
+    assert str(TwoLayerNet(4, 3, 2, backend="numpy").export(path, verify=False)).endswith("IR 9; not verified")
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_file_that_computes_something_else_is_not_written(softmax, path, monkeypatch):
+    from xpnet.onnx import RULES
+
+    def other_form(place, layer, x):  # of the two forms of GELU: they differ by less than 5e-4
+        return place.node("Gelu", x, approximate="none")
+
+    net = Sequential([Affine(20, 50), GELU(), Affine(50, 5)], seed=0, backend="numpy")
+    net.export(path, softmax=softmax)
+    before = path.read_bytes()
+    monkeypatch.setitem(RULES, GELU, other_form)
+    with pytest.raises(ValueError, match=r"and more than .* is no rounding; nothing was written"):
+        net.export(path, softmax=softmax)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    net.export(path, softmax=softmax, verify=False)
+    assert path.read_bytes() != before
+
+
+def test_a_number_of_samples_that_stands_in_the_file_is_seen(path, monkeypatch):
+    from xpnet.onnx import RULES
+
+    def one_sample(place, layer, x):
+        return place.node("Reshape", x, place.constant("shape", [1, 12], "int64"))
+
+    monkeypatch.setitem(RULES, Flatten, one_sample)
+    net = Sequential([Flatten(), Affine(12, 3)], seed=0, backend="numpy")
+    with pytest.raises(ValueError, match=r"onnxruntime .* cannot compute"):
+        net.export(path, input_shape=(3, 4))
+    assert not path.exists()
+
+
+def test_a_network_that_is_not_finite_itself(path):
+    net = Sequential([Affine(4, 3), Affine(3, 3)], seed=0, backend="numpy")
+    for name in net.params:
+        net.params[name] += np.float32(1e30)
+    with pytest.raises(ValueError, match="the network itself gives NaN or infinity; verify=False"):
+        net.export(path)
