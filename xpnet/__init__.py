@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 #: Imported when they are first asked for: a third of the time that everything takes.
-_LATER = {"book", "graph", "metrics", "onnx", "plotting"}
+_LATER = {"book", "graph", "metrics", "plotting"}
 
 
 def __getattr__(name: str) -> ModuleType:
