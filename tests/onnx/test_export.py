@@ -13,7 +13,9 @@ from xpnet.layers import (
     GELU,
     Affine,
     BatchNorm,
+    Chain,
     Concat,
+    Conv1d,
     Conv2d,
     Embedding,
     Flatten,
@@ -25,6 +27,7 @@ from xpnet.layers import (
     Residual,
     Sigmoid,
     Tanh,
+    TimeDistributed,
 )
 
 onnx = pytest.importorskip("onnx")
@@ -138,7 +141,7 @@ class TestSamples:
         expected = softmax(net.predict(x / np.float32(255)))
         np.testing.assert_allclose(run(path, x), expected, rtol=1e-6)
 
-    @pytest.mark.parametrize("first", [[Rescale(1 / 255)], [Reshape((6,)), Rescale(0.01)]])
+    @pytest.mark.parametrize("first", [[Rescale(1 / 255)], [Reshape((6,)), Residual(Chain(Rescale(0.01)))]])
     def test_bytes_are_rescaled_once(self, first, path, rng):
         net = Sequential([*first, Affine(6, 3)], seed=0, backend="numpy")
         x = rng.integers(0, 256, (4, 6), "uint8")
@@ -188,6 +191,45 @@ class TestSamples:
             ValueError, match=rf"shape a sample has, {next(iter(net.layers))} .*input_shape=\(1, 28, 28\)"
         ):
             net.export(path)
+        assert not path.exists()
+
+
+class TestAnyLength:
+    def test_images_of_any_size(self, path, rng):
+        net = ResNet((3, 12, 12), channels=[4, 6], seed=0, backend="numpy")
+        written = net.export(path, input_shape=(3, None, None), uint8=True)
+        assert written.difference < 1e-5
+        session = onnxruntime.InferenceSession(path)
+        assert session.get_inputs()[0].shape == ["N", 3, "H", "W"]
+        assert session.get_outputs()[0].shape == ["N", 10]
+        for size in ((5, 9), (30, 7)):
+            x = rng.integers(0, 256, (2, 3, *size), "uint8")
+            np.testing.assert_allclose(run(path, x), net.predict(x / np.float32(255)), rtol=1e-4, atol=1e-5)
+        assert json.loads(metadata(path)["xpnet_export"])["input_shape"] == [3, None, None]
+
+    @pytest.mark.parametrize(
+        ("layer", "shape", "axes"),
+        [
+            (Conv2d(2, 3, 3, padding=1), (2, None, None), [3, "H", "W"]),
+            (Conv2d(2, 3, 3, padding=(1, 0)), (2, None, None), [3, "H", "M2"]),
+            (Conv2d(2, 3, 3), (2, 8, None), [3, 6, "M2"]),
+            (Conv1d(2, 3, 3, padding=1), (2, None), [3, "L"]),
+            (TimeDistributed(Affine(4, 3)), (None, 4), ["T", 3]),
+            (Embedding(4, 3), (None,), ["L", 3]),
+        ],
+        ids=repr,
+    )
+    def test_results_of_any_length(self, layer, shape, axes, path):
+        Sequential([layer], backend="numpy").export(path, input_shape=shape)
+        assert onnxruntime.InferenceSession(path).get_outputs()[0].shape == ["N", *axes]
+
+    def test_networks_that_take_one_length(self, path):
+        net = SimpleConvNet((1, 12, 12), {"filter_num": 2}, hidden_size=4, backend="numpy")
+        with pytest.raises(ValueError, match=r"of samples of 8 to 256 the network takes none; give the length"):
+            net.export(path, input_shape=(1, None, None))
+        net = Sequential([TimeDistributed(Sequential([Affine(4, 3), Tanh()]).chain)], backend="numpy")
+        with pytest.raises(ValueError, match=r"TimeDistributed1.apart depends on the length of samples"):
+            net.export(path, input_shape=(None, 4), verify=False)
         assert not path.exists()
 
 

@@ -124,6 +124,15 @@ def test_places_where_no_file_can_be(tmp_path):
         net.export(3)
 
 
+def test_more_than_a_file_holds(path, monkeypatch):
+    from xpnet.onnx import model
+
+    monkeypatch.setattr(model, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match=r"the weights take 104 bytes, and a file of ONNX holds 100"):
+        Sequential([Affine(12, 2)], backend="numpy").export(path)
+    assert not path.exists()
+
+
 def test_what_is_no_network(path):
     from xpnet.onnx import export
 

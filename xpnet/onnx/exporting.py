@@ -52,7 +52,7 @@ def export(
     net: Any,
     path: atomic.PathLike,
     *,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Sequence[int | None] | None = None,
     softmax: bool = False,
     uint8: bool = False,
     dtype: Any = None,
@@ -68,7 +68,8 @@ def export(
     Args:
         net: a network on any backend; ``net.export(path, ...)`` is the same.
         path: of the file, which ends with ``.onnx``.
-        input_shape: the shape of one sample, where the layers do not say it: (1, 28, 28) before a convolution.
+        input_shape: the shape of one sample, where the layers do not say it: (1, 28, 28) before a convolution. None is
+            any length, if the network takes any there: (3, None, None) for images of any height and width.
         softmax: whether to end with a softmax, for probabilities instead of scores.
         uint8: whether samples are bytes, 0 to 255, such as images are made of. They are divided by 255 in the file,
             unless the network begins with a ``Rescale``, which then does what it was trained with.

@@ -29,18 +29,15 @@ def model_of(plan: Plan) -> ModelProto:
     Raises:
         ExportError: weights that are not finite, a layer that cannot be written, or more than a file can hold.
     """
-    net, (x, y) = plan.net, plan.names
-    graph = Graph(_arrays(plan), plan.dtype, plan.names, traced)
-    place = Place(graph, "", plan.shape, {name: name for name in graph.arrays})
-    value = write(place, net.chain, _before(graph, plan, x))
-    if plan.softmax:
-        value = graph.node("Softmax", [value], "Softmax", {"axis": -1})
-    graph.rename(value, y)
-    inputs = [helper.make_tensor_value_info(x, KINDS[plan.input], [BATCH, *plan.shape])]
+    arrays, (x, y) = _arrays(plan), plan.names
+    graph, *others = (_graph(plan, arrays, shape) for shape in plan.shapes)
+    for other in others:
+        _check_alike(graph, other)
+    inputs = [helper.make_tensor_value_info(x, KINDS[plan.input], [BATCH, *plan.axes])]
     outputs = [helper.make_tensor_value_info(y, KINDS[plan.dtype], [BATCH, *plan.scores])]
     opset = helper.make_opsetid("", graph.opset)
     model = helper.make_model(
-        helper.make_graph(graph.nodes, type(net).__name__, inputs, outputs, [*graph.initializers.values()]),
+        helper.make_graph(graph.nodes, type(plan.net).__name__, inputs, outputs, [*graph.initializers.values()]),
         opset_imports=[opset],
         ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="xpnet",
@@ -50,7 +47,8 @@ def model_of(plan: Plan) -> ModelProto:
     try:
         checker.check_model(model, full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
-        raise ExportError(f"onnx refuses what was written, a rule is wrong: {error}") from error
+        why = " ".join(str(error).split())
+        raise ExportError(f"onnx refuses what was written, a rule is wrong: {why:.500}") from error
     return model
 
 
@@ -74,9 +72,26 @@ def _arrays(plan: Plan) -> dict[str, np.ndarray]:
     return found
 
 
-def _before(graph: Graph, plan: Plan, x: str) -> str:
-    """What stands before the first layer, and the name of what comes of it."""
-    place = Place(graph, x, plan.shape, {})
+def _graph(plan: Plan, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Graph:
+    """The nodes for samples of this shape."""
+    graph, (x, y) = Graph(arrays, plan.dtype, plan.names, traced), plan.names
+    value, before = x, Place(graph, x, shape, {})
     if plan.uint8:
-        x = place.node("Cast", x, to=KINDS[plan.dtype])
-    return place.node("Div", x, place.constant("divisor", 255)) if plan.divides else x
+        value = before.node("Cast", value, to=KINDS[plan.dtype])
+    if plan.divides:
+        value = before.node("Div", value, before.constant("divisor", 255))
+    value = write(Place(graph, "", shape, {name: name for name in arrays}), plan.net.chain, value)
+    if plan.softmax:
+        value = graph.node("Softmax", [value], "Softmax", {"axis": -1})
+    graph.rename(value, y)
+    return graph
+
+
+def _check_alike(graph: Graph, other: Graph) -> None:
+    """Raise ``ExportError`` unless the same was written for samples of another shape."""
+    constants = [[tensor for name, tensor in g.initializers.items() if name not in g.arrays] for g in (graph, other)]
+    for one, two in zip(graph.nodes + constants[0], other.nodes + constants[1], strict=True):
+        if one != two:
+            raise ExportError(
+                f"{one.name} depends on the length of samples, so it cannot be any: input_shape has to be of numbers"
+            )

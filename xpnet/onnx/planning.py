@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet._checks import check_count, check_switch
+from xpnet._checks import check_switch
 from xpnet.backends.dispatch import dtype_name
-from xpnet.layers import Affine, BatchNorm, Chain, Flatten, Identity, LayerNorm, Rescale, Reshape, Softmax
-from xpnet.layers.base import Layer, Shape, shapes_of
-from xpnet.layers.branches import Parallel, Residual
+from xpnet.layers import Rescale, Softmax
 from xpnet.losses import SoftmaxWithLoss
+from xpnet.onnx.samples import Axes, first_computing, named_alike, shapes_and_axes
 from xpnet.serialization import network as files
 
 #: The dtypes that weights can be written in.
@@ -31,7 +30,8 @@ class Plan:
         net: the network.
         dtype: of weights and results.
         input: the dtype of samples.
-        shape, scores: the shape of one sample, and of what comes of it.
+        shapes: shapes that a sample may have: one, or two where some lengths are free.
+        axes, scores: the axes of samples and of results but for the first, as lengths and names of free ones.
         softmax: whether that are probabilities.
         uint8: whether samples are bytes.
         metadata: texts by name.
@@ -40,8 +40,9 @@ class Plan:
     net: Any
     dtype: str
     input: str
-    shape: tuple[int, ...]
-    scores: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    axes: Axes
+    scores: Axes
     softmax: bool
     uint8: bool
     metadata: dict[str, str]
@@ -53,14 +54,13 @@ class Plan:
 
     @property
     def divides(self) -> bool:
-        """Whether bytes are divided by 255 before the first layer: not where a layer rescales them."""
-        first = next(layer for layer in self.net.chain.layers if not isinstance(layer, Flatten | Identity | Reshape))
-        return self.uint8 and not isinstance(first, Rescale)
+        """Whether bytes are divided by 255 before the first layer: not where that rescales them."""
+        return self.uint8 and not isinstance(first_computing(self.net.chain), Rescale)
 
 
 def planned(
     net: Any,
-    input_shape: Sequence[int] | None,
+    input_shape: Sequence[int | None] | None,
     softmax: bool,
     uint8: bool,
     dtype: Any,
@@ -72,13 +72,16 @@ def planned(
         raise TypeError(f"net is {net!r:.200}, expected a network: TwoLayerNet(784, 50, 10), for example")
     wanted, integers = _dtype(net, dtype), net.chain.takes == "integers"
     _check_switches(net, softmax, uint8)
-    shape = _shape(net, input_shape)
+    shapes, axes = shapes_and_axes(net, input_shape)
     kind = "int64" if integers else dtype_name(net.dtype)
-    scores = tuple(net.scores_shape(net.backend.asarray(np.zeros((1, *shape), kind)))[1:])
-    options = {"input_shape": [*shape], "dtype": wanted, "softmax": bool(softmax), "uint8": bool(uint8)}
-    said = {NETWORK: files.text_about(net), EXPORT: json.dumps(options)} | _classes(classes, scores)
+    ends = [net.scores_shape(net.backend.asarray(np.zeros((1, *shape), kind)))[1:] for shape in shapes]
+    scores = named_alike(ends, shapes, axes)
+    lengths = [axis if isinstance(axis, int) else None for axis in axes]
+    options = {"input_shape": lengths, "dtype": wanted, "softmax": bool(softmax), "uint8": bool(uint8)}
+    said = {NETWORK: files.text_about(net), EXPORT: json.dumps(options)}
+    said |= _classes(classes, scores) | _metadata(metadata)
     taken = "uint8" if uint8 else "int64" if integers else wanted
-    return Plan(net, wanted, taken, shape, scores, bool(softmax), bool(uint8), said | _metadata(metadata))
+    return Plan(net, wanted, taken, shapes, axes, scores, bool(softmax), bool(uint8), said)
 
 
 def _dtype(net: Any, dtype: Any) -> str:
@@ -105,54 +108,7 @@ def _check_switches(net: Any, softmax: Any, uint8: Any) -> None:
         raise ValueError("uint8=True is for images of bytes, and this network looks up integers; leave it out")
 
 
-def _shape(net: Any, given: Any) -> tuple[int, ...]:
-    """The shape of a sample, as it was given or as layers say it."""
-    if given is None:
-        shape = said_shape(net.chain)
-        if shape is not None and _fits(net, shape):
-            return shape
-        first = next(iter(net.layers))
-        raise ValueError(
-            f"the layers do not say what shape a sample has, {first} takes more than one; give it without the axis of "
-            "samples: input_shape=(1, 28, 28), for example"
-        )
-    if not isinstance(given, list | tuple):
-        raise ValueError(f"input_shape is {given!r}, expected that of one sample: (784,) or (1, 28, 28), for example")
-    shape = tuple(check_count(length, f"input_shape[{i}]") for i, length in enumerate(given))
-    net.output_shape(shape)
-    return shape
-
-
-def _fits(net: Any, shape: tuple[int, ...]) -> bool:
-    try:
-        net.output_shape(shape)
-    except ValueError:
-        return False
-    return True
-
-
-def said_shape(layer: Layer) -> Shape:
-    """The shape of one sample of the input, as far as a layer, or one behind it, says it; else None."""
-    match layer:
-        case Chain():
-            for each in layer.layers:
-                shape = said_shape(each)
-                if shape is not None or each.acts_on != "element":
-                    return shape
-            return None
-        case Parallel():
-            return next((shape for shape in map(said_shape, layer.layers) if shape is not None), None)
-        case Residual():
-            return said_shape(layer.inner)
-        case Affine():
-            return (layer.n_in,)
-        case BatchNorm() | LayerNorm():
-            return shapes_of(layer)["gamma"]
-        case _:
-            return None
-
-
-def _classes(classes: Any, scores: tuple[int, ...]) -> dict[str, str]:
+def _classes(classes: Any, scores: Axes) -> dict[str, str]:
     """The names of the classes as the file has them."""
     if classes is None:
         return {}

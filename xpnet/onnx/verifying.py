@@ -12,6 +12,7 @@ from xpnet.functions import softmax
 from xpnet.layers import Rescale
 from xpnet.layers.chain import first_leaves
 from xpnet.onnx.planning import Plan
+from xpnet.onnx.samples import first_computing
 from xpnet.onnx.writer import ExportError
 
 #: How many samples there are in a batch: one, and more than one, so that no length stands in the file.
@@ -39,32 +40,40 @@ def verified(data: bytes, plan: Plan) -> Seen:
         ExportError: they do not agree, or onnxruntime cannot compute the file.
     """
     run, name = _session(data, plan)
-    rng, expected, found = np.random.default_rng(0), [], []
-    for n in BATCHES:
-        x = _samples(plan, rng, n)
-        expected.append(_expected(plan, x))
-        found.append(run(x))
-        if found[-1].shape != expected[-1].shape:
+    rng, difference, largest = np.random.default_rng(0), 0.0, 0.0
+    for shape in plan.shapes:
+        wanted, given = _results(run, plan, shape, rng)
+        apart, most = float(np.abs(given - wanted).max()), float(np.abs(wanted).max())
+        rounding = ROUNDING * float(np.finfo(plan.dtype).eps)
+        allowed = TOLERANCE[plan.dtype] * float(np.ptp(wanted, axis=0).max()) + rounding * most
+        if not apart <= allowed:
+            advice = "; numbers inside may be too large or too small for float16" if plan.dtype == "float16" else ""
             raise ExportError(
-                f"for {n} samples {name} gives results of shape {found[-1].shape}, expected {expected[-1].shape}; "
-                "nothing was written"
+                f"{name} and the network are up to {apart:.2g} apart, in results up to {most:.2g}, and more than "
+                f"{allowed:.2g} is no rounding; nothing was written{advice}"
             )
-    wanted, given = np.concatenate(expected), np.concatenate(found)
-    if not np.isfinite(wanted).all():
-        raise ExportError(
-            "the file cannot be verified: for samples of N(0, 1) the network itself gives NaN or infinity; "
-            "verify=False writes it as it is"
-        )
-    difference, largest = float(np.abs(given - wanted).max()), float(np.abs(wanted).max())
-    rounding = ROUNDING * float(np.finfo(plan.dtype).eps)
-    allowed = TOLERANCE[plan.dtype] * float(np.ptp(wanted, axis=0).max()) + rounding * largest
-    if not difference <= allowed:
-        advice = "; numbers inside may be too large or too small for float16" if plan.dtype == "float16" else ""
-        raise ExportError(
-            f"{name} and the network are up to {difference:.2g} apart, in results up to {largest:.2g}, and more than "
-            f"{allowed:.2g} is no rounding; nothing was written{advice}"
-        )
+        difference, largest = max(difference, apart), max(largest, most)
     return Seen(difference, largest, name)
+
+
+def _results(run: Any, plan: Plan, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """What the network gives for samples of this shape, and what the file does."""
+    wanted, given = [], []
+    for n in BATCHES:
+        x = _samples(plan, rng, (n, *shape))
+        wanted.append(_expected(plan, x))
+        given.append(run(x))
+        if given[-1].shape != wanted[-1].shape:
+            raise ExportError(
+                f"for samples {x.shape} the file gives results {given[-1].shape}, expected {wanted[-1].shape}; nothing "
+                "was written"
+            )
+        if not np.isfinite(wanted[-1]).all():
+            raise ExportError(
+                "the file cannot be verified: for samples of N(0, 1) the network itself gives NaN or infinity; "
+                "verify=False writes it as it is"
+            )
+    return np.concatenate(wanted), np.concatenate(given)
 
 
 def runtime(*, needed: bool = True) -> Any:
@@ -108,15 +117,14 @@ def _session(data: bytes, plan: Plan) -> tuple[Any, str]:
     return run, name
 
 
-def _samples(plan: Plan, rng: np.random.Generator, n: int) -> np.ndarray:
+def _samples(plan: Plan, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Random samples as the file takes them."""
-    shape, leaves = (n, *plan.shape), [layer for _, layer in first_leaves(plan.net.chain)]
     if plan.input == "uint8":
         return rng.integers(0, 256, shape, "uint8")
     if plan.input == "int64":
-        return rng.integers(0, min(getattr(layer, "n", 2) for layer in leaves), shape, "int64")
-    scale = next((layer.scale for layer in leaves if isinstance(layer, Rescale)), 1.0)
-    most = float(np.finfo(plan.input).max)
+        return rng.integers(0, min(getattr(layer, "n", 2) for _, layer in first_leaves(plan.net.chain)), shape, "int64")
+    first, most = first_computing(plan.net.chain), float(np.finfo(plan.input).max)
+    scale = first.scale if isinstance(first, Rescale) else 1.0  # so that what is rescaled is N(0, 1)
     return np.clip(rng.normal(size=shape) / (scale or 1.0), -most, most).astype(plan.input)
 
 
