@@ -6,16 +6,13 @@ import json
 
 import numpy as np
 import pytest
+from onnx_files import metadata
 
 from xpnet import SGD, ResNet, Sequential, SimpleConvNet, Trainer, TwoLayerNet, load_network
 from xpnet.layers import Affine, Function
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-def metadata(path):
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
 def test_what_train_left(command, some_digits):
@@ -59,6 +56,10 @@ def test_networks_of_images(command):
         "; not verified\n"
     )
     assert onnxruntime.InferenceSession("b.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
+    assert command("export", "b.safetensors", "c.onnx", "--shape", "3,any,any").exit_code == 0
+    assert onnxruntime.InferenceSession("c.onnx").get_inputs()[0].shape == ["N", 3, "H", "W"]
+    done = command("export", "b.safetensors", "d.onnx", "--shape", "3x8")
+    assert (done.exit_code, "'3x8' is not the shape of a sample: 784, or 1,28,28" in done.output) == (2, True)
     assert "training" not in metadata("b.onnx")
 
 

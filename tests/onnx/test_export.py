@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from onnx_files import metadata, run
 
 from xpnet import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet
 from xpnet.functions import softmax
@@ -32,20 +33,6 @@ from xpnet.layers import (
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-def run(path, x):
-    (y,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    return y
-
-
-def metadata(path):
-    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.onnx"
 
 
 class TestFiles:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from onnx_files import run
 
 from xpnet import Sequential, namespace
 from xpnet.layers import Affine, BatchNorm, Chain, Function, GraphLayer, Layer, Residual, Tanh
@@ -45,11 +46,6 @@ class Narrow(Affine):
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.onnx"
-
-
-@pytest.fixture
 def rules(monkeypatch):
     """The table of rules, which is as it was after the test."""
     from xpnet.onnx import RULES
@@ -58,11 +54,6 @@ def rules(monkeypatch):
     yield RULES
     RULES.clear()
     RULES.update(before)
-
-
-def run(path, x):
-    (y,) = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})
-    return y
 
 
 def in_depth(layer):

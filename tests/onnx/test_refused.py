@@ -15,11 +15,6 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.onnx"
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["W1", "BatchNorm1.var"])
 def test_weights_that_are_not_finite(value, name, path):

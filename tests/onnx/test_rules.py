@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 import pytest
+from onnx_files import by_reference, by_runtime
 
 from xpnet import Sequential
 from xpnet.layers import (
@@ -132,19 +133,6 @@ def network(name, dtype="float32"):
 def samples(name, dtype, n, rng):
     layer, shape, _ = ROWS[name]
     return rng.integers(0, 7, (n, *shape)) if layer.takes == "integers" else rng.normal(size=(n, *shape)).astype(dtype)
-
-
-def by_reference(path):
-    """The implementation in onnx itself, which has every operator in every dtype."""
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator = ReferenceEvaluator(str(path))
-    return lambda x: evaluator.run(None, {"x": x})[0]
-
-
-def by_runtime(path):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(None, {"x": x})[0]
 
 
 def test_every_layer_has_a_rule_and_a_row():

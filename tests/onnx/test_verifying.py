@@ -14,11 +14,6 @@ pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "net.onnx"
-
-
 def test_it_says_what_it_saw(path):
     written = TwoLayerNet(4, 3, 2, seed=0, backend="numpy").export(path, verify=True)
     assert written.runtime == f"onnxruntime {onnxruntime.__version__}"

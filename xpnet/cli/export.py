@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from xpnet.cli.common import CLASSES, PATH, Sizes, errors_in_one_line, place, place_options, sample_shape
+from xpnet.cli.common import CLASSES, PATH, errors_in_one_line, place, place_options, sample_shape
 from xpnet.cli.output import tell
 from xpnet.cli.run import HISTORY, WEIGHTS
 from xpnet.models import load_network
@@ -21,11 +21,24 @@ from xpnet.streams import printable
 TOLD = ("optimizer", "transforms", "batch_size", "sampling", "iteration", "epoch", "notes")
 
 
+class SampleShape(click.ParamType):  # type: ignore[type-arg]
+    """The lengths of a sample's axes: 784, or 1,28,28, or 3,any,any."""
+
+    name = "lengths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, ...]:
+        try:
+            shape = tuple(None if each == "any" else int(each) for each in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not the shape of a sample: 784, or 1,28,28, or 3,any,any", param, ctx)
+        return shape
+
+
 @click.command(short_help="Write a network as an ONNX file.")
 @click.argument("weights", type=PATH)
 @click.argument("out", type=PATH)
 @place_options
-@click.option("--shape", type=Sizes(), help="Of one sample: 1,28,28. [default: what the layers say, or a digit's]")
+@click.option("--shape", type=SampleShape(), help="Of a sample: 1,28,28, or 3,any,any. [default: as the layers say]")
 @click.option("--softmax", is_flag=True, help="End with a softmax: probabilities instead of scores.")
 @click.option("--uint8", is_flag=True, help="Take bytes, 0 to 255, and divide them by 255.")
 @click.option("--dtype", type=click.Choice(["float16", "float32", "float64"]), help="[default: the network's]")
@@ -37,7 +50,7 @@ def export(
     out: Path,
     backend: str | None,
     device: str | None,
-    shape: tuple[int, ...] | None,
+    shape: tuple[int | None, ...] | None,
     classes: str | None,
     no_verify: bool,
     overwrite: bool,
