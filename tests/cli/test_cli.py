@@ -107,7 +107,7 @@ for command in (main, *main.commands.values()):
     for optimize in ((), ("-OO",)):
         done = python(*optimize, "-c", code)
         assert (done.returncode, done.stderr) == (0, "")
-        words = ["Neural", "Train", "Train", "Compare", "Tell", "Say", "Check", "Show", "Compare", "Run"]
+        words = ["Neural", "Train", "Train", "Compare", "Tell", "Say", "Write", "Check", "Show", "Compare", "Run"]
         assert done.stdout.split() == words
 
 

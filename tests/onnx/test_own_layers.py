@@ -144,8 +144,17 @@ def test_a_layer_behind_one_that_says_no_shape(path):
     assert onnxruntime.InferenceSession(path).get_outputs()[0].shape == ["N", 1]
 
 
-def test_a_rule_that_writes_what_is_no_onnx(path, monkeypatch, rules):
-    rules[Tanh] = lambda place, layer, x: place.node("Tanhh", x)
-    with pytest.raises(ValueError, match=r"onnx refuses what was written.*Tanhh"):
-        Sequential([Affine(4, 3), Tanh()], backend="numpy").export(path)
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (lambda place, layer, x: place.node("Tanhh", x), "onnx refuses what was written.*Tanhh"),
+        (lambda place, layer, x: place.node("Mul", x, place.array("W")), "^Bent1 has no array 'W'; it has a"),
+        (lambda place, layer, x: None, "^Bent1: its rule returned None, expected the name of a value"),
+        (lambda place, layer, x: place.node("Add", x, place.array("a")), "onnxruntime .* apart"),
+    ],
+)
+def test_a_rule_that_is_wrong(rule, message, path, rules):
+    rules[Bent] = rule
+    with pytest.raises(ValueError, match=message):
+        Sequential([Affine(4, 3), Bent(0.3)], seed=0, backend="numpy").export(path)
     assert not path.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import zip_longest
 
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, shape_inference
@@ -41,7 +42,7 @@ def model_of(plan: Plan) -> ModelProto:
         opset_imports=[opset],
         ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="xpnet",
-        producer_version=sys.modules["xpnet"].__version__,
+        producer_version=sys.modules["xpnet"].__version__,  # an import would be one of what stands above
     )
     helper.set_model_props(model, plan.metadata)
     try:
@@ -90,8 +91,9 @@ def _graph(plan: Plan, arrays: dict[str, np.ndarray], shape: tuple[int, ...]) ->
 def _check_alike(graph: Graph, other: Graph) -> None:
     """Raise ``ExportError`` unless the same was written for samples of another shape."""
     constants = [[tensor for name, tensor in g.initializers.items() if name not in g.arrays] for g in (graph, other)]
-    for one, two in zip(graph.nodes + constants[0], other.nodes + constants[1], strict=True):
+    for one, two in zip_longest(graph.nodes + constants[0], other.nodes + constants[1]):
         if one != two:
             raise ExportError(
-                f"{one.name} depends on the length of samples, so it cannot be any: input_shape has to be of numbers"
+                f"{(one or two).name} depends on the length of samples, which cannot be any then; give numbers as "
+                "input_shape"
             )

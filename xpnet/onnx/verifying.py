@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,10 @@ BATCHES = (1, 2, 7)
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 3e-2}
 #: How many units in the last place of the largest result they may be apart besides.
 ROUNDING = 8
+
+
+#: Gives the results of samples, (N, ...) each.
+Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Seen(NamedTuple):
@@ -56,7 +61,7 @@ def verified(data: bytes, plan: Plan) -> Seen:
     return Seen(difference, largest, name)
 
 
-def _results(run: Any, plan: Plan, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _results(run: Run, plan: Plan, shape: tuple[int, ...], rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What the network gives for samples of this shape, and what the file does."""
     wanted, given = [], []
     for n in BATCHES:
@@ -89,32 +94,34 @@ def runtime(*, needed: bool = True) -> Any:
     return onnxruntime
 
 
-def _session(data: bytes, plan: Plan) -> tuple[Any, str]:
+def _session(data: bytes, plan: Plan) -> tuple[Run, str]:
     """A function that computes the file, and the name of what does it."""
     onnxruntime = runtime()
     name = f"onnxruntime {onnxruntime.__version__}"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    (x, _) = plan.names
-
-    @cache
-    def session() -> Any:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    with _errors_of(name, plan):
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
     def run(samples: np.ndarray) -> np.ndarray:
-        try:
-            found: np.ndarray = session().run(None, {x: samples})[0]
-        except Exception as error:  # those of onnxruntime have no other base
-            why, advice = str(error).rpartition(" : ")[2].strip().splitlines()[0], ""
-            if "NOT_IMPLEMENTED" in str(error) and plan.dtype != "float32":
-                advice = f", which has few operators in {plan.dtype}; write the file with dtype='float32'"
-            raise ExportError(
-                f"{name} cannot compute {len(samples)} samples: {why:.400}{advice}, or with verify=False"
-            ) from error
-        return found
+        with _errors_of(name, plan):
+            found: np.ndarray = session.run(None, {plan.names[0]: samples})[0]
+            return found
 
     return run, name
+
+
+@contextmanager
+def _errors_of(name: str, plan: Plan) -> Iterator[None]:
+    """What a runtime raises, as an error that says what to do."""
+    try:
+        yield
+    except Exception as error:  # those of onnxruntime have no other base
+        why, advice = str(error).rpartition(" : ")[2].strip().splitlines()[0], ""
+        if "NOT_IMPLEMENTED" in str(error) and plan.dtype != "float32":
+            advice = f", which has few operators in {plan.dtype}; write the file with dtype='float32'"
+        raise ExportError(f"{name} cannot compute the file: {why:.400}{advice}, or with verify=False") from error
 
 
 def _samples(plan: Plan, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

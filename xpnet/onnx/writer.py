@@ -92,13 +92,14 @@ class Place:
         path: the layer's name, with those of the containers that it is in: ``Residual1.Affine2``.
         known: the shape of one sample of the layer's input; None where no layer before says it.
         outside: the name in the file of each of the layer's arrays.
+        made: the values of the nodes that were made here.
     """
 
     graph: Graph
     path: str
     known: Shape
     outside: Mapping[str, str]
-    made: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,6 +129,8 @@ class Place:
 
     def array(self, name: str, shape: tuple[int, ...] | None = None) -> str:
         """Write a parameter or buffer, ``"W"``, perhaps in another shape, and return its name in the file."""
+        if name not in self.outside:
+            raise ExportError(f"{self.path} has no array {name!r}; it has {', '.join(self.outside) or 'none'}")
         return self.graph.array(self.outside[name], shape)
 
     def constant(self, name: str, value: Any, dtype: str | None = None) -> str:
@@ -167,6 +170,8 @@ def write(place: Place, layer: Layer, x: str) -> str:
     """Write a layer by its rule, and return its output: its last node has the layer's name."""
     graph, first = place.graph, len(place.graph.nodes)
     y = RULES.get(type(layer), graph.otherwise)(place, layer, x)
+    if not isinstance(y, str):
+        raise ExportError(f"{place.path}: its rule returned {y!r:.100}, expected the name of a value")
     if y not in place.made:
         return y
     name = graph.unused(place.path)
