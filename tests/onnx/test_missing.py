@@ -10,37 +10,31 @@ from xpnet import TwoLayerNet
 
 
 @pytest.fixture
-def without(monkeypatch):
-    """``without("onnx")``: it cannot be imported, nor is anything there that did."""
-
-    def remove(name):
-        for module in list(sys.modules):
-            if module == "xpnet.onnx" or module.startswith("xpnet.onnx."):
-                monkeypatch.delitem(sys.modules, module)
-        monkeypatch.setitem(sys.modules, name, None)
-
-    return remove
+def without_onnx(monkeypatch):
+    """It cannot be imported, and what did so before is not there."""
+    for module in list(sys.modules):
+        if module == "xpnet.onnx" or module.startswith("xpnet.onnx."):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "onnx", None)
 
 
-def test_onnx_is_missing(without, tmp_path):
-    without("onnx")
+def test_onnx_is_missing(without_onnx, tmp_path):
     with pytest.raises(ImportError, match=r'xpnet.onnx needs onnx 1.17 or newer .*; pip install "xpnet\[onnx\]"'):
         TwoLayerNet(4, 3, 2, backend="numpy").export(tmp_path / "net.onnx")
     assert not [*tmp_path.iterdir()]
 
 
-def test_the_command_says_it_in_one_line(without, command):
+def test_the_command_says_it_in_one_line(without_onnx, command):
     TwoLayerNet(784, 5, 10, backend="numpy").save("weights.safetensors")
-    without("onnx")
     done = command("export", "weights.safetensors", "net.onnx")
     assert done.exit_code == 1
     assert done.output.startswith("Error: xpnet.onnx needs onnx")
     assert done.output.count("\n") == 1
 
 
-def test_onnxruntime_is_missing(without, tmp_path):
+def test_onnxruntime_is_missing(monkeypatch, tmp_path):
     pytest.importorskip("onnx")
-    without("onnxruntime")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     net, path = TwoLayerNet(4, 3, 2, backend="numpy"), tmp_path / "net.onnx"
     with pytest.raises(ImportError, match=r'verify=True compares with onnxruntime.*pip install "xpnet\[onnx\]"'):
         net.export(path, verify=True)

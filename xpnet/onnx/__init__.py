@@ -27,8 +27,9 @@ What is in a file:
   ``classes``, a list as JSON; and what ``metadata=`` has. The command adds ``training``, as far as the weights know;
 - operators of version 20 and the format 9, which onnxruntime 1.17 of January 2024 and all later ones know.
 
-Images of bytes: with ``uint8=True`` the file takes 0 to 255 and divides by 255 itself. ``dtype="float16"`` halves the
-file; onnxruntime computes float64 on a CPU only without convolutions and some activations, and says so.
+Images of bytes: with ``uint8=True`` the file takes 0 to 255 and divides by 255 itself. Images of any size, where the
+network takes them: ``input_shape=(3, None, None)``. ``dtype="float16"`` halves the file. In float64 onnxruntime has no
+convolutions on a CPU, and not all activations; then the error says so.
 
 A layer of one's own brings its rule, which makes nodes by :class:`Place` and returns the name of the last value:
 
@@ -44,10 +45,11 @@ A layer of one's own brings its rule, which makes nodes by :class:`Place` and re
 ... def scaled(place, layer, x):
 ...     return place.node("Mul", x, place.constant("factor", layer.factor))
 
-Parameters are ``place.array("W")``, the shape of a sample ``place.shape``; a subclass of a layer that computes what
-that does takes its rule: ``rule(MyAffine)(RULES[Affine])``. A layer without a rule is traced by ndonnx, an
-implementation of the array API that records (``pip install ndonnx``), which takes more nodes, and may take operators of
-version 21 or later.
+Parameters are ``place.array("W")``, the shape of a sample ``place.shape``; containers write the layers in them by
+``place.part`` and ``place.inner``. :mod:`xpnet.onnx.rules` has the rules of xpnet's own layers. A subclass that
+computes what its class does takes the rule of that: ``rule(MyAffine)(RULES[Affine])``. A layer without a rule is traced
+by ndonnx, an implementation of the array API that records (``pip install ndonnx``); that takes more nodes, and perhaps
+operators of version 21 or later.
 """
 
 try:
