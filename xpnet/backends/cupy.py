@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Result, name_of
+from xpnet.backends.base import Backend, BackendUnavailableError, CompiledStep, Result, Step, name_of
+from xpnet.backends.captured import CapturedStep
 from xpnet.backends.cupy_namespace import cupy_namespace
+from xpnet.backends.replay.tracer import Tracer
 
 #: cudaErrorNoDevice: there is a driver, and no GPU that it shows.
 NO_DEVICE = 100
@@ -104,8 +106,12 @@ class CupyBackend(Backend):
 
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:
-        CupyBackend.library().add.at(x, index, rows)
+        library = np if isinstance(x, Tracer) else CupyBackend.library()  # steps are recorded on the host
+        library.add.at(x, index, rows)
         return x
+
+    def compile(self, step: Step) -> CompiledStep:
+        return CapturedStep(step, self)
 
     def synchronize(self) -> None:
         _entered(self.device).synchronize()

@@ -143,7 +143,7 @@ class RecordedStep(CompiledStep):
         return bound
 
     def _admits(self, given: Given, block: Block) -> bool:
-        """Whether all rows are in range, as they are taken without looking; errors, or rows from the end, are the step's."""
+        """Whether all rows are in range, as nobody looks later; others are the step's own to refuse."""
         rows = block.rows
         data_shapes = [getattr(a, "shape", ()) for name, a in given.items() if name[0] == "data"]
         samples = min([shape[0] if shape else 0 for shape in data_shapes], default=0)
