@@ -4,6 +4,7 @@ It counts along columns as BLAS does, and multiplies with NumPy, factors as they
 """
 
 import ctypes
+from functools import partial
 
 import numpy as np
 
@@ -70,23 +71,31 @@ def _multiply(handle, form, alpha, a, b, beta, c, count, compute):
         _check(found.stream == stream.ptr, "a product on another stream is not captured")
         _check(found.workspace, "cuBLAS would take memory for itself in a capture")
     # by columns A is m x k; in C's order that is its transpose, and Cᵀ = Bᵀ Aᵀ
-    left, left_block = _matrices(b, kind, (n, k), tb, count)
-    right, right_block = _matrices(a, kind, (k, m), ta, count)
-    out, out_block = _matrices(c, kind, (n, m), 0, count)
-    stream.launch("gemm", lambda: np.copyto(out, np.matmul(left, right)), [left_block, right_block, out_block])
+    left, right = _Seen(b, kind, (n, k), tb, count), _Seen(a, kind, (k, m), ta, count)
+    out = _Seen(c, kind, (n, m), 0, count)
+    run = partial(_product, left.matrices, right.matrices, out.matrices, [x.memory for x in (left, right, out)])
+    stream.launch("gemm", run, [x.block for x in (left, right, out)])
 
 
-def _matrices(given, kind, shape, transposed, count):
-    """The matrices in C's order (rows, columns): where they are transposed to BLAS, they lie by columns here."""
-    pointer, _, leading, step = given
-    (rows, columns), item = shape, np.dtype(KINDS[kind]).itemsize
-    _check(leading >= (rows if transposed else columns), "a leading dimension is a whole row at least")
-    _check(all(0 <= number < 2**31 for number in (rows, columns, leading, count)), "ints of C")
-    strides = (item, leading * item) if transposed else (leading * item, item)
-    memory, block = at_address(pointer.value, KINDS[kind])
-    if count == 1:
-        return np.lib.stride_tricks.as_strided(memory, shape, strides), block
-    return np.lib.stride_tricks.as_strided(memory, (count, *shape), (step * item, *strides)), block
+def _product(left, right, out, _):
+    """NumPy's memory is kept, whoever owns it in the stand-in."""
+    with np.errstate(all="ignore"):
+        out[...] = np.matmul(left, right)
+
+
+class _Seen:
+    """What is at an address, in C's order (rows, columns): where it is transposed to BLAS, it lies by columns here."""
+
+    def __init__(self, given, kind, shape, transposed, count):
+        pointer, _, leading, step = given
+        (rows, columns), item = shape, np.dtype(KINDS[kind]).itemsize
+        _check(leading >= (rows if transposed else columns), "a leading dimension is a whole row at least")
+        _check(all(0 <= number < 2**31 for number in (rows, columns, leading, count)), "ints of C")
+        strides = (item, leading * item) if transposed else (leading * item, item)
+        first, x = at_address(pointer.value, KINDS[kind])
+        shape, strides = (shape, strides) if count == 1 else ((count, *shape), (step * item, *strides))
+        self.matrices = np.lib.stride_tricks.as_strided(first, shape, strides)
+        self.memory, self.block = x._memory, x._block
 
 
 def _check(right, what):

@@ -6,8 +6,6 @@ puts its loss among those of the block, so it is the same list of calls each tim
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from xpnet.backends.replay.program import Call, Program, Ref
@@ -39,35 +37,3 @@ def for_blocks(program: Program, steps: int) -> Program:
     counted = Call("add", (counter, 1), counter, {}, np.add, elementwise=True)
     put = Call(PUT, (counter, program.loss), losses)
     return Program([*taken, *program.calls, counted, put], given, program.loss)
-
-
-def in_parts(program: Program) -> Program:
-    """The program with each array that is put together of others written part by part.
-
-    CuPy's own function copies each by itself as well, up to eight of them; for more it moves their addresses from the
-    host, which a captured step cannot repeat.
-    """
-    calls = []
-    for call in program.calls:
-        calls += _parts(call) if call.name in ("concat", "stack") else [call]
-    return Program(calls, program.given, program.loss)
-
-
-def _parts(call: Call) -> list[Call]:
-    arrays, *more = call.operands
-    axis = more[0] if more else call.options.get("axis", 0)
-    if axis is None:  # flattened first
-        return [call]
-    axis, found, start = axis % len(call.out.shape), [], 0
-    for x in arrays:
-        if call.name == "stack":
-            key: tuple[slice | int, ...] = (slice(None),) * axis + (start,)
-        else:
-            key = (slice(None),) * axis + (slice(start, start + x.shape[axis]),)
-        found.append(Call("copy", (x,), _part(call.out, x.shape, (*key, ...)), elementwise=True))
-        start += 1 if call.name == "stack" else x.shape[axis]
-    return found
-
-
-def _part(whole: Ref, shape: tuple[int, ...], key: Any) -> Ref:
-    return Ref(shape, whole.dtype, base=whole, view=lambda a: a[key], how=f"{key}")

@@ -75,18 +75,14 @@ def fused(program: Program) -> Program:
     groups: list[_Group] = []
     for call in program.calls:
         _place(call, groups)
-    touching: dict[Ref, set[_Group]] = {}
-    for group in groups:
-        for root in group.touched:
-            touching.setdefault(root, set()).add(group)
+    last = {root: i for i, group in enumerate(groups) for root in group.touched} | {program.loss.root: len(groups)}
     calls = []
-    for group in groups:
+    for i, group in enumerate(groups):
         if not writable_in_source(group.calls[0]):
             calls += group.calls
             continue
-        read, needed = dict[Ref, str](), {program.loss.root}
-        needed |= {root for root in group.written_roots if root.given or touching[root] != {group}}
-        outs = tuple(dict.fromkeys(ref for call in group.calls for ref in call.written() if ref.root in needed))
+        written = dict.fromkeys(ref for call in group.calls for ref in call.written())
+        outs, read = tuple(ref for ref in written if ref.root.given or last[ref.root] > i), dict[Ref, str]()
         source = kernel_source(group.calls, read, outs)
         if outs:
             calls.append(Fused(FUSED, tuple(read), outs[0], outs=outs, source=source))

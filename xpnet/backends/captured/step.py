@@ -18,10 +18,11 @@ import numpy as np
 from xpnet._typing import Array, State
 from xpnet.backends.base import Backend, Block, Data
 from xpnet.backends.captured.blas import Blas
-from xpnet.backends.captured.blocks import COUNTER, LOSSES, for_blocks, in_parts
+from xpnet.backends.captured.blocks import COUNTER, LOSSES, for_blocks
 from xpnet.backends.captured.groups import fused
 from xpnet.backends.captured.launches import Launch, launches
 from xpnet.backends.captured.outlines import OutlineRecorder
+from xpnet.backends.captured.simpler import simpler
 from xpnet.backends.replay.plan import Given, Names, allocated, resolved
 from xpnet.backends.replay.program import Program, Ref, UnrecordableError
 from xpnet.backends.replay.recorded import RecordedStep
@@ -70,7 +71,7 @@ class CapturedStep(RecordedStep):
 
     def _made_of(self, program: Program) -> Program:
         bytes_a_step = sum(ref.nbytes for name, ref in program.given.items() if name[0] in ("rows", "draws"))
-        return fused(in_parts(for_blocks(program, max(1, min(STEPS, DRAW_BYTES // max(bytes_a_step, 1))))))
+        return fused(for_blocks(simpler(program), max(1, min(STEPS, DRAW_BYTES // max(bytes_a_step, 1)))))
 
     def _planned(self, program: Program) -> CapturedPlan:
         return CapturedPlan(program, self.device)

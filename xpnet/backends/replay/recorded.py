@@ -238,7 +238,8 @@ def _same(first: Program, second: Program) -> bool:
                 return known[a] is b
             known[a] = b
             if a.constant is not None and b.constant is not None:
-                return np.array_equal(a.constant, b.constant, equal_nan=a.dtype.kind == "f")
+                same = np.array_equal(a.constant, b.constant)  # which is several times faster than to ask for NaN
+                return same or (a.dtype.kind == "f" and np.array_equal(a.constant, b.constant, equal_nan=True))
             same = (a.shape, a.dtype, a.given, a.how) == (b.shape, b.dtype, b.given, b.how)
             return same and alike(a.base, b.base)
         if isinstance(a, list | tuple) and isinstance(b, list | tuple):
