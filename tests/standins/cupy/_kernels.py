@@ -10,6 +10,7 @@ import re
 import numpy as np
 
 from cupy._arrays import check_here, launch, ndarray
+from cupy.cuda import get_current_stream
 
 #: What types are, of C++ and of CuPy.
 TYPES = {
@@ -49,7 +50,7 @@ class ElementwiseKernel:
     ):
         if unknown := options.keys() - {"options", "loop_prep", "after_loop", "return_tuple"}:
             raise TypeError(f"got an unexpected keyword argument {unknown.pop()!r}")
-        self.name, self.no_return = name, no_return
+        self.name, self.no_return, self.new = name, no_return, True
         self.inputs, self.outputs = (_parameters(text) for text in (in_params, out_params))
         types = TYPES | {new: TYPES[old] for old, new in re.findall(r"typedef ([\w ]+) (\w+);", preamble)}
         self.functions = {kind: _cast(dtype) for kind, dtype in types.items() if " " not in kind} | CUDA
@@ -77,6 +78,9 @@ class ElementwiseKernel:
         if any(given[name].shape != shape for name in self.outputs):
             raise ValueError("Out shape is mismatched")
         check_here(*args)
+        if self.new and get_current_stream().is_capturing():
+            raise RuntimeError("the stand-in's: a kernel is compiled at its first launch, and loading it breaks a capture")
+        self.new = False
         launch("kernel", lambda: self._run({name: x._memory for name, x in given.items()}), args)
 
     def _run(self, given):

@@ -138,6 +138,7 @@ class RecordedStep(CompiledStep):
         arrays, bound = self.bound.get(plan, ({}, None))
         if bound is None or not _same_arrays(arrays, given):
             self._check_apart([array for name, array in given.items() if name[0] == "state"])
+            self.bound.pop(plan, None)  # it may have memory of its own
             bound = plan.bound(given, block)
             self.bound[plan] = given, bound
         return bound
