@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -89,7 +89,7 @@ class CupyBackend(Backend):
 
     @staticmethod
     def beside(x: Array) -> AbstractContextManager[Any]:
-        return _entered(x.device)  # type: ignore[no-any-return]
+        return nullcontext() if x.device is None else _entered(x.device)  # None while a step is recorded
 
     def regained(self, tree: State) -> State:
         def back(v: Any) -> Any:

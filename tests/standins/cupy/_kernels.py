@@ -79,7 +79,7 @@ class ElementwiseKernel:
             raise ValueError("Out shape is mismatched")
         check_here(*args)
         if self.new and get_current_stream().is_capturing():
-            raise RuntimeError("the stand-in's: a kernel is compiled at its first launch, and loading it breaks a capture")
+            raise RuntimeError("the stand-in's: a kernel is compiled at its first launch, which breaks a capture")
         self.new = False
         launch("kernel", lambda: self._run({name: x._memory for name, x in given.items()}), args)
 

@@ -81,10 +81,10 @@ class Blas:
             return [functools.partial(out.fill, 0)]
         if a.dtype != b.dtype or a.dtype != out.dtype or a.dtype.name not in _KINDS:
             raise UnrecordableError(f"it multiplies matrices of {a.dtype} and {b.dtype}")
-        if a.ndim == 1:
-            a, out = a[None, :], out[..., None, :]
         if b.ndim == 1:
             b, out = b[:, None], out[..., None]
+        if a.ndim == 1:
+            a, out = a[None, :], out[..., None, :]
         stack, before = out.shape[:-2], list[Callable[[], Any]]()
         a, b = (self.cupy.broadcast_to(x, (*stack, *x.shape[-2:])) for x in (a, b))
         return before + self._products(self._laid_out(a, before), self._laid_out(b, before), out)
