@@ -179,7 +179,7 @@ class Unsafe(Tanh):
 
 CASES = {
     "a value is read": (Read, "asks for the value of an array"),
-    "cuBLAS of CuPy's": (Unsafe, "calling cuBLAS API"),
+    "cuBLAS of CuPy's": (Unsafe, "calling cuBLAS API during"),
 }
 
 
