@@ -22,12 +22,12 @@ from xpnet import (
     namespace,
 )
 from xpnet.backends.base import Block, PlainStep
-from xpnet.backends.captured import blas
+from xpnet.backends.captured import blas, launches
 from xpnet.backends.dispatch import backend_status
 from xpnet.layers import Affine, BatchNorm, Dropout, ReLU, Tanh
 from xpnet.optimizers import SGD, ClipByNorm
 from xpnet.schedules import ReduceOnPlateau
-from xpnet.training import init_state
+from xpnet.training import Callback, init_state
 
 if problem := backend_status("cupy").problem:
     pytest.skip(problem, allow_module_level=True)
@@ -85,15 +85,18 @@ def test_trainings_with_a_short_last_minibatch(b, data, sampling):
     assert both(b, train).compiles
 
 
+class Halve(Callback):
+    def on_block(self, trainer):
+        with trainer.net.backend.current():
+            trainer.net.params["W1"] = trainer.net.params["W1"] * 0.5
+
+
 def test_weights_that_a_callback_assigns_and_a_rate_that_comes_down(b, data):
     def train(compile):  # noqa: A002
         optimizer = Adam(ReduceOnPlateau(0.05, patience=0, threshold=0.9))
         trainer = trainer_of(b, optimizer, compile, transforms=(ClipByNorm(1.0),))
 
-        def halve(trainer):
-            trainer.net.params["W1"] = trainer.net.params["W1"] * 0.5
-
-        trainer.fit(*data, epochs=3, callbacks=[halve], progress=False)
+        trainer.fit(*data, epochs=3, callbacks=[Halve()], progress=False)
         trainer.fit(*data, epochs=2, progress=False)
         assert trainer.learning_rate < 0.05
         return trainer
@@ -134,11 +137,14 @@ def test_no_graph_is_left_after_a_training(b, data):
 @counts
 def test_a_second_call_of_fit_compiles_no_kernel(b, data, monkeypatch):
     made, usual = [], cupy.ElementwiseKernel
-    monkeypatch.setattr(
-        cupy, "ElementwiseKernel", lambda *args, **options: made.append(args) or usual(*args, **options)
-    )
-    layers = [Affine(6, 7), Tanh(), Affine(7, 3)]
-    trainers = [Trainer(Sequential(layers, seed=i, backend=b), Adam(0.0511), batch_size=25, seed=i) for i in range(2)]
+
+    def counted(*args, **options):
+        made.append(args)
+        return usual(*args, **options)
+
+    launches.compiled.cache_clear()
+    monkeypatch.setattr(cupy, "ElementwiseKernel", counted)
+    trainers = [trainer_of(b) for _ in range(2)]
     trainers[0].fit(*data, epochs=2, progress=False)
     once = len(made)
     assert once > 5
@@ -170,7 +176,7 @@ class Read(Tanh):
 
 
 class Unsafe(Tanh):
-    """The names that CuPy gives to what it cannot capture, if any, would be found at the first launch."""
+    """It multiplies by a function of CuPy's that is not replaced."""
 
     def forward(self, params, x):
         xp = namespace(x)
@@ -201,7 +207,6 @@ def test_what_cannot_be_captured_runs_as_it_is_after_one_warning(layer, why, b, 
         assert [why in str(each.message) for each in caught if each.category is CompileWarning] == [True] * compiled
         histories.append(trainer.history.losses)
     assert histories[0] == histories[1]
-    assert trainer_of(b).net.layers["Affine1"] is not layer
 
 
 @pytest.fixture

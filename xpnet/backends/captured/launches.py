@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -66,14 +66,14 @@ def _any(function: Callable[..., Any], operands: tuple[Any, ...], options: dict[
 
 
 def _kernel(cupy: ModuleType, call: Fused) -> Any:
-    """The compiled kernel of some calls; CuPy compiles one when it is first launched, and keeps it on disk."""
     inputs = ",".join(f"{ref.dtype.name} x{i}" for i, ref in enumerate(call.operands))
     outputs = ",".join(f"{ref.dtype.name} y{i}" for i, ref in enumerate(call.outs))
-    return _compiled(cupy, inputs, outputs, call.source)
+    return compiled(cupy, inputs, outputs, call.source)
 
 
-@cache
-def _compiled(cupy: ModuleType, inputs: str, outputs: str, source: str) -> Any:
+@lru_cache(4096)
+def compiled(cupy: ModuleType, inputs: str, outputs: str, source: str) -> Any:
+    """A kernel; CuPy compiles it when it is first launched, and keeps it on disk."""
     return cupy.ElementwiseKernel(
         inputs, outputs, source, "xpnet_fused", preamble=PREAMBLE, no_return=True, options=OPTIONS
     )
