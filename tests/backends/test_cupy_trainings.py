@@ -86,7 +86,7 @@ def test_trainings_with_a_short_last_minibatch(b, data, sampling):
 
 
 class Halve(Callback):
-    def on_block(self, trainer):
+    def on_evaluation(self, trainer, evaluation):
         with trainer.net.backend.current():
             trainer.net.params["W1"] = trainer.net.params["W1"] * 0.5
 
