@@ -38,7 +38,7 @@ OWN = {
     "smaller": np.minimum,
     "sign_of": np.sign,
     "pick": np.where,
-    "infinity": lambda: np.float64(np.inf),
+    "infinite": lambda: np.float64(np.inf),
     "no_number": lambda: np.float64(np.nan),
 }
 LINE = re.compile(r"(?:(\w+) )?(\w+) = ([^;]+);")

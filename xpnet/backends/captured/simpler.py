@@ -1,7 +1,7 @@
 """Calls as several simpler ones, which fuse with others.
 
 CuPy's own function copies each of up to eight arrays that it puts together by itself as well; for more it moves their
-addresses from the host, which a captured step cannot repeat. And ours clips by the maximum and the minimum of two.
+addresses from the host, which a captured step cannot repeat. Ours clips by the maximum and the minimum of two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xpnet.backends.replay.program import Call, Program, Ref
 
 
 def simpler(program: Program) -> Program:
-    """The program with arrays that are put together written part by part, and clipped ones in two steps."""
+    """The program with simpler calls for those that have such."""
     calls = []
     for call in program.calls:
         if call.name in ("concat", "stack"):
@@ -23,6 +23,8 @@ def simpler(program: Program) -> Program:
             calls += _clipped(call)
         elif call.name == "reshape":
             calls.append(_copied(call))
+        elif call.name == "matmul":
+            calls += _of_one_dtype(call)
         else:
             calls.append(call)
     return Program(calls, program.given, program.loss)
@@ -53,6 +55,14 @@ def _copied(call: Call) -> Call:
     x = call.operands[0]
     place = Ref(x.shape, call.out.dtype, base=call.out, view=lambda a: a.reshape(x.shape), how=f"as {x.shape}")
     return Call("copy", (x,), place, elementwise=True)
+
+
+def _of_one_dtype(call: Call) -> list[Call]:
+    """A product whose factors have its own dtype, as BLAS multiplies nothing else."""
+    factors = [x if x.dtype == call.out.dtype else Ref(x.shape, call.out.dtype) for x in call.operands]
+    pairs = zip(call.operands, factors, strict=True)
+    copies = [Call("copy", (x,), factor, elementwise=True) for x, factor in pairs if factor is not x]
+    return [*copies, Call("matmul", tuple(factors), call.out, call.options, call.function)]
 
 
 def _clipped(call: Call) -> list[Call]:

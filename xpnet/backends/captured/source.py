@@ -35,6 +35,9 @@ TYPES = {
     "float64": "double",
 }
 PREAMBLE = """
+#if __has_include(<cupy/float16.cuh>)
+#include <cupy/float16.cuh>
+#endif
 typedef signed char int8_x;
 typedef long long int64_x;
 typedef unsigned char uint8_x;
@@ -45,7 +48,7 @@ template <typename T> __device__ T larger(T a, T b) { return a != a || b != b ? 
 template <typename T> __device__ T smaller(T a, T b) { return a != a || b != b ? a + b : min(a, b); }
 template <typename T> __device__ T sign_of(T a) { return a != a ? a : T((a > 0) - (a < 0)); }
 template <typename T> __device__ T pick(bool condition, T yes, T no) { return condition ? yes : no; }
-__device__ double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
+__device__ double infinite() { return __longlong_as_double(0x7ff0000000000000LL); }
 __device__ double no_number() { return __longlong_as_double(0x7ff8000000000000LL); }
 """
 
@@ -84,8 +87,10 @@ def writable_in_source(call: Call) -> bool:
         return False
     if call.out.dtype.name not in TYPES:
         return False
-    if call.name in _COPIES or (call.name == "where" and len(call.operands) == 3):
-        return True
+    if call.name in _COPIES:
+        return len(getattr(call.operands[0], "shape", ())) <= len(call.out.shape)
+    if call.name == "where":
+        return len(call.operands) == 3
     return call.elementwise and isinstance(call.function, np.ufunc) and _form(call) is not None
 
 
@@ -149,7 +154,7 @@ def literal(value: Any, dtype: np.dtype[Any]) -> str:
     if isnan(number):
         return f"{kind}(no_number())"
     if not isfinite(number):
-        return f"{kind}(infinity())" if number > 0 else f"{kind}(-infinity())"
+        return f"{kind}(infinite())" if number > 0 else f"{kind}(-infinite())"
     return f"{kind}({float(number)!r})"
 
 

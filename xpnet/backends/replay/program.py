@@ -48,7 +48,8 @@ class Ref:
         """The array in these bytes, which are one of any library."""
         assert self.order is not None
         array = raw.view(self.dtype).reshape([self.shape[axis] for axis in self.order])
-        return array.transpose(tuple(map(self.order.index, range(len(self.order)))))
+        back = tuple(map(self.order.index, range(len(self.order))))
+        return array if self.order == tuple(range(len(back))) else array.transpose(back)
 
     @property
     def root(self) -> Ref:
