@@ -1,13 +1,13 @@
 """Arrays of the stand-in, and functions of NumPy made into its own."""
 
-import ctypes
 import sys
 import types
-import weakref
+import typing
 
 import numpy as np
 
 from cupy import cuda
+from cupy._addresses import address
 
 #: What NumPy has in its namespace, or in ``linalg``, and CuPy 14 has not.
 LACKED = """
@@ -85,20 +85,18 @@ class ndarray:  # noqa: N801
         parts, arrays = index(key, self.shape)
         if not arrays:
             return made(self._memory[parts], self.device, self._block)
-        return call(lambda x, *_: x[index(key, self.shape)[0]], self, *arrays)
+        return call(lambda x, *_: x[wrapped(parts)], self, *arrays)
 
     def __setitem__(self, key, value):
-        _, arrays = index(key, self.shape)
+        parts, arrays = index(key, self.shape)
         if isinstance(value, np.ndarray) and value.shape:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         if not isinstance(value, ndarray | NUMBERS):
             raise TypeError(f"Unsupported type {type(value)}")
         touched = [self, *arrays, *([value] if isinstance(value, ndarray) else [])]
 
-        def assign():
-            self._memory[index(key, self.shape)[0]] = memory(value)
-
-        launch("copy" if not arrays else "scatter", assign, touched)
+        target, source = self._memory, memory(value)
+        launch("scatter" if arrays else "copy", lambda: target.__setitem__(wrapped(parts), source), touched)
 
     def __len__(self):
         return len(self._memory)
@@ -148,24 +146,6 @@ def made(found, device=None, block=None):
     return x
 
 
-#: Addresses that somebody asked for, and what is there.
-_addresses = {}
-
-
-def address(x):
-    found = x._memory.ctypes.data
-    _addresses[found] = weakref.ref(x)
-    return found
-
-
-def at_address(pointer, dtype):
-    """What is there for a library that is given addresses: one number, and the array that somebody has there."""
-    x = _addresses[pointer]() if pointer in _addresses else None
-    if x is None:
-        raise RuntimeError(f"nobody has an array at {pointer} any more")
-    return np.frombuffer((ctypes.c_byte * x.itemsize).from_address(pointer), dtype), x
-
-
 def memory(x):
     """What NumPy computes with in the place of x."""
     if isinstance(x, ndarray):
@@ -199,9 +179,11 @@ def call(function, *args, anywhere=False, **options):
     if capturing and name in PRODUCTS.split() and all(x.dtype.kind == "f" for x in arrays):
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
 
+    given, named = [memory(x) for x in args], {name: memory(x) for name, x in options.items()}
+
     def compute():
         with np.errstate(all="ignore"):  # a GPU does not warn
-            return function(*map(memory, args), **{name: memory(x) for name, x in options.items()})
+            return function(*given, **named)
 
     if out is not None:
         launch(name, compute, arrays)
@@ -213,10 +195,11 @@ def call(function, *args, anywhere=False, **options):
         check_here(*arrays)
     results = made(found)
     mine = arrays_in(results)
+    places = [x._memory for x in mine]
     if capturing:
-        for x in mine:
-            spoil(x._memory)
-    launch(name, (lambda: fill_again(mine, compute())) if capturing else _nothing, [*arrays, *mine], anywhere)
+        for place in places:
+            spoil(place)
+    launch(name, (lambda: fill_again(places, compute())) if capturing else _nothing, [*arrays, *mine], anywhere)
     return results
 
 
@@ -237,9 +220,9 @@ def spoil(memory):
         memory[...] = np.nan if memory.dtype.kind in "fc" else 77
 
 
-def fill_again(results, found):
-    for x, values in zip(results, found if isinstance(found, tuple | list) else [found], strict=True):
-        x._memory[...] = values
+def fill_again(places, found):
+    for place, values in zip(places, found if isinstance(found, tuple | list) else [found], strict=True):
+        place[...] = values
 
 
 def waited_for(x, what):
@@ -259,13 +242,25 @@ def index(key, shape):
         elif isinstance(k, ndarray):
             if k.dtype.kind not in "iu":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {k.dtype.type})")
-            parts.append(k._memory % max(shape[axis], 1))
+            parts.append(_Rows(k._memory, max(shape[axis], 1)))
         else:
             parts.append(k)
         axis += len(shape) - sum(axes) if k is ... else taken
     if not any(k is ... for k in entries):
         parts.append(...)  # a view, where NumPy would give a number
     return tuple(parts), [k for k in entries if isinstance(k, ndarray)]
+
+
+class _Rows(typing.NamedTuple):
+    """Integers that index an axis of this length, as they are when it is computed."""
+
+    integers: np.ndarray
+    length: int
+
+
+def wrapped(parts):
+    """A key with the rows of now, of which those out of range wrap around."""
+    return tuple(part.integers % part.length if isinstance(part, _Rows) else part for part in parts)
 
 
 def operation(form):
@@ -281,9 +276,11 @@ def operation(form):
         if not in_place:
             return call(function, self, *others)
 
+        target, given = self._memory, [memory(x) for x in others]
+
         def compute():
             with np.errstate(all="ignore"):
-                function(self._memory, *map(memory, others))
+                function(target, *given)
 
         launch(form, compute, [self, *arrays_in(others)])
         return self
@@ -337,12 +334,10 @@ class Function:
 
     def at(self, x, key, values):
         """``ufunc.at``, which wraps indices around as well."""
-        arrays = index((key, ...), x.shape)[1]
-
-        def compute():
-            self.function.at(x._memory, index((key, ...), x.shape)[0], memory(values))
-
-        launch(f"{self.__name__}.at", compute, [x, *arrays, *arrays_in([values])])
+        parts, arrays = index((key, ...), x.shape)
+        target, given = x._memory, memory(values)
+        run = lambda: self.function.at(target, wrapped(parts), given)  # noqa: E731
+        launch(f"{self.__name__}.at", run, [x, *arrays, *arrays_in([values])])
 
 
 def fill(namespace, source):
@@ -385,11 +380,11 @@ def asnumpy(a, *_, **__):
 
 
 def take(a, indices, axis=None, out=None):
-    def wrapped(a, i, out=None):
+    def taken(a, i, out=None):
         return np.take(a, i, axis=axis, mode="wrap", out=out)
 
-    wrapped.__name__ = "take"
-    return call(wrapped, a, indices, **({} if out is None else {"out": out}))
+    taken.__name__ = "take"
+    return call(taken, a, indices, **({} if out is None else {"out": out}))
 
 
 def result_type(*args):

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from cupy import cuda
-from cupy._arrays import at_address
+from cupy._addresses import at_address
 
 KINDS = {2: np.float16, 0: np.float32, 1: np.float64}
 #: cublasComputeType_t for each of them, TF32 for float32 as well.

@@ -81,7 +81,8 @@ class ElementwiseKernel:
         if self.new and get_current_stream().is_capturing():
             raise RuntimeError("the stand-in's: a kernel is compiled at its first launch, which breaks a capture")
         self.new = False
-        launch("kernel", lambda: self._run({name: x._memory for name, x in given.items()}), args)
+        memory = {name: x._memory for name, x in given.items()}
+        launch("kernel", lambda: self._run(memory), args)
 
     def _run(self, given):
         names = {name: given[name] for name in self.inputs}

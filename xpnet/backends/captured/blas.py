@@ -39,8 +39,10 @@ Pointer = ctypes.c_void_p
 def cublas() -> ctypes.CDLL:
     """The library; ``UnrecordableError`` if it is not found."""
     try:
-        found = import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublas")
-        return ctypes.CDLL(found.abs_path)
+        path = import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublas").abs_path
+        if path is None:
+            raise OSError("nothing says where it is")
+        return ctypes.CDLL(path)
     except Exception as error:
         raise UnrecordableError(
             "its products need cuBLAS apart from CuPy's, which is not found "
