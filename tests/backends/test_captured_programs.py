@@ -11,7 +11,8 @@ from xpnet.backends.captured.blocks import for_blocks
 from xpnet.backends.captured.groups import FUSED, MOST_PLACES, fused
 from xpnet.backends.captured.outlines import outline, product
 from xpnet.backends.captured.simpler import simpler
-from xpnet.backends.captured.source import literal
+from xpnet.backends.captured.source import kernel_source
+from xpnet.backends.replay.program import Call, Ref
 from xpnet.training import init_state
 
 UFUNCS = [np.add, np.multiply, np.divide, np.maximum, np.greater, np.exp, np.negative, np.power]
@@ -44,17 +45,31 @@ def test_an_outline_of_a_product():
         product(np.ones((2, 3)), np.ones((4, 5)))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-def test_numbers_are_written_down_exactly(dtype):
-    kind = "double" if dtype == "float64" else "float"
-    for number in (0.1, -1 / 3, 1e-30, 3e4, 5e-324, -0.0, 1):
-        text = literal(number, np.dtype(dtype))
-        assert text.startswith(f"{kind}(")
-        found, wanted = np.dtype(dtype).type(float(text[len(kind) + 1 : -1])), np.dtype(dtype).type(number)
-        assert found.tobytes() == wanted.tobytes()
-    assert literal(float("-inf"), np.dtype(dtype)) == f"{kind}(-infinite())"
-    assert literal(float("nan"), np.dtype(dtype)) == f"{kind}(no_number())"
-    assert (literal(3, np.dtype("uint8")), literal(True, np.dtype(bool))) == ("uint8_x(3)", "bool(1)")
+def test_numbers_are_given_to_kernels_and_do_not_stand_in_them(rng):
+    """Each once, in the dtype that it is computed in."""
+    x = {name: Ref((3,), np.dtype(name)) for name in ("float32", "float16", "uint8")}
+    for name, value, given in (
+        ("float32", 0.1, np.float32(0.1)),
+        ("float16", 0.1, np.float32(np.float16(0.1))),
+        ("uint8", 3, np.uint8(3)),
+        ("float32", float("inf"), np.float32(np.inf)),
+    ):
+        call = Call("multiply", (x[name], value), Ref((3,), np.dtype(name)), {}, np.multiply, elementwise=True)
+        again = Call("add", (call.out, value), Ref((3,), np.dtype(name)), {}, np.add, elementwise=True)
+        source, inputs = kernel_source([call, again], (again.out,))
+        assert inputs == (x[name], given)
+        assert inputs[1].dtype == given.dtype
+        assert not set("0123456789.") & set(source.replace("v0", "").replace("v1", "").replace("x0", "")) - set("1608")
+
+
+def test_kernels_are_the_same_for_all_learning_rates(rng):
+    data = {"x": rng.normal(size=(64, 6)).astype("float32"), "t": rng.integers(0, 3, 64)}
+    found = []
+    for rate in (0.1, 0.2):
+        net = TwoLayerNet(6, 4, 3, seed=0, backend="numpy")
+        calls = calls_of(make_step(net, Adam(rate)), init_state(net, Adam(rate)), data)
+        found.append([call.source for call in calls if call.name == FUSED])
+    assert found[0] == found[1]
 
 
 def calls_of(step, state, data, samples=8):
@@ -124,5 +139,5 @@ def test_a_kernel_takes_so_many_arrays(rng):
     state = {f"w{i}": np.ones(3) for i in range(100)}
     kernels = [call for call in calls_of(step, state, {"x": np.ones((9, 2))}) if call.name == FUSED]
     assert len(kernels) > 2
-    assert all(len({*call.operands, *call.outs}) <= MOST_PLACES for call in kernels)
+    assert all(len({*call.read(), *call.outs}) <= MOST_PLACES for call in kernels)
     assert sum(len(call.outs) for call in kernels) == 101

@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from xpnet.backends.captured.source import kernel_source, writable_in_source
 from xpnet.backends.replay.program import Call, Program, Ref
 
-#: How many places the calls of a kernel read and write at most: its arguments have to fit 4 KiB.
-MOST_PLACES = 48
+#: How many places the calls of a kernel read and write at most: its arguments, 32 to 48 bytes for each place that is
+#: read and again for each that is written, have to fit 4 KiB.
+MOST_PLACES = 40
 FUSED = "fused"
 
 
 @dataclass(eq=False)
 class Fused(Call):
-    """Several calls as one kernel: ``operands`` are what it reads, ``outs`` what it writes, entry by entry.
+    """Several calls as one kernel: ``operands`` are what it is given, ``outs`` what it writes, entry by entry.
 
     Attributes:
         source: what it computes, in CUDA's C++.
@@ -82,10 +83,10 @@ def fused(program: Program) -> Program:
             calls += group.calls
             continue
         written = dict.fromkeys(ref for call in group.calls for ref in call.written())
-        outs, read = tuple(ref for ref in written if ref.root.given or last[ref.root] > i), dict[Ref, str]()
-        source = kernel_source(group.calls, read, outs)
+        outs = tuple(ref for ref in written if ref.root.given or last[ref.root] > i)
         if outs:
-            calls.append(Fused(FUSED, tuple(read), outs[0], outs=outs, source=source))
+            source, inputs = kernel_source(group.calls, outs)
+            calls.append(Fused(FUSED, inputs, outs[0], outs=outs, source=source))
     return Program(calls, program.given, program.loss)
 
 

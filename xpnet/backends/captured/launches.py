@@ -66,8 +66,10 @@ def _any(function: Callable[..., Any], operands: tuple[Any, ...], options: dict[
 
 
 def _kernel(cupy: ModuleType, call: Fused) -> Any:
-    inputs = ",".join(f"{ref.dtype.name} x{i}" for i, ref in enumerate(call.operands))
-    outputs = ",".join(f"{ref.dtype.name} y{i}" for i, ref in enumerate(call.outs))
+    inputs, outputs = (
+        ",".join(f"{x.dtype.name} {letter}{i}" for i, x in enumerate(each))
+        for letter, each in (("x", call.operands), ("y", call.outs))
+    )
     return compiled(cupy, inputs, outputs, call.source)
 
 

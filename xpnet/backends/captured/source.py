@@ -8,7 +8,6 @@ a fused kernel computes what its calls compute one by one, to the last bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite, isnan
 from typing import Any
 
 import numpy as np
@@ -48,8 +47,6 @@ template <typename T> __device__ T larger(T a, T b) { return a != a || b != b ? 
 template <typename T> __device__ T smaller(T a, T b) { return a != a || b != b ? a + b : min(a, b); }
 template <typename T> __device__ T sign_of(T a) { return a != a ? a : T((a > 0) - (a < 0)); }
 template <typename T> __device__ T pick(bool condition, T yes, T no) { return condition ? yes : no; }
-__device__ double infinite() { return __longlong_as_double(0x7ff0000000000000LL); }
-__device__ double no_number() { return __longlong_as_double(0x7ff8000000000000LL); }
 """
 
 _ANY = {
@@ -118,46 +115,40 @@ def ufunc_dtypes(function: Any, operands: Sequence[Any]) -> tuple[np.dtype[Any],
     return function.resolve_dtypes((*kinds, None))  # type: ignore[no-any-return]
 
 
-def kernel_source(calls: Sequence[Call], read: dict[Ref, str], outs: Sequence[Ref]) -> str:
+def kernel_source(calls: Sequence[Call], outs: Sequence[Ref]) -> tuple[str, tuple[Any, ...]]:
     """The calls line by line, and the ``outs`` at the end, when all is read: ``y0`` is the first.
 
-    Names of what is read from memory, ``x0`` and so on, are put into ``read``.
+    Returns:
+        The lines, and what they read as ``x0`` and so on: places, and numbers in the dtype that they are computed in.
+        Numbers do not stand in the lines, so that one kernel serves all learning rates.
     """
-    names: dict[Ref, str] = {}
+    names: dict[Any, str] = {}
+    inputs: list[Any] = []
     lines = []
 
+    def given(key: Any, x: Any) -> str:
+        if key not in names:
+            names[key] = f"x{len(inputs)}"
+            inputs.append(x)
+        return names[key]
+
     def operand(x: Any, dtype: np.dtype[Any]) -> str:
-        if not isinstance(x, Ref):
-            return literal(x, dtype)
-        if uniform(x):
-            assert x.constant is not None
-            return literal(x.constant.flat[0], dtype)
-        name = names.get(x) or read.setdefault(x, f"x{len(read)}")
-        return name if x.dtype == dtype and dtype != np.float16 else f"{_computed_in(dtype)}({name})"
+        if isinstance(x, Ref) and not uniform(x):
+            name = given(x, x)
+            return name if x.dtype == dtype and dtype != np.float16 else f"{TYPES[_wide(dtype).name]}({name})"
+        number = dtype.type(x.constant.flat[0] if isinstance(x, Ref) and x.constant is not None else x)
+        return given((dtype, number.tobytes()), _wide(dtype).type(number))
 
     for i, call in enumerate(calls):
-        dtypes = _dtypes(call)
-        operands = [operand(x, dtype) for x, dtype in zip(call.operands, dtypes, strict=False)]
+        operands = [operand(x, dtype) for x, dtype in zip(call.operands, _dtypes(call), strict=False)]
         form = "{0}" if call.name in _COPIES else "pick({0}, {1}, {2})" if call.name == "where" else _form(call)
         assert form is not None
         kind = TYPES[call.out.dtype.name]
         lines.append(f"{kind} v{i} = {kind}({form.format(*operands)});")
         names[call.out] = f"v{i}"
-    return "\n".join(lines + [f"y{n} = {names[ref]};" for n, ref in enumerate(outs)])
+    return "\n".join(lines + [f"y{n} = {names[ref]};" for n, ref in enumerate(outs)]), tuple(inputs)
 
 
-def literal(value: Any, dtype: np.dtype[Any]) -> str:
-    """A number as it is in this dtype, exactly."""
-    number, kind = dtype.type(value), _computed_in(dtype)
-    if dtype.kind != "f":
-        return f"{kind}({int(number)})"
-    if isnan(number):
-        return f"{kind}(no_number())"
-    if not isfinite(number):
-        return f"{kind}(infinite())" if number > 0 else f"{kind}(-infinite())"
-    return f"{kind}({float(number)!r})"
-
-
-def _computed_in(dtype: np.dtype[Any]) -> str:
-    """The type to compute in: half precision is computed in float, and rounded."""
-    return "float" if dtype == np.float16 else TYPES[dtype.name]
+def _wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What to compute in: half precision is computed in single, and rounded."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype

@@ -115,7 +115,7 @@ class CapturedPlan:
                 self._try(given)
             return Captured(self, given, block)
         except Exception as error:
-            self.failed = error
+            self.failed = error.with_traceback(None)  # which holds on to the arrays
             raise
 
     def _try(self, given: Given) -> None:

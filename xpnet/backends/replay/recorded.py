@@ -55,7 +55,7 @@ class RecordedStep(CompiledStep):
                 try:
                     bound = self._bound(plan, given, block)
                 except Exception as error:  # nothing was computed yet, and the step itself can be
-                    self.reason = error
+                    self.reason = error.with_traceback(None)  # which holds on to the arrays
             if bound is None:
                 return self._plainly(state, data, block)
             return state, bound.losses(block)
