@@ -6,12 +6,16 @@ CuPy's own, which has memory of its own to choose by: then these say by how much
 
 from __future__ import annotations
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from capturing import assert_same, block_of, compared, graph_of, on_device
 
-from xpnet import Adam, Sequential, SimpleConvNet, TwoLayerNet, get_backend, make_step
+from xpnet import Adam, CompileWarning, Sequential, SimpleConvNet, TwoLayerNet, get_backend, make_step, namespace
 from xpnet.backends.base import Block, PlainStep
+from xpnet.backends.captured import blas
 from xpnet.backends.captured import step as captured_step
 from xpnet.backends.dispatch import backend_status
 from xpnet.layers import (
@@ -129,6 +133,32 @@ def test_every_loss(loss, weighted, b):
     assert_same(b, compared(net, Adam(0.05), data)[0])
 
 
+def test_sums_and_products_in_half_precision(b):
+    """With weights in single, as mixed precision has it, and a loss that is scaled."""
+
+    def step(state, data, rows, draws):
+        xp = namespace(data["x"])
+        x = xp.astype(xp.take(data["x"], rows, axis=0), xp.float16)
+        w = xp.astype(state["w"], xp.float16)
+        y = xp.tanh(xp.matmul(x, w) + xp.astype(state["b"], xp.float16)) * 0.1
+        dy = xp.where(y > 0.05, y * 2, 0.25) * 64
+        state["w"] -= 0.1 * xp.astype(xp.matmul(xp.matrix_transpose(x), dy), xp.float32) / 64
+        state["b"] -= 0.1 * xp.sum(xp.astype(dy, xp.float32), axis=0) / 64
+        return state, xp.mean(xp.astype(y, xp.float32) ** 2)
+
+    rng = np.random.default_rng(0)
+    data = on_device(b, {"x": rng.normal(size=(20, 6)).astype("float32")})
+    states = [{"w": np.full((6, 4), 0.1, "float32"), "b": np.zeros(4, "float32")} for _ in range(2)]
+    block, captured = Block(rng.integers(0, 20, (5, 8)), {}), b.compile(step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CompileWarning)
+        found = [
+            each.run(on_device(b, state), data, block)
+            for each, state in zip((PlainStep(step, b), captured), states, strict=True)
+        ]
+    assert_same(b, found)
+
+
 @counts
 def test_a_step_is_one_launch_and_a_block_one_upload_and_one_wait(b):
     for optimizer in (SGD(0.1), Adam(0.1)):
@@ -193,6 +223,21 @@ def test_blocks_of_one_step_after_the_other(b):
 def test_what_a_user_computes_on_a_stream_of_his_own(b):
     with b.current(), cuda.Stream(non_blocking=True):
         assert_same(b, compared(small(b), Adam(0.1), samples())[0])
+
+
+@counts
+def test_products_are_as_exact_as_cupys(b, monkeypatch):
+    """What is chosen after a step was captured counts as well: it is captured anew."""
+    chosen, asked = SimpleNamespace(get_compute_type=lambda dtype: 7 if dtype == np.float32 else 1), []
+    net, data = small(b), on_device(b, samples())
+    step, state = b.compile(make_step(net, SGD(0.1))), init_state(net, SGD(0.1))
+    step.run(state, data, Block(np.zeros((2, 8), int), {}))
+    usual = blas.cublas().cublasGemmEx
+    monkeypatch.setattr(blas.cublas(), "cublasGemmEx", lambda *args: asked.append(args[-2]) or usual(*args))
+    monkeypatch.setattr(b.library(), "_core", chosen, raising=False)
+    for _ in range(2):
+        step.run(state, data, Block(np.zeros((2, 8), int), {}))
+    assert asked == [77] * 5, "CUBLAS_COMPUTE_32F_FAST_TF32"
 
 
 def test_rows_that_wrap_around_do_so_in_a_graph(b):

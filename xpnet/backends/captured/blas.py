@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import weakref
 from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
 from types import ModuleType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.replay.program import UnrecordableError
@@ -30,6 +31,8 @@ _KINDS = {
     "float64": (1, 70, ctypes.c_double),
 }
 _FAST_TF32 = 77
+#: What CuPy calls TF32 among the types that it multiplies in.
+_CUPY_TF32 = 7
 _DEFAULT_ALGORITHM = -1
 
 Pointer = ctypes.c_void_p
@@ -48,6 +51,12 @@ def cublas() -> ctypes.CDLL:
             "its products need cuBLAS apart from CuPy's, which is not found "
             f"({type(error).__name__}: {error}); pip install cuda-pathfinder"
         ) from error
+
+
+def takes_tf32(cupy: ModuleType) -> bool:
+    """Whether CuPy multiplies float32 in TF32 now: the environment variable CUPY_TF32, or somebody, said so."""
+    core: Any = getattr(cupy, "_core", None)  # no part of its interface, so it may not be there
+    return hasattr(core, "get_compute_type") and bool(core.get_compute_type(np.float32) == _CUPY_TF32)
 
 
 class _Matrices(NamedTuple):
@@ -111,7 +120,7 @@ class Blas:
     def _gemm(self, a: Array, b: Array, out: Array, *how: _Matrices) -> Callable[[], Any]:
         """BLAS counts along columns: to it a matrix of rows is its transpose, and out is Cᵀ = Bᵀ Aᵀ."""
         kind, compute, number = _KINDS[out.dtype.name]
-        if out.dtype.name == "float32" and int(os.environ.get("CUPY_TF32") or 0) > 0:  # as CuPy's own products
+        if out.dtype.name == "float32" and takes_tf32(self.cupy):
             compute = _FAST_TF32
         first, second, result = how
         (m, k), n, count = a.shape[-2:], b.shape[-1], out.size // (out.shape[-2] * out.shape[-1])

@@ -17,7 +17,7 @@ import numpy as np
 
 from xpnet._typing import Array, State
 from xpnet.backends.base import Backend, Block, Data
-from xpnet.backends.captured.blas import Blas
+from xpnet.backends.captured.blas import Blas, takes_tf32
 from xpnet.backends.captured.blocks import COUNTER, LOSSES, for_blocks
 from xpnet.backends.captured.groups import fused
 from xpnet.backends.captured.launches import Launch, launches
@@ -164,12 +164,12 @@ class Captured:
         self.device, arrays = plan.device, plan.arrays(given)
         self.own = {name: arrays[ref] for name, ref in plan.program.given.items() if name not in given}
         self.launches = plan.launches(arrays)
-        self.shapes = _shapes(block)
+        self.shapes, self.tf32 = _shapes(block), takes_tf32(self.device.cupy)
         self.graph = self._captured()
 
     def fits(self, block: Block) -> bool:
-        """Whether steps of this block are on as many samples."""
-        return self.shapes == _shapes(block)
+        """Whether steps of this block are on as many samples, and multiply as these do."""
+        return self.shapes == _shapes(block) and self.tf32 == takes_tf32(self.device.cupy)
 
     def losses(self, block: Block) -> np.ndarray:
         """Take the steps of a block."""

@@ -136,7 +136,7 @@ class RecordedStep(CompiledStep):
     def _bound(self, plan: Any, given: Given, block: Block) -> Any:
         """The plan on these arrays."""
         arrays, bound = self.bound.get(plan, ({}, None))
-        if bound is None or not _same_arrays(arrays, given):
+        if bound is None or not (bound.fits(block) and _same_arrays(arrays, given)):
             self._check_apart([array for name, array in given.items() if name[0] == "state"])
             self.bound.pop(plan, None)  # it may have memory of its own
             bound = plan.bound(given, block)
