@@ -23,6 +23,7 @@ from xpnet import (
 )
 from xpnet.backends.base import Block, PlainStep
 from xpnet.backends.captured import blas, launches
+from xpnet.backends.captured import step as step_module
 from xpnet.backends.dispatch import backend_status
 from xpnet.layers import Affine, BatchNorm, Dropout, ReLU, Tanh
 from xpnet.optimizers import SGD, ClipByNorm
@@ -134,6 +135,17 @@ def test_no_graph_is_left_after_a_training(b, data):
     assert not step.bound
 
 
+def test_trainings_one_after_the_other_share_a_stream_and_its_cublas(b, data, monkeypatch):
+    made, usual = [], step_module.Blas
+    monkeypatch.setattr(step_module._Place, "idle", {})
+    monkeypatch.setattr(step_module, "Blas", lambda *args: made.append(args) or usual(*args))
+    for _ in range(3):
+        trainer = trainer_of(b)
+        for _ in range(2):
+            trainer.fit(*data, epochs=1, progress=False)
+    assert len(made) == 1
+
+
 @counts
 def test_a_second_call_of_fit_compiles_no_kernel(b, data, monkeypatch):
     made, usual = [], cupy.ElementwiseKernel
@@ -212,6 +224,7 @@ def test_what_cannot_be_captured_runs_as_it_is_after_one_warning(layer, why, b, 
 @pytest.fixture
 def no_cublas(monkeypatch):
     blas.cublas.cache_clear()
+    monkeypatch.setattr(step_module._Place, "idle", {})
     monkeypatch.setattr(blas, "import_module", lambda name: importlib.import_module(f"missing_{name}"))
     yield
     blas.cublas.cache_clear()

@@ -4,6 +4,8 @@ In CuPy each thread has a device that is current, where kernels run, and they ru
 has a network need not know: its device is current while it computes, in every thread, and so it is in a Trainer, in
 gradients and in metrics. Other functions of arrays compute as CuPy's own do, on the device that the user has made
 current: ``with net.backend.current(): ...``.
+
+The steps of a Trainer are captured as CUDA graphs (``captured/``); ``Trainer(compile=False)`` takes them call by call.
 """
 
 from __future__ import annotations

@@ -46,9 +46,15 @@ class CapturedStep(RecordedStep):
             return super().run(state, data, block)
 
     @cached_property
-    def device(self) -> _Device:
-        """Made when it is first needed, where the backend's device is current."""
-        return _Device(self.plain.backend)
+    def place(self) -> _Place:
+        """Taken when it is first needed, and given back when a training ends."""
+        return _Place.taken(self.plain.backend)
+
+    def release(self) -> None:
+        super().release()
+        with self.lock:
+            if place := self.__dict__.pop("place", None):
+                place.give_back()
 
     def _admits(self, given: Given, block: Block) -> bool:
         return bool(block.rows.size)  # rows out of range wrap around, captured or not
@@ -59,14 +65,15 @@ class CapturedStep(RecordedStep):
     def _on_host(self, array: Array, name: Names) -> np.ndarray:
         if name[0] in ("rows", "draws"):  # they are still on the host
             return np.zeros(array.shape, array.dtype)
-        if not isinstance(array, self.device.cupy.ndarray):
+        if not isinstance(array, self.plain.backend.library().ndarray):
             raise UnrecordableError(f"{'/'.join(name)} is of type {type(array).__name__}, and not an array of CuPy")
         if name[0] == "state":
             return np.zeros(array.shape, array.dtype)
         return np.broadcast_to(np.zeros((), array.dtype), array.shape)  # all samples, in the memory of one number
 
     def _check_apart(self, arrays: list[Any]) -> None:
-        if any(self.device.cupy.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
+        cupy = self.plain.backend.library()
+        if any(cupy.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
             raise UnrecordableError("two arrays of its state share memory")
 
     def _made_of(self, program: Program) -> Program:
@@ -74,18 +81,30 @@ class CapturedStep(RecordedStep):
         return fused(for_blocks(simpler(program), max(1, min(STEPS, DRAW_BYTES // max(bytes_a_step, 1)))))
 
     def _planned(self, program: Program) -> CapturedPlan:
-        return CapturedPlan(program, self.device)
+        return CapturedPlan(program, self)
 
 
-class _Device:
-    """What steps are captured with: a stream of their own, a pool of memory, and a handle of cuBLAS."""
+class _Place:
+    """Where a step is captured and launched: a stream, a pool of memory, a handle of cuBLAS; for one at a time."""
+
+    idle: ClassVar[dict[str, list[_Place]]] = {}
 
     def __init__(self, backend: Backend) -> None:
+        self.name, self.xp = backend.device_name, backend.xp
         self.cupy: ModuleType = backend.library()
-        self.xp = backend.xp
         # one that does not wait for the default stream, on which others may compute while this one captures
         self.stream = self.cupy.cuda.Stream(non_blocking=True)
         self.pool = self.cupy.cuda.MemoryPool()
+
+    @classmethod
+    def taken(cls, backend: Backend) -> _Place:
+        """One that is idle, or a new one, on the device of a backend."""
+        with suppress(KeyError, IndexError):
+            return cls.idle[backend.device_name].pop()
+        return cls(backend)
+
+    def give_back(self) -> None:
+        self.idle.setdefault(self.name, []).append(self)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -100,10 +119,10 @@ class _Device:
 
 
 class CapturedPlan:
-    """A program, and the device to capture it on."""
+    """A program, and the step that it is of."""
 
-    def __init__(self, program: Program, device: _Device) -> None:
-        self.program, self.device, self.tried = program, device, False
+    def __init__(self, program: Program, step: CapturedStep) -> None:
+        self.program, self.step, self.tried = program, step, False
         self.failed: Exception | None = None
 
     def bound(self, given: Given, block: Block) -> Captured:
@@ -121,16 +140,16 @@ class CapturedPlan:
     def _try(self, given: Given) -> None:
         """Take a step on a copy of the state: kernels are compiled at their first launch, and not in a capture."""
         copies = {name: a.copy() if name[0] == "state" else a for name, a in given.items()}
-        calls = self.launches(self.arrays(copies))
-        with self.device.computing():
+        place, calls = self.step.place, self.launches(self.arrays(copies))
+        with place.computing():
             for launch in calls:
                 launch()
-            self.device.stream.synchronize()
+            place.stream.synchronize()
         self.tried = True
 
     def arrays(self, given: Given) -> dict[Ref, Any]:
         """The array of each place: those that are given, and others, of the step's own."""
-        cupy, program = self.device.cupy, self.program
+        cupy, program = self.step.place.cupy, self.program
         own = {name: ref for name, ref in program.given.items() if name not in given}
         arrays = {ref: given[name] for name, ref in program.given.items() if name in given}
         arrays |= {ref: cupy.zeros(ref.shape, ref.dtype) for ref in own.values()}
@@ -141,15 +160,15 @@ class CapturedPlan:
 
     def launches(self, arrays: dict[Ref, Any]) -> list[Launch]:
         """What has to be called for a step on these arrays."""
-        device = self.device
+        place = self.step.place
 
         def find(x: Any) -> Any:
-            return resolved(x, arrays, device.cupy)
+            return resolved(x, arrays, place.cupy)
 
         return [
             launch
             for call in self.program.calls
-            for launch in launches(call, find, device.cupy, device.xp, lambda: device.blas)
+            for launch in launches(call, find, place.cupy, place.xp, lambda: place.blas)
         ]
 
 
@@ -161,21 +180,21 @@ class Captured:
     """
 
     def __init__(self, plan: CapturedPlan, given: Given, block: Block) -> None:
-        self.device, arrays = plan.device, plan.arrays(given)
+        self.place, arrays = plan.step.place, plan.arrays(given)
         self.own = {name: arrays[ref] for name, ref in plan.program.given.items() if name not in given}
         self.launches = plan.launches(arrays)
-        self.shapes, self.tf32 = _shapes(block), takes_tf32(self.device.cupy)
+        self.shapes, self.tf32 = _shapes(block), takes_tf32(self.place.cupy)
         self.graph = self._captured()
 
     def fits(self, block: Block) -> bool:
         """Whether steps of this block are on as many samples, and multiply as these do."""
-        return self.shapes == _shapes(block) and self.tf32 == takes_tf32(self.device.cupy)
+        return self.shapes == _shapes(block) and self.tf32 == takes_tf32(self.place.cupy)
 
     def losses(self, block: Block) -> np.ndarray:
         """Take the steps of a block."""
-        cupy, losses, found = self.device.cupy, self.own[LOSSES], []
+        cupy, losses, found = self.place.cupy, self.own[LOSSES], []
         most = len(losses) - 1
-        with self.device.computing():
+        with self.place.computing():
             for start in range(0, len(block.rows), most):
                 steps = len(block.rows[start : start + most])
                 for name, drawn in (("rows", block.rows), *block.draws.items()):
@@ -187,8 +206,8 @@ class Captured:
         return np.concatenate(found)
 
     def _captured(self) -> Any:
-        stream = self.device.stream
-        with self.device.computing():
+        stream = self.place.stream
+        with self.place.computing():
             stream.begin_capture()
             try:
                 for launch in self.launches:
