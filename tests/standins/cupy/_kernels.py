@@ -30,7 +30,21 @@ TYPES = {
 }
 #: Functions of CUDA.
 CUDA = {"fabs": np.abs, "pow": np.power} | {
-    f.__name__: f for f in (np.ceil, np.cos, np.exp, np.expm1, np.floor, np.log, np.log1p, np.sin, np.sqrt, np.tanh)
+    f.__name__: f
+    for f in (
+        np.ceil,
+        np.cos,
+        np.exp,
+        np.expm1,
+        np.floor,
+        np.log,
+        np.log1p,
+        np.sin,
+        np.sqrt,
+        np.tanh,
+        np.isfinite,
+        np.isinf,
+    )
 }
 #: What functions of a preamble compute.
 OWN = {

@@ -16,7 +16,7 @@ from xpnet.backends.replay.program import WRITTEN, Call, Ref, UnrecordableError
 Launch = Callable[[], Any]
 Find = Callable[[Any], Any]
 #: Reductions that leave their result in an array that is there.
-REDUCTIONS = ("sum", "prod", "max", "min", "mean")
+REDUCTIONS = ("sum", "prod", "max", "min", "mean", "all", "any")
 
 
 def launches(call: Call, find: Find, cupy: ModuleType, xp: ModuleType, blas: Callable[[], Blas]) -> list[Launch]:
@@ -42,7 +42,7 @@ def launches(call: Call, find: Find, cupy: ModuleType, xp: ModuleType, blas: Cal
         return [partial(cupy.take, *operands[:2], axis, out)]
     if call.name == "add_at":
         return [partial(cupy.add.at, *operands)]
-    if call.name in REDUCTIONS and call.operands[0].dtype == out.dtype and out.dtype.kind == "f":
+    if call.name in REDUCTIONS and call.operands[0].dtype == out.dtype and out.dtype.kind in "fb":
         options = {"axis": operands[1]} if len(operands) > 1 else {}
         kept = {name: value for name, value in call.options.items() if name in ("axis", "keepdims")}
         return [partial(getattr(cupy, call.name), operands[0], **options, **kept, out=out)]

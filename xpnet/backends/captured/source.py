@@ -65,6 +65,7 @@ _ANY = {
     "logical_not": "{0} == 0",
 }
 _WHOLE = {"bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "bitwise_xor": "{0} ^ {1}"}
+_FUNCTIONS = ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "floor", "ceil", "isfinite", "isinf")
 _FLOATING = {
     "divide": "{0} / {1}",
     "square": "{0} * {0}",
@@ -74,7 +75,7 @@ _FLOATING = {
     "minimum": "smaller({0}, {1})",
     "pow": "pow({0}, {1})",
     "isnan": "{0} != {0}",
-} | {name: name + "({0})" for name in ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "floor", "ceil")}
+} | {name: name + "({0})" for name in _FUNCTIONS}
 _COPIES = ("astype", "asarray", "copy")
 
 
