@@ -29,23 +29,9 @@ TYPES = {
     "unsigned long long": "uint64",
 }
 #: Functions of CUDA.
-CUDA = {"fabs": np.abs, "pow": np.power} | {
-    f.__name__: f
-    for f in (
-        np.ceil,
-        np.cos,
-        np.exp,
-        np.expm1,
-        np.floor,
-        np.log,
-        np.log1p,
-        np.sin,
-        np.sqrt,
-        np.tanh,
-        np.isfinite,
-        np.isinf,
-    )
-}
+CUDA = {"fabs": np.abs, "pow": np.power}
+CUDA |= {f.__name__: f for f in (np.ceil, np.cos, np.exp, np.expm1, np.floor, np.isfinite, np.isinf, np.log, np.log1p)}
+CUDA |= {f.__name__: f for f in (np.sin, np.sqrt, np.tanh)}
 #: What functions of a preamble compute.
 OWN = {
     "larger": np.maximum,

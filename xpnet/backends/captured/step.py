@@ -139,7 +139,7 @@ class CapturedPlan:
 
     def _try(self, given: Given) -> None:
         """Take a step on a copy of the state: kernels are compiled at their first launch, and not in a capture."""
-        copies = {name: a.copy() if name[0] == "state" else a for name, a in given.items()}
+        copies = {name: a.copy("K") if name[0] == "state" else a for name, a in given.items()}
         place, calls = self.step.place, self.launches(self.arrays(copies))
         with place.computing():
             for launch in calls:
