@@ -25,9 +25,8 @@ def test_it_is_not_found_by_itself():
 
 
 @pytest.mark.skipif(found() is not None, reason="there is a CuPy, on which the tests run by themselves")
-@pytest.mark.parametrize("file", ["test_cupy.py", "test_cupy_captured.py", "test_cupy_graphs.py"])
-def test_on_the_stand_in(file):
-    """Devices and waits, captured steps, and graphs; ``.ci/run`` has the others as well."""
+def test_on_the_stand_in():
+    """Devices and waits, captured steps, and graphs; the whole trainings take longer, and have a stage of their own."""
     path = os.pathsep.join(filter(None, [str(STANDINS), os.environ.get("PYTHONPATH")]))
     command = [
         sys.executable,
@@ -38,7 +37,7 @@ def test_on_the_stand_in(file):
         "no:cacheprovider",
         "-p",
         "no:randomly",
-        f"backends/{file}",
+        *(f"backends/test_cupy{name}.py" for name in ("", "_captured", "_graphs")),
     ]
     done = subprocess.run(
         command, cwd=TESTS, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False
