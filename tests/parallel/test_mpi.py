@@ -61,8 +61,8 @@ def test_every_optimizer_trains_as_in_one_process(processes):
 
 @pytest.mark.slow
 def test_float32_after_a_thousand_steps():
-    """Of rules whose steps do not grow where gradients vanish: others make more of rounding, in one process as well."""
-    check_alike(result(2, "alike", "numpy", 1000, "float32", "sgd,momentum,nesterov,adagrad,lion"), 1e-6)
+    """Some other rules make more of rounding, Adadelta above all, between two runs of one process as well."""
+    check_alike(result(2, "alike", "numpy", 1000, "float32", "sgd,momentum,nesterov,adagrad,adam,lion"), 1e-6)
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
