@@ -42,10 +42,12 @@ class Parallel:
 
     An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
     :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
-    devices for example, overrides :meth:`compile`.
+    devices for example, says so by ``divides``, and overrides :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
+        divides: whether a step takes :meth:`mine` of the rows and adds up by :meth:`all_reduce`; False where the
+            library does both for a step of all rows.
         rank: the number of this process, from 0. Process 0 writes, logs and calls callbacks.
         size: how many processes there are.
         beside: how many of them compute on this machine, this one included.
@@ -53,6 +55,7 @@ class Parallel:
     """
 
     name: ClassVar[str] = ""
+    divides: ClassVar[bool] = True
     rank: int = 0
     size: int = 1
     beside: int = 1

@@ -35,7 +35,7 @@ def notes(training: TrainingState, data: Data, held_out: Data | None) -> dict[st
         "compile": str(training.compile),
         "evaluate": repr(training.evaluated),
         "the number of iterations": f"{training.iteration} to {training.goal}",
-        "the seed of the trainer": digest_of(_text(training.rng.bit_generator.state)),
+        "the seed of the trainer": digest_of(_text(_known(training.rng.bit_generator.state))),
         "the place in the minibatches": digest({"order": batches.order, "at": np.asarray([batches.taken, batches.n])}),
         "the parameters of the network": digest(net.params),
         "the buffers of the network": digest(net.buffers),
@@ -68,6 +68,11 @@ def _add(found: Any, tree: dict[str, Any]) -> None:
         host = value if isinstance(value, np.ndarray) else backend_of(value).to_numpy(value)
         found.update(f"{name} {host.shape} {host.dtype.str} ".encode())
         found.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8))
+
+
+def _known(state: Any) -> Any:
+    """The state of a generator without the half of a word that it does not keep."""
+    return state if state.get("has_uint32", 1) else state | {"uinteger": 0}
 
 
 def _text(state: Any) -> str:

@@ -105,5 +105,7 @@ def names_by_sample(net: Sequential, shape: tuple[int, ...]) -> set[str]:
 
 
 def own_draws(block: Block, mine: slice, by_sample: set[str]) -> Block:
-    """The block with the draws of these rows of each minibatch."""
-    return Block(block.rows, {name: a[:, mine] if name in by_sample else a for name, a in block.draws.items()})
+    """The block with the draws of these rows of each minibatch; some are of these alone already."""
+    (_, rows), own = block.rows.shape, mine.stop - mine.start
+    parts = {name: a[:, mine] for name, a in block.draws.items() if name in by_sample and a.shape[1] == rows != own}
+    return Block(block.rows, block.draws | parts)

@@ -19,6 +19,7 @@ from xpnet.backends.dispatch import Backend, describe
 from xpnet.errors import DivergedError
 from xpnet.models import Sequential
 from xpnet.parallel import Parallel
+from xpnet.parallel.draws import OwnRows
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
@@ -188,7 +189,8 @@ class Trainer(TrainingState):
     def _check_same(self, data: Data, held_out: Data | None) -> None:
         """Raise ``MismatchError`` unless all processes of this training are about to do the same."""
         if self.parallel.size > 1:
-            warn_of_mixing(self.net, stacklevel=3)
+            if self.parallel.divides:
+                warn_of_mixing(self.net, stacklevel=3)
             self.parallel.check_same(notes(self, data, held_out))
 
     def _settled(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -337,7 +339,7 @@ class Trainer(TrainingState):
 
     def _draws(self, data: Data) -> partial[Params] | None:
         """What draws for one step, if the network is random."""
-        return partial(_drawn, self.net, tuple(data["x"].shape[1:])) if self.net.is_random else None
+        return partial(_drawn, self.net, tuple(data["x"].shape[1:]), self.parallel) if self.net.is_random else None
 
     def _go_to(self, samples: int) -> None:
         """Where the last call ended, if there was one on as many samples; else at the start of an epoch."""
@@ -353,9 +355,13 @@ def _nothing() -> None:
     """A reference to nothing."""
 
 
-def _drawn(net: Sequential, shape: tuple[int, ...], rng: np.random.Generator, samples: int) -> Params:
-    """What the layers draw for so many samples of this shape."""
-    return net.draws(rng, (samples, *shape))
+def _drawn(
+    net: Sequential, shape: tuple[int, ...], parallel: Parallel, rng: np.random.Generator, samples: int
+) -> Params:
+    """What the layers draw for so many samples of this shape; where own rows can be drawn by themselves, theirs alone."""
+    shared = parallel.size > 1 and parallel.divides
+    source: Any = OwnRows(rng, parallel.mine(samples), samples) if shared else rng
+    return net.draws(source, (samples, *shape))
 
 
 def _total(epochs: int | None, iterations: int | None, per_epoch: int) -> int:
