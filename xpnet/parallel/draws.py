@@ -44,7 +44,7 @@ class OwnRows:
         return found
 
     def _skip(self, numbers: int, halves: bool) -> None:
-        """Leave out so many numbers: of 32 bits they take half a word each, and the second half is kept for the next."""
+        """Leave out so many numbers: those of 32 bits take half a word each, and the second half is kept."""
         bits: Any = self._rng.bit_generator
         if not numbers:
             return

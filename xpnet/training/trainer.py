@@ -358,7 +358,7 @@ def _nothing() -> None:
 def _drawn(
     net: Sequential, shape: tuple[int, ...], parallel: Parallel, rng: np.random.Generator, samples: int
 ) -> Params:
-    """What the layers draw for so many samples of this shape; where own rows can be drawn by themselves, theirs alone."""
+    """What the layers draw for so many samples of this shape; for own rows alone, where these can be drawn apart."""
     shared = parallel.size > 1 and parallel.divides
     source: Any = OwnRows(rng, parallel.mine(samples), samples) if shared else rng
     return net.draws(source, (samples, *shape))
