@@ -39,7 +39,8 @@ training/logs training/minibatches training/progress
 #: Files of tests in which the backend's device is not the current one, of libraries that have such: networks, and
 #: whatever takes them, have to see to that. All others call functions of arrays, which compute on the current device.
 ELSEWHERE = """
-book cli/* datasets/* gradient/* metrics metrics_kinds models/* onnx/* serialization/* streams training/* validation
+book cli/* datasets/* gradient/* metrics metrics_kinds models/* onnx/* parallel/* serialization/* streams training/*
+validation
 """
 
 

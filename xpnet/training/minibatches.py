@@ -90,7 +90,8 @@ class Minibatches:
             row = self.rng.integers(0, self.n, size) if self.sampling == "replacement" else self.order[here]
             rows.append(row)
             drawn.append(draws(self.rng, len(row)))
-            room -= sum(array.nbytes for array in drawn[-1].values())
+            # as of the whole minibatch, so that processes with more rows of it and with fewer cut blocks alike
+            room -= sum(len(row) * (a.nbytes // max(len(a), 1) if a.ndim else 1) for a in drawn[-1].values())
             if room <= 0:
                 break
         self.taken += len(rows) - count
