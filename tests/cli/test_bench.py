@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from xpnet.backends.base import PlainStep
 from xpnet.backends.cupy import CupyBackend
 from xpnet.backends.dispatch import BackendUnavailableError
 from xpnet.backends.strict import StrictBackend
-from xpnet.cli import bench
+from xpnet.cli import bench, wide
 from xpnet.throughput import comparison
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -155,6 +156,34 @@ def test_what_could_not_be_run_is_told_with_the_reason(command, tmp_path, monkey
     assert done.exit_code == 0
     assert "Not run:\n  cupy: backend 'cupy': there is no driver; install one\n" in done.output
     assert result_in(tmp_path / "out")["not_run"] == {"cupy": "backend 'cupy': there is no driver; install one"}
+
+
+def test_the_wide_job_without_a_gpu_is_told(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "FOR_GPUS", ("strict",))
+    line = "784-4096-4096-10, batch 8192: not run: no GPU takes part; --wide measures it on CPUs"
+    for device, told in (("cpu", True), ("device1", False)):
+        monkeypatch.setattr(StrictBackend, "device_name", property(lambda self, name=device: name))
+        done = command("bench", *TINY, "--no-plot", "--overwrite", "--hidden", "3", "--batch-sizes", "10")
+        assert done.exit_code == 0
+        assert (line in done.output) is told
+    assert "there are 6000 digits to train on" in done.output  # of 8192
+    assert "6000 digits" in result_in(tmp_path / "out")["wide"]["not_run"]
+    assert line not in command("bench", *TINY, "--no-plot", "--overwrite", "--no-wide").output
+
+
+def test_the_wide_job_is_compared_with_the_matrix_rate(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "wide_job", lambda seed: throughput.Job(5, 40, seed=seed, depth=2))
+    monkeypatch.setattr(wide.throughput, "shares", partial(throughput.shares, rate=lambda backend: 1e-3))
+    done = command("bench", *TINY, "--wide", "--no-plot", "--hidden", "3", "--batch-sizes", "10")
+    assert done.exit_code == 0, done.output
+    assert "784-5-5-10, batch 40, GFLOP/s of its matrix products, and of matrix products alone:\n  numpy" in done.output
+    assert [line.split()[:2] for line in done.output.splitlines() if "5-5 " in line] == [["5-5", "40"]]
+    result = result_in(tmp_path / "out")
+    (cell,) = (c for c in result["cells"] if (c["depth"], c["entrant"]) == (2, "numpy cpu"))
+    operations = throughput.Job(5, 40, depth=2).operations
+    share = result["wide"]["rates"]["numpy cpu"]
+    assert share["gflops"] == pytest.approx(operations / cell["seconds_per_step"] / 1e9)
+    assert share["of_rate"] == pytest.approx(share["gflops"] / 1e-3)
 
 
 def test_wrong_losses_get_no_time_and_are_told_once(command, tmp_path, monkeypatch):
