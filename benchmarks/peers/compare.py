@@ -113,6 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=20, help="turns of each contender, of one epoch (default 20)")
     parser.add_argument("--samples", type=int, default=60_000, help="images, fewer for a trial (default 60000)")
     parser.add_argument("--only", type=names, help=f"of {', '.join(CONTENDERS | VARIANTS)}")
+    parser.add_argument("--rates", type=Path, help="what rates.py said, instead of measuring matrix rates again")
     parser.add_argument("--python", action="append", default=[], metavar="NAMES=PATH", help="their interpreter")
     parser.add_argument("--out", type=Path, help="the JSON (default benchmarks/results/peers_JOB_cpu_THREADS.json)")
     args = parser.parse_args()
@@ -130,6 +131,8 @@ def environment(args: argparse.Namespace) -> dict[str, str]:
 
 def matrix_rates(args: argparse.Namespace) -> dict[str, dict]:
     """What each library multiplies matrices at on that device, in a process of its own with the same environment."""
+    if args.rates:
+        return json.loads(args.rates.read_text())
     command = [sys.executable, str(Path(__file__).parent / "rates.py"), args.device, "cupy", "torch", "jax"]
     done = subprocess.run(command, env=os.environ | environment(args), stdout=subprocess.PIPE, text=True, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else {}
