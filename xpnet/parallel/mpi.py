@@ -55,6 +55,7 @@ class Mpi(Parallel):
 
     def __init__(self, comm: Any, timeout: float = TIMEOUT) -> None:
         self._comm, self._since = comm, 0.0
+        self._told: BaseException | None = None
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.beside, self.place_here, self._sharing = _on_this_machine(comm)
         if timeout and self.size > 1:
@@ -81,8 +82,9 @@ class Mpi(Parallel):
         return array
 
     def failed(self, error: BaseException) -> None:
-        if not isinstance(error, ParallelError):  # of which all know
-            self.gather(Failure(f"{type(error).__name__}: {error}"))
+        if not any(isinstance(each, ParallelError) or each is self._told for each in _causes(error)):  # all know it
+            self._told = error
+            self.gather(Failure(_in_words(error)))
 
     def abort(self, error: BaseException) -> None:
         if self.size > 1:
@@ -133,6 +135,18 @@ class Mpi(Parallel):
 
     def __reduce__(self) -> tuple[Callable[[], Parallel], tuple[()]]:
         return join, ()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _in_words(error: BaseException) -> str:
+    message = getattr(error, "message", "")  # of click's, whose kind says nothing to a user
+    return message or f"{type(error).__name__}: {error}"
 
 
 def launched() -> int:
