@@ -16,7 +16,7 @@ import xpnet
 from xpnet import plotting, throughput
 from xpnet._checks import check_positive
 from xpnet.backends.base import DTYPES
-from xpnet.cli import run
+from xpnet.cli import run, scaling
 from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
@@ -57,6 +57,12 @@ WORK = (
     default=None,
     help="Measure 784-4096-4096-10 on minibatches of 8192 as well, on CPUs too. [default: on GPUs only]",
 )
+@click.option(
+    "--processes",
+    type=scaling.Numbers(),
+    help="Compare numbers of processes that train together by MPI, 1,2,4 for example, instead of libraries.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Of each process, with --processes. [default: 1]")
 @click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
@@ -73,8 +79,18 @@ def bench(**options: Any) -> None:
     not for speed and take no part.
 
     GPUs also train 784-4096-4096-10 on minibatches of 8192, which is compared with the rate at which they multiply
-    matrices. Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
+    matrices.
+
+    With --processes 1,2,4 one library, NumPy unless --backend says otherwise, trains each network by so many processes,
+    in turns, started by mpiexec on this machine: the table has speed-up and efficiency.
+
+    Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
     """
+    if options["processes"]:
+        _processes(options)
+        return
+    if options["threads"]:
+        raise click.UsageError("--threads is for --processes; libraries are compared on the threads that they take")
     with run.Signals() as signals, ExitStack() as held:
         with errors_in_one_line():
             data = mnist(normalize=False)[0]
@@ -105,6 +121,24 @@ def bench(**options: Any) -> None:
     if signals.status:
         raise SystemExit(signals.status)
     if not any(cell.measured for cell in comparison.cells):
+        raise click.ClickException("nothing was measured; the reasons are above")
+
+
+def _processes(options: dict[str, Any]) -> None:
+    with run.Signals() as signals, ExitStack() as held:
+        with errors_in_one_line():
+            check_positive(options["seconds"], "--seconds", "100")
+            comparison = scaling.Processes(options, _jobs(options, len(mnist(normalize=False)[0][0])))
+            overwrite, names = options["overwrite"], (scaling.RESULT, scaling.PICTURE)
+            folder = held.enter_context(run.output_folder(options["out"], names, overwrite=overwrite, command="bench"))
+            comparison.run(lambda: bool(signals.received))
+        made, failed = comparison.save(folder)
+        comparison.report(made)
+    if failed:
+        raise click.ClickException("; ".join(failed))
+    if signals.status:
+        raise SystemExit(signals.status)
+    if not comparison.measured:
         raise click.ClickException("nothing was measured; the reasons are above")
 
 
