@@ -34,6 +34,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
     name = "numbers"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
         numbers = tuple(int(number) if number.isdecimal() else 0 for number in str(value).split(","))
         if min(numbers) < 1:
             self.fail(f"{value!r} are no numbers of processes with commas between: 1,2,4", param, ctx)
