@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -31,12 +31,18 @@ class MismatchError(ValueError):
     """The processes of a training were not given the same; the message says what differs, and where."""
 
 
+class Failure(NamedTuple):
+    """What a process that failed tells in the place of a value."""
+
+    message: str
+
+
 class Parallel:
     """One process by itself, and what others override: the seam that a training has towards those beside it.
 
-    An engine with processes overrides ``rank``, ``size``, :meth:`all_reduce` and :meth:`gather`, and all else follows.
-    One whose library divides the rows itself, over several devices for example, overrides :meth:`place` and
-    :meth:`compile`.
+    An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
+    :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
+    devices for example, overrides :meth:`place` and :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
@@ -51,6 +57,7 @@ class Parallel:
     size: int = 1
     beside: int = 1
     place_here: int = 0
+    _told: BaseException | None = None
 
     @property
     def leads(self) -> bool:
@@ -75,13 +82,21 @@ class Parallel:
         out[...] = part
         return out
 
+    def exchange(self, value: Any) -> list[Any]:
+        """The values of all processes, by their ranks, on each of them; whatever can be pickled."""
+        return [value]
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by their ranks, on each of them.
 
         Raises:
-            ParallelError: one of the others called :meth:`failed` instead.
+            ParallelError: another process has failed.
         """
-        return [value]
+        found = self.exchange(value)
+        for rank, each in enumerate(found):
+            if isinstance(each, Failure) and not isinstance(value, Failure):
+                raise ParallelError(f"process {rank} of {self.size} failed, and so all of them end: {each.message}")
+        return found
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         """The array of process 0, of this shape and dtype, on all."""
@@ -102,7 +117,14 @@ class Parallel:
         self.gather(None)
 
     def failed(self, error: BaseException) -> None:
-        """Tell the others, who wait in :meth:`gather` or will, that this process has failed between two steps."""
+        """Tell the others, who wait in :meth:`gather` or will, that this process has failed between two steps.
+
+        What they know already is not told again: that one of them failed, or what this one has told before.
+        """
+        if not any(isinstance(each, ParallelError) or each is self._told for each in _causes(error)):
+            self._told = error
+            message = getattr(error, "message", "")  # of click's, whose kind says nothing to a user
+            self.gather(Failure(message or f"{type(error).__name__}: {error}"))
 
     def abort(self, error: BaseException) -> None:
         """End all processes, with this error on standard error; for one in the middle of a step.
@@ -153,6 +175,13 @@ class Parallel:
 
 #: A process by itself.
 ALONE = Parallel()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _difference(what: str, ranks: list[int], found: list[dict[str, str]]) -> str:

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.backends.base import Backend
-from xpnet.parallel.base import Parallel, ParallelError, ParallelUnavailableError
+from xpnet.parallel.base import Parallel, ParallelUnavailableError
 from xpnet.streams import Quiet, warn
 
 #: By which variable the programs that start processes say how many they started: MPICH's, Intel's and Slurm's, and that
@@ -35,12 +35,6 @@ TIMEOUT, TIMEOUT_VARIABLE = 600.0, "XPNET_MPI_TIMEOUT"
 #: How long a process that failed waits for process 0 to fail in the same way, which then speaks for all.
 FIRST_SECONDS = 1.0
 INSTALL = 'pip install "xpnet[mpi]"'
-
-
-class Failure(NamedTuple):
-    """What :meth:`Mpi.failed` tells in the place of a value."""
-
-    message: str
 
 
 class Mpi(Parallel):
@@ -55,7 +49,6 @@ class Mpi(Parallel):
 
     def __init__(self, comm: Any, timeout: float = TIMEOUT) -> None:
         self._comm, self._since = comm, 0.0
-        self._told: BaseException | None = None
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.beside, self.place_here, self._sharing = _on_this_machine(comm)
         if timeout and self.size > 1:
@@ -67,24 +60,15 @@ class Mpi(Parallel):
             self._comm.Allreduce(part, out)
         return out
 
-    def gather(self, value: Any) -> list[Any]:
+    def exchange(self, value: Any) -> list[Any]:
         with self._waiting():
-            found: list[Any] = self._comm.allgather(value)
-        for rank, each in enumerate(found):
-            if isinstance(each, Failure) and not isinstance(value, Failure):
-                raise ParallelError(f"process {rank} of {self.size} failed, and so all of them end: {each.message}")
-        return found
+            return self._comm.allgather(value)  # type: ignore[no-any-return]
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         array = np.array(array, order="C") if self.leads else np.empty_like(array, order="C")
         with self._waiting():
             self._comm.Bcast(array)
         return array
-
-    def failed(self, error: BaseException) -> None:
-        if not any(isinstance(each, ParallelError) or each is self._told for each in _causes(error)):  # all know it
-            self._told = error
-            self.gather(Failure(_in_words(error)))
 
     def abort(self, error: BaseException) -> None:
         if self.size > 1:
@@ -135,18 +119,6 @@ class Mpi(Parallel):
 
     def __reduce__(self) -> tuple[Callable[[], Parallel], tuple[()]]:
         return join, ()
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _in_words(error: BaseException) -> str:
-    message = getattr(error, "message", "")  # of click's, whose kind says nothing to a user
-    return message or f"{type(error).__name__}: {error}"
 
 
 def launched() -> int:
