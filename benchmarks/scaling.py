@@ -27,6 +27,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ import numpy as np
 
 from xpnet.backends.dispatch import get_backend
 from xpnet.throughput import Job, described
-from xpnet.throughput.processes import GroupError, groups, measure
+from xpnet.throughput.processes import Group, GroupError, groups, measure
 
 #: What is trained; the seed step is for the record.
 JOBS = {
@@ -54,6 +55,9 @@ PROCESSES = (1, 2, 4)
 SIZES = tuple(2**k for k in (3, 8, 12, 14, 16, 18, 20, 22, 23))
 #: Bytes a second and the latency of a message of networks of machines; the latencies are what such networks have.
 NETWORKS = {"10 Gbit/s": (1.25e9, 30e-6), "100 Gbit/s": (12.5e9, 5e-6)}
+#: A turn of the model lasts about so many seconds, which is short enough to be left alone at times; the first ones of
+#: a job tell how many steps that is. Sums come in so many at a time.
+SHORT, WARM_UP, SUMS = 5e-3, 3, 5
 MACHINES = (8, 16, 32, 64, 128, 256)
 WHAT = (
     "A model, not a measurement: speed-up and efficiency of the same minibatch on so many machines, a process each; in "
@@ -156,6 +160,18 @@ def fitted_text(steps: dict[str, Step], sums: Sum) -> str:
     return "\n".join(lines)
 
 
+def checked_text(steps: dict[str, Step], sums: Sum, measured: dict[str, Any]) -> str:
+    """What the model says of two processes on this machine, beside what was measured."""
+    lines = []
+    for name, step in steps.items():
+        row = {str(p): found for p, found in measured.get(name, {}).items()}.get("2")  # JSON has numbers as text
+        if isinstance(row, dict):
+            said = predicted(step, sums, 2)[1]
+            both = f"the model says efficiency {said:.2f}, measured {row['efficiency']:.2f}"
+            lines.append(f"{name}, two processes here: {both}")
+    return "\n".join(lines)
+
+
 def gradient_bytes(job: Job) -> int:
     """Of the gradients of weights and biases and the loss, in float32: one message a step."""
     return 4 * (1 + sum(n * m + m for n, m in zip(job.sizes, job.sizes[1:], strict=False)))
@@ -198,23 +214,32 @@ def efficiency_text(name: str, rows: dict[int, dict[str, float]]) -> str:
 
 
 def measure_model(args: argparse.Namespace, result: dict[str, Any]) -> None:
-    """Steps of one process on parts of the minibatch, and sums by 2 and 4."""
-    jobs = [name for name in JOBS if name != "huge" or args.huge]
+    """Steps of one process on parts of the minibatch, in turns, and sums by 2 and 4; the least times of short ones."""
     with groups(PROCESSES, get_backend("numpy"), None, 1) as begun:
-        alone = {1: begun[1]}
-        for name in jobs:
-            seconds = {}
-            for part in (1, 2, 4):
-                job = replace(JOBS[name], batch_size=JOBS[name].batch_size // part)
-                found = measure(job, alone, until=time.monotonic() + args.seconds / 3, rounds=args.rounds)
-                seconds[job.batch_size] = min(found.times[1].seconds) / found.steps
+        for name in [name for name in JOBS if name != "huge" or args.huge]:
+            seconds = part_seconds(JOBS[name], begun[1], args.seconds)
             step = fit_step(seconds, JOBS[name].batch_size, gradient_bytes(JOBS[name]))
             result["steps"][name] = asdict(step) | {"measured": seconds}
         for size in SIZES:
             for p in PROCESSES[1:]:
-                times = 50 if size < 2**18 else 5
-                turns = [begun[p].ask(bytes=size, times=times)["seconds"] / times for _ in range(args.rounds)]
+                turns = [begun[p].ask(bytes=size, times=SUMS)["seconds"] / SUMS for _ in range(10 * args.rounds)]
                 result["sums"].append([p, size, min(turns)])
+
+
+def part_seconds(job: Job, alone: Group, most: float) -> dict[int, float]:
+    """The least time of a step of one process on a whole, a half and a quarter of the minibatch, by its rows."""
+    jobs = [asdict(replace(job, batch_size=job.batch_size // part)) for part in PROCESSES]
+    steps, least, end = [1] * len(jobs), [float("inf")] * len(jobs), time.monotonic() + most
+    for turn in count():
+        for i, part in enumerate(jobs):
+            found = alone.ask(job=part, steps=steps[i])["seconds"] / steps[i]
+            if turn < WARM_UP:
+                steps[i] = max(1, round(SHORT / found))
+            else:
+                least[i] = min(least[i], found)
+        if turn > WARM_UP and time.monotonic() > end:
+            break
+    return {part["batch_size"]: seconds for part, seconds in zip(jobs, least, strict=True)}
 
 
 def main() -> None:
@@ -233,7 +258,8 @@ def main() -> None:
         steps = {name: Step(**{key: found[key] for key in fields}) for name, found in result["steps"].items()}
         sums = fit_sum(map(tuple, result["sums"]))
         result["fitted"] = asdict(sums)
-        print(fitted_text(steps, sums), model_table(steps, sums), sep="\n\n")
+        said = fitted_text(steps, sums), checked_text(steps, sums, result["efficiency"]), model_table(steps, sums)
+        print(*filter(None, said), sep="\n\n")
     if args.out:
         args.out.write_text(json.dumps(result, indent=1) + "\n")
         print(f"wrote {args.out}")

@@ -98,7 +98,9 @@ def test_what_is_added_up_is_all_gradients_and_the_loss(scaling, job):
 
 def test_the_table_can_be_had_from_what_was_measured(scaling, tmp_path, monkeypatch, capsys):
     steps = {"wide": {"fixed": 1e-3, "row": 3e-5, "rows": 1000, "bytes": 3 * 10**6, "measured": {}}}
-    (tmp_path / "s.json").write_text(json.dumps({"steps": steps, "sums": [[2, 8, 1e-5], [4, 2**20, 1e-3]]}))
+    (tmp_path / "s.json").write_text(
+        json.dumps({"efficiency": {}, "steps": steps, "sums": [[2, 8, 1e-5], [4, 2**20, 1e-3]]})
+    )
     monkeypatch.setattr("sys.argv", ["scaling.py", "--only", "model", "--from", str(tmp_path / "s.json")])
     scaling.main()
     out = capsys.readouterr().out
@@ -106,8 +108,28 @@ def test_the_table_can_be_had_from_what_was_measured(scaling, tmp_path, monkeypa
     assert "| wide | 10 Gbit/s |" in out
 
 
+def test_what_the_model_says_of_two_processes_stands_beside_what_was_measured(scaling):
+    steps, sums = {"wide": scaling.Step(0.0, 1e-3, 1000, 4), "deep": scaling.Step(0, 1, 9, 4)}, scaling.Sum(0.125, 1e9)
+    text = scaling.checked_text(steps, sums, {"wide": {"2": {"efficiency": 0.7}}, "seed": {}})  # 1 s, 0.5 s and 0.25 s
+    assert text == "wide, two processes here: the model says efficiency 0.67, measured 0.70"
+
+
 def test_goals_are_said_to_be_reached_or_missed(scaling):
     row = {"µs a step": 1.0, "speed-up": 1.0, "of the least times": 1.0, "of processor time": 1.0}
     for efficiency, word in ((0.85, "reached"), (0.84, "missed")):
         text = scaling.efficiency_text("wide", {1: row | {"efficiency": 1.0}, 2: row | {"efficiency": efficiency}})
         assert text.splitlines()[-1] == f"  at least 0.85 on two cores: {word}"
+
+
+def test_the_least_times_are_of_each_part_of_a_minibatch(scaling):
+    asked = []
+
+    class Alone:
+        def ask(self, *, job, steps):
+            asked.append((job["batch_size"], steps))
+            noise = 1 + len(asked) % 5
+            return {"seconds": steps * (1e-4 + 1e-5 * job["batch_size"]) * noise}
+
+    found = scaling.part_seconds(Job(50, 100), Alone(), 0.05)
+    assert found == pytest.approx({100: 1.1e-3, 50: 6e-4, 25: 3.5e-4})
+    assert {batch for batch, _ in asked} == {100, 50, 25}

@@ -27,36 +27,42 @@ from xpnet.serialization import atomic
 from xpnet.throughput.entrants import Entrant
 from xpnet.throughput.training import Job, Split, Training
 
+#: So many jobs may take turns.
+KEPT = 3
 #: Seconds between two looks for the next turn.
 LOOK = 0.01
 
 
 class Process:
-    """One of them, with the training that it is at."""
+    """One of them, with the trainings that it is at."""
 
     def __init__(self, parallel: Parallel, entrant: Entrant, data: Split) -> None:
         self.parallel, self.entrant = parallel, entrant
         parallel.admit(entrant.backend)
         self.data = entrant.backend.asarray(data[0]), entrant.backend.asarray(data[1])
-        self.job: Job | None = None
-        self.training: Training | None = None
+        self.trainings: dict[Job, Training] = {}
 
     def turn(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.reduce(**asked) if "bytes" in asked else self.steps(**asked)
 
     def steps(self, job: dict[str, Any], steps: int) -> dict[str, Any]:
         """So many steps of a job, which goes on where it was, in blocks that are no longer than an epoch."""
-        wanted = Job(**job)
-        if self.training is None or wanted != self.job:
-            self.job, self.training = wanted, None  # the memory of the last one is free for the next
-            self.training = Training(self.entrant, wanted, self.data, time.perf_counter, self.parallel)
+        training = self.training(Job(**job))
         self.parallel.gather(None)  # all begin together
         processor, losses, seconds = time.process_time(), list[float](), 0.0
         while len(losses) < steps:
-            block = self.training.take(min(steps - len(losses), self.training.longest))
+            block = training.take(min(steps - len(losses), training.longest))
             losses += map(float, block.losses)
             seconds += block.seconds
         return self._of_all(seconds, time.process_time() - processor) | {"losses": losses}
+
+    def training(self, job: Job) -> Training:
+        """The one that is at it, or another; of those before, the oldest makes room."""
+        if job not in self.trainings:
+            while len(self.trainings) >= KEPT:
+                del self.trainings[next(iter(self.trainings))]
+            self.trainings[job] = Training(self.entrant, job, self.data, time.perf_counter, self.parallel)
+        return self.trainings[job]
 
     def reduce(self, bytes: int, times: int) -> dict[str, Any]:  # noqa: A002  (of one message)
         """So many sums of as many float32 over all processes."""
