@@ -37,7 +37,7 @@ import xpnet  # noqa: E402
 from xpnet.throughput import cores  # noqa: E402
 
 #: The libraries that are tried, by kind of device.
-LIBRARIES = {"cuda": ("cupy", "torch", "jax"), "cpu": ("numpy", "torch", "jax")}
+LIBRARIES = {"cuda": ("cupy", "jax", "torch"), "cpu": ("numpy", "jax", "torch")}
 SEED = {
     "cuda": "xpnet-cupy,torch-graph,jax-scan,xpnet-torch,xpnet-jax,xpnet-cupy-eager,xpnet-torch-eager",
     "cpu": "xpnet-numpy,jax-scan,xpnet-jax",
@@ -139,9 +139,9 @@ def stages(args: argparse.Namespace, work: Path, present: list[str]) -> list[Sta
     seed, wide = (compared(args, work, *which) for which in (("seed", SEED[kind]), ("wide", WIDE[kind])))
     least = 5 if trial else 25
     found = [
-        Stage("seed", "Small steps: 784-50-10, batch 100", [seed], 140, least),
+        Stage("seed", "Small steps: 784-50-10, batch 100", [seed], 150, least),
         Stage("wide", "Wide steps: 784-4096-4096-10, batch 8192", [wide], 110, least),
-        Stage("train", "xpnet train", [trained(args, work, name, told) for name in present], 60, least),
+        Stage("train", "xpnet train", [trained(args, work, name, told) for name in present], 75, least),
         Stage("tests", "The tests", [tested(args, name, told) for name in present], 130, least, together=True),
         Stage("crossover", "Where a GPU begins to pay", [benched(args, work, told)], 80, least),
     ]

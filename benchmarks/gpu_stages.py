@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Seconds for what is interrupted to say what it knows, before it is killed.
-GRACE = 8
+GRACE = 15
 #: Of what a command printed, the last so many characters are kept.
 TAIL = 4000
 
@@ -129,7 +129,13 @@ def _begin(command: Command, log: Path, folder: Path) -> subprocess.Popen[bytes]
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that all that it starts can be stopped with it
+            preexec_fn=_heard,
         )
+
+
+def _heard() -> None:
+    """A shell has SIGINT ignored in the background, which a new process inherits; here it is heard."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -87,7 +87,7 @@ def main() -> None:
         **JOBS[args.job],
         "samples": args.samples,
         "dtype": "float32",
-        "rounds": args.rounds,
+        "rounds": len(contenders[0].microseconds),
         **summary(contenders),
     }
     result |= described(args.threads, args.device)
@@ -195,13 +195,26 @@ def compare(
         if contenders[0].failure:
             start(STAND_IN)
             contenders.insert(0, contenders.pop())
-        for number in range(rounds + WARM_UP):
-            take_turns(contenders, number, job)
-            print(f"turn {number + 1} of {rounds + WARM_UP}", file=sys.stderr, flush=True)
+        try:
+            for number in range(rounds + WARM_UP):
+                take_turns(contenders, number, job)
+                print(f"turn {number + 1} of {rounds + WARM_UP}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            if not cut(contenders):
+                raise
     finally:
         for contender in contenders:
             contender.end()
     return contenders
+
+
+def cut(contenders: list[Contender]) -> int:
+    """Keep the rounds that all have had, and tell how many these are; Ctrl-C may come in the middle of one."""
+    running = [c for c in contenders if c.failure is None]
+    whole = min(len(c.of_processor) for c in running)
+    for c in running:
+        del c.microseconds[whole:], c.of_processor[whole:]
+    return whole
 
 
 def attempt(contender: Contender, do, *args, may_fail: bool = True):

@@ -174,7 +174,7 @@ def test_the_wide_job_without_a_gpu_is_told(command, tmp_path, monkeypatch):
 
 
 def test_the_wide_job_is_compared_with_the_matrix_rate(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(throughput, "wide_job", lambda seed: throughput.Job(5, 40, seed=seed, depth=2))
+    monkeypatch.setattr(throughput, "wide_job", lambda seed, **how: throughput.Job(5, 40, seed=seed, depth=2))
     monkeypatch.setattr(wide.throughput, "shares", partial(throughput.shares, rate=lambda backend: 1e-3))
     done = command("bench", *TINY, "--wide", "--no-plot", "--hidden", "3", "--batch-sizes", "10")
     assert done.exit_code == 0, done.output

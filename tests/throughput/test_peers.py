@@ -130,6 +130,16 @@ def test_losses_that_are_not_those_of_the_same_training_are_found(peers):
         peers.check(7, [float("nan")] * 600, expected)
 
 
+def test_ctrl_c_keeps_the_rounds_that_all_have_had(peers):
+    contenders = []
+    for rounds, failure in ((3, None), (2, None), (0, "it failed")):
+        contender = peers.Contender.__new__(peers.Contender)
+        vars(contender).update(failure=failure, microseconds=[1.0] * rounds, of_processor=[1.0] * rounds)
+        contenders.append(contender)
+    assert peers.cut(contenders) == 2
+    assert [len(c.microseconds) for c in contenders] == [len(c.of_processor) for c in contenders] == [2, 2, 0]
+
+
 def test_ratios_are_medians_of_those_of_each_round(peers):
     rows = {"torch-eager": [10.0, 20.0, 40.0], "floor": [5.0, 5.0, 5.0], "sklearn": [5.0, 30.0, 20.0]}
     contenders = []
