@@ -202,6 +202,8 @@ def compare(
         except KeyboardInterrupt:
             if not cut(contenders):
                 raise
+            for contender in contenders:
+                contender.process.kill()  # nobody waits until they have finished their turns
     finally:
         for contender in contenders:
             contender.end()
