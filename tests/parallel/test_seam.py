@@ -52,3 +52,15 @@ def test_how_many_were_started(monkeypatch):
     assert mpi.launched() == 4
     monkeypatch.setenv("PMI_SIZE", "many")
     assert mpi.launched() == 1
+
+
+def test_the_command_says_once_that_mpi4py_is_missing(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setenv("PMI_SIZE", "2")
+    mpi.join.cache_clear()
+    for rank, said in (("0", "Error: parallel='mpi' needs mpi4py"), ("1", "")):
+        monkeypatch.setenv("PMI_RANK", rank)
+        done = command("train", "--iterations", "5")
+        assert done.exit_code == 1
+        assert done.output.startswith(said)
+        assert bool(done.output) == bool(said)

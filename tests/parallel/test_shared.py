@@ -246,3 +246,14 @@ def test_draws_that_are_no_samples_are_the_same_for_all():
             return {"mask": rng.random(shape[1:]) >= 0.3}
 
     check(parts=layers(Shifted(0.3)), optimizer=SGD(0.1), compile=False)
+
+
+def test_a_layer_that_may_mix_samples_is_told():
+    class Mixes(ReLU):
+        acts_on = "batch"
+
+    def one(parallel):
+        return trained(parallel, parts=layers(Mixes()), compile=False)
+
+    with pytest.warns(UserWarning, match="Mixes1 does not say that it keeps samples apart"):
+        all_well(on_ranks(2, one))

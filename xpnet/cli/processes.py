@@ -10,14 +10,19 @@ import click
 
 from xpnet.cli.common import errors_in_one_line
 from xpnet.parallel import Parallel, ParallelError, as_parallel
-from xpnet.parallel.mpi import launched
+from xpnet.parallel.mpi import launched, launched_first
 
 
 @contextmanager
 def processes(asked: str | None) -> Iterator[Parallel]:
     """Those that train together: asked for, or started by mpiexec; all enter this block, and leave it together."""
-    with errors_in_one_line():
-        parallel = as_parallel(asked or ("mpi" if launched() > 1 else None))
+    try:
+        with errors_in_one_line():
+            parallel = as_parallel(asked or ("mpi" if launched() > 1 else None))
+    except click.ClickException:
+        if launched_first():
+            raise
+        raise SystemExit(1) from None
     with ExitStack() as silence:
         if not parallel.leads:
             nowhere = silence.enter_context(open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123

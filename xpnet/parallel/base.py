@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from xpnet.backends.base import Backend, CompiledStep, Data, PlainStep, Step
+from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
 
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
 NAMES = {"mpi": "xpnet.parallel.mpi"}
@@ -42,7 +42,7 @@ class Parallel:
 
     An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
     :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
-    devices for example, overrides :meth:`place` and :meth:`compile`.
+    devices for example, overrides :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
@@ -134,10 +134,6 @@ class Parallel:
 
     def admit(self, backend: Backend) -> None:
         """Raise ``ValueError`` if arrays of this backend cannot take part, and share the machine with those beside."""
-
-    def place(self, data: Data) -> Data:
-        """The data of all samples, where steps and evaluations take them from."""
-        return data
 
     def compile(self, backend: Backend, step: Step, compiles: bool) -> CompiledStep:
         """The step, compiled if that is wanted."""
