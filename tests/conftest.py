@@ -40,7 +40,7 @@ training/progress
 #: Files of tests in which the backend's device is not the current one, of libraries that have such: networks, and
 #: whatever takes them, have to see to that. All others call functions of arrays, which compute on the current device.
 ELSEWHERE = """
-book cli/* datasets/* gradient/* metrics metrics_kinds models/* serialization/* streams training/* validation
+book cli/* datasets/* gradient/* metrics metrics_kinds models/* parallel/* serialization/* streams training/* validation
 """
 
 
