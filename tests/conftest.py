@@ -31,8 +31,9 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 WITHOUT_NUMBERS = """
 architecture cli/bench cli/cli cli/train datasets/datasets graph/drawing graph/files graph/folding graph/pictures
 graph/text notebook plotting/compare plotting/crossover plotting/mistakes plotting/pictures plotting/plotting
-serialization/atomic throughput/throughput training/checkpoint_crash training/checkpoint_files training/history
-training/logs training/minibatches training/progress
+plotting/scaling serialization/atomic throughput/gpu throughput/processes throughput/scaling throughput/throughput
+training/checkpoint_crash training/checkpoint_files training/history training/logs training/minibatches
+training/progress
 """
 
 
