@@ -122,6 +122,12 @@ def test_what_does_not_fit_is_listed_and_nothing_is_loaded(case, kind, tmp_path)
     assert all(net.params[name] is p for name, p in before.items())
 
 
+def test_a_file_of_very_many_modules_is_not_compared_one_by_one():
+    state = {f"{i}.weight": np.zeros((1, 1)) for i in range(20_000)}
+    with pytest.raises(CheckpointError, match="20000 modules, and this network 2 layers"):
+        from_torch(state, TwoLayerNet(4, 5, 3, backend="numpy"))
+
+
 def test_running_statistics_have_to_be_there():
     module, net, _ = made("normalized")
     state = {name: a for name, a in module.state_dict().items() if "running_var" not in name}

@@ -103,6 +103,8 @@ def match(
     ours, theirs = layers_with_arrays(net), modules_of(shapes)
     if not ordered:
         theirs = dict(sorted(theirs.items(), key=lambda item: _by_numbers(item[0])))
+    if len(theirs) > MOST + 10 * len(ours):  # each would be compared with each
+        raise CheckpointError(f"{source} has {len(theirs)} modules, and this network {len(ours)} layers with arrays")
     modules = _checked(names, ours, theirs)
     rest, misfits = [module for module in theirs if module not in modules.values()], list[str]()
     for path in (path for path in ours if path not in modules):
