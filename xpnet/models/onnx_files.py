@@ -46,7 +46,8 @@ def load_onnx(
     writers it reads networks of one input and one output that are chains, sums and concatenations of layers that xpnet
     has: those that ``torch.onnx.export``, tf2onnx (Keras), jax2onnx and skl2onnx (``MLPClassifier``) write of plain
     networks. Weights are those of the file; transposes between (N, H, W, C) and (N, C, H, W) are removed, and constants
-    that scale and shift go into the weights beside them. To see that both agree::
+    that scale and shift go into the weights beside them. Exporters put batch normalization into the convolutions before
+    it where they can: PyTorch's older one leaves it there with ``do_constant_folding=False``. To see that both agree::
 
         session = onnxruntime.InferenceSession(path)
         scores = session.run(None, {session.get_inputs()[0].name: x})[0]
