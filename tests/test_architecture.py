@@ -35,7 +35,7 @@ FLOORS = [
     {"onnx"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing", "sklearn", "sweeping"},
+    {"throughput", "testing", "sklearn", "sweeping", "interop"},
     {"__init__"},
     {"cli"},
     {"__main__"},
@@ -84,7 +84,7 @@ def test_imports_run_one_way(path):
 def test_nothing_imports_what_is_a_door_to_others():
     """``xpnet.testing`` is for those who write layers, ``xpnet.sklearn`` is one among others': neither is needed."""
     for path in MODULES:
-        for door in ("testing", "sklearn"):
+        for door in ("testing", "sklearn", "interop"):
             assert room(path) == door or door not in imported(path), f"{path.name} imports xpnet.{door}"
 
 

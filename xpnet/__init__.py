@@ -18,7 +18,17 @@ from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_na
 from xpnet.errors import CheckpointError, CompileWarning, DivergedError
 from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
 from xpnet.hints import missing
-from xpnet.models import DeepConvNet, MultiLayerNet, ResNet, Sequential, SimpleConvNet, TwoLayerNet, half, load_network
+from xpnet.models import (
+    DeepConvNet,
+    MultiLayerNet,
+    ResNet,
+    Sequential,
+    SimpleConvNet,
+    TwoLayerNet,
+    half,
+    load_network,
+    load_onnx,
+)
 from xpnet.optimizers import SGD, Adam, AdamW, Momentum
 from xpnet.sweeping import sweep
 from xpnet.training import Evaluation, History, Trainer, make_step
@@ -60,6 +70,7 @@ __all__ = [
     "initializers",
     "layers",
     "load_network",
+    "load_onnx",
     "losses",
     "make_step",
     "metrics",

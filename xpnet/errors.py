@@ -33,3 +33,7 @@ class CompileWarning(UserWarning):
 
 class CheckpointError(ValueError):
     """A file is not what was expected: damaged, foreign, or of another network or optimizer; the message names it."""
+
+
+class ConversionWarning(UserWarning):
+    """What another library wrote was taken, but not to the letter; the message says what is other here."""

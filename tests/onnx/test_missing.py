@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from xpnet import TwoLayerNet
+from xpnet import TwoLayerNet, load_onnx
 
 
 @pytest.fixture
@@ -22,6 +22,8 @@ def test_onnx_is_missing(without_onnx, tmp_path):
     with pytest.raises(ImportError, match=r'xpnet.onnx needs onnx 1.17 or newer .*; pip install "xpnet\[onnx\]"'):
         TwoLayerNet(4, 3, 2, backend="numpy").export(tmp_path / "net.onnx")
     assert not [*tmp_path.iterdir()]
+    with pytest.raises(ImportError, match=r'xpnet.onnx needs onnx 1.17 or newer .*; pip install "xpnet\[onnx\]"'):
+        load_onnx(tmp_path / "net.onnx")
 
 
 def test_the_command_says_it_in_one_line(without_onnx, command):

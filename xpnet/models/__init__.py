@@ -5,6 +5,7 @@ from xpnet.models.half import HalfPrecision, half
 from xpnet.models.load import load_network
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
 from xpnet.models.network import Sequential
+from xpnet.models.onnx_files import load_onnx
 
 __all__ = [
     "DeepConvNet",
@@ -16,4 +17,5 @@ __all__ = [
     "TwoLayerNet",
     "half",
     "load_network",
+    "load_onnx",
 ]

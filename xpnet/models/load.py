@@ -9,7 +9,7 @@ from typing import Any
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
 from xpnet.backends.base import DTYPES
-from xpnet.backends.dispatch import Backend, get_backend
+from xpnet.backends.dispatch import Backend, dtype_name, get_backend
 from xpnet.errors import CheckpointError
 from xpnet.models.convnets import DeepConvNet, ResNet, SimpleConvNet
 from xpnet.models.mlp import MultiLayerNet, TwoLayerNet
@@ -77,6 +77,24 @@ def network_from(
     kinds: Sequence[type] = (),
 ) -> Sequential:
     """The network of a description, still without its arrays, once it is seen that they are in the file."""
+    net = described(path, about, backend, device, kinds)
+    expected = files.arrays_of(net.chain, dtype_name(net.dtype))
+    files.check_header(path, weights, expected, "the network that it describes")
+    return net
+
+
+def described(
+    path: Path,
+    about: dict[str, Any],
+    backend: str | Backend | None,
+    device: Any,
+    kinds: Sequence[type] = (),
+) -> Sequential:
+    """The network of a description, without its arrays.
+
+    Raises:
+        CheckpointError: a layer or loss of a kind that is not known here, or what cannot be made.
+    """
     own, place = {kind_of(kind): kind for kind in kinds}, get_backend(backend, device)
     description = about.get("network")
     try:
@@ -97,5 +115,4 @@ def network_from(
         raise CheckpointError(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
         ) from None
-    files.check_header(path, weights, files.arrays_of(net.chain, dtype), "the network that it describes")
     return net

@@ -108,12 +108,15 @@ def about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         )
     if tensors.DIGEST not in metadata:
         raise CheckpointError(f"{path} is damaged: its digest is missing; use another copy")
-    if len(metadata[ABOUT]) > LONGEST:
-        raise CheckpointError(
-            f"{path} has a description of {len(metadata[ABOUT])} characters, expected at most {LONGEST}"
-        )
+    return parsed(path, metadata[ABOUT])
+
+
+def parsed(path: Path, text: str) -> dict[str, Any]:
+    """What :func:`text_about` wrote, as plain data."""
+    if len(text) > LONGEST:
+        raise CheckpointError(f"{path} has a description of {len(text)} characters, expected at most {LONGEST}")
     try:
-        found = json.loads(metadata[ABOUT])
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: its description is not JSON that can be read: {error}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -125,7 +128,7 @@ def about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 def check_header(path: str | Path, found: tensors.Header, expected: tensors.Header, owner: str) -> None:
     """Raise :class:`CheckpointError` unless a file has these arrays and no others; each difference is listed."""
     differences = [f"{name} is missing" for name in expected if name not in found]
-    differences += [f"{_told(name)} is not expected" for name in found if name not in expected]
+    differences += [f"{told(name)} is not expected" for name in found if name not in expected]
     for name in expected.keys() & found.keys():
         (shape, dtype), (our_shape, our_dtype) = found[name], expected[name]
         if shape != our_shape:
@@ -148,6 +151,6 @@ def _advice(found: tensors.Header, expected: tensors.Header) -> str:
     return f". To use them, {same}save them as {min(ours)} in the program that wrote them"
 
 
-def _told(name: str) -> str:
+def told(name: str) -> str:
     """A name from a file as it is, unless it would spoil the message."""
     return name if name.isprintable() and 0 < len(name) <= 80 else shortened(name)

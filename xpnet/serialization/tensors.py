@@ -106,6 +106,8 @@ def read_arrays(
 ) -> dict[str, Any]:
     """Read what :func:`write_arrays`, or another writer of safetensors, wrote.
 
+    What is bfloat16 in a file, which NumPy does not have, becomes float32, in which it is the same number.
+
     Args:
         path: the file.
         check: called with the shapes and dtypes that the file says it holds and with its texts, before any array is
@@ -203,9 +205,10 @@ def _name(dtype: str) -> str:
 
 def _array(file: BinaryIO, name: str, entry: _Entry) -> np.ndarray:
     """One array of a file, in the byte order of this machine."""
-    if entry.dtype not in CODES:
+    widened = entry.dtype == "bfloat16"
+    if entry.dtype not in CODES and not widened:
         raise ValueError(f"{name!a:.100} has dtype {entry.dtype}, which NumPy does not have; save it as float32")
-    a = np.empty(entry.shape, np.dtype(entry.dtype).newbyteorder("<"))
+    a = np.empty(entry.shape, np.dtype("uint16" if widened else entry.dtype).newbyteorder("<"))
     memory, found = _memory_of(a), 0
     file.seek(entry.start)
     while found < len(memory):
@@ -215,6 +218,8 @@ def _array(file: BinaryIO, name: str, entry: _Entry) -> np.ndarray:
         found += read
     if entry.dtype == "bool" and (a.view(np.uint8) > 1).any():
         raise ValueError(f"{name!a:.100} has truth values that are neither 0 nor 1")
+    if widened:  # they are the upper half of a float32
+        return (a.astype(np.uint32) << 16).view(np.float32)
     return a.astype(entry.dtype, copy=False)
 
 
