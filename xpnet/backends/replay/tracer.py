@@ -1,4 +1,7 @@
-"""Recording: arrays that compute as NumPy's do and note each call."""
+"""Recording: arrays that compute as NumPy's do and note each call.
+
+It is long because a tracer has all that an array of the standard has.
+"""
 
 from __future__ import annotations
 
