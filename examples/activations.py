@@ -1,6 +1,9 @@
-"""Step, sigmoid and ReLU; softmax that does not overflow; what initial weights do to a deep network / 活性化関数.
+"""Activations and initial weights / 活性化関数と重みの初期値
+==========================================================
 
-python examples/activations.py --backend jax
+Step, sigmoid and ReLU; softmax that does not overflow; what initial weights do to a deep network.
+
+``python examples/activations.py --backend jax``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""Batch normalization with and without, from 16 scales of initial weights / バッチ正規化の効果.
+"""With and without batch normalization / バッチ正規化の効果
+=========================================================
 
-python examples/batch_norm_mnist.py --iterations 200
+Batch normalization with and without, from 16 scales of initial weights.
+
+``python examples/batch_norm_mnist.py --iterations 200``
 """
 
 import argparse

@@ -1,8 +1,11 @@
-"""The book's TwoLayerNet, typed as printed: stateful layers and a loop / 本のTwoLayerNetをそのまま書く.
+"""The book's TwoLayerNet / 本のTwoLayerNetをそのまま書く
+======================================================
+
+The book's TwoLayerNet, typed as printed: stateful layers and a loop.
 
 The same 100 steps are then taken with xpnet's pure network; both end with the same loss.
 
-    python examples/book_two_layer_net.py --backend jax
+``python examples/book_two_layer_net.py --backend jax``
 """
 
 import argparse

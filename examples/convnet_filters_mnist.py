@@ -1,6 +1,9 @@
-"""What the filters of a convolution look for, before and after training / 畳み込み層のフィルターの可視化.
+"""Filters of a convolution / 畳み込み層のフィルターの可視化
+=========================================================
 
-python examples/convnet_filters_mnist.py --iterations 1000
+What the filters of a convolution look for, before and after training.
+
+``python examples/convnet_filters_mnist.py --iterations 1000``
 """
 
 import argparse

@@ -1,7 +1,10 @@
-"""The digits that DeepConvNet gets wrong, and half precision against single / 深い畳み込みネットワーク.
+"""The digits that DeepConvNet gets wrong / 深い畳み込みネットワークと半精度
+=========================================================================
 
-python examples/deep_convnet_mnist.py --iterations 2000
-python examples/deep_convnet_mnist.py --weights RUN/weights.safetensors (of xpnet train --model deep-convnet)
+The digits that DeepConvNet gets wrong, and half precision against single.
+
+``python examples/deep_convnet_mnist.py --iterations 2000``, or
+``python examples/deep_convnet_mnist.py --weights RUN/weights.safetensors`` after ``xpnet train --model deep-convnet``.
 """
 
 import argparse

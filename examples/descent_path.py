@@ -1,6 +1,9 @@
-"""The path of a descent on (x0 - 1)^2 + (x1 - 2)^2 from the origin / 勾配降下法の軌跡.
+"""The path of a descent / 勾配降下法の軌跡
+========================================
 
-python examples/descent_path.py --backend strict
+The path of a descent on (x0 - 1)^2 + (x1 - 2)^2 from the origin.
+
+``python examples/descent_path.py --backend strict``
 """
 
 import argparse

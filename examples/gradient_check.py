@@ -1,6 +1,9 @@
-"""Backpropagation of TwoLayerNet checked against the numerical gradient, on digits of MNIST / 勾配確認.
+"""Gradient check / 勾配確認
+=========================
 
-python examples/gradient_check.py --backend torch
+Backpropagation of TwoLayerNet checked against the numerical gradient, on digits of MNIST.
+
+``python examples/gradient_check.py --backend torch``
 """
 
 import argparse

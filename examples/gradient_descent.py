@@ -1,6 +1,9 @@
-"""Gradient descent on x0^2 + x1^2, with learning rates that are right, too large and too small / 勾配降下法と学習率.
+"""Gradient descent and learning rates / 勾配降下法と学習率
+========================================================
 
-python examples/gradient_descent.py --backend jax
+Gradient descent on x0^2 + x1^2, with learning rates that are right, too large and too small.
+
+``python examples/gradient_descent.py --backend jax``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""The chain rule, step by step, and one neuron with sigmoid / 連鎖律と一つのニューロン.
+"""The chain rule and one neuron / 連鎖律と一つのニューロン
+========================================================
 
-python examples/graph_chain_rule.py --backend torch
+The chain rule, step by step, and one neuron with sigmoid.
+
+``python examples/graph_chain_rule.py --backend torch``
 """
 
 import argparse

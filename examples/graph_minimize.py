@@ -1,6 +1,9 @@
-"""Minimize functions through SciPy, with gradients from the graph / グラフの勾配による SciPy の最適化.
+"""Minimizing with SciPy / グラフの勾配による最適化
+================================================
 
-python examples/graph_minimize.py --backend torch
+Minimize functions through SciPy, with gradients from the graph.
+
+``python examples/graph_minimize.py --backend torch``
 
 It needs SciPy, which xpnet does not.
 """

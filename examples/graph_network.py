@@ -1,6 +1,9 @@
-"""TwoLayerNet as a graph: its gradient once by hand, once by the graph / 2層ネットワークの計算グラフ.
+"""A network as a graph / 2層ネットワークの計算グラフ
+==================================================
 
-python examples/graph_network.py --backend torch
+TwoLayerNet as a graph: its gradient once by hand, once by the graph.
+
+``python examples/graph_network.py --backend torch``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""Apples, oranges and tax: values forward, derivatives backward / りんごとみかんの計算グラフ.
+"""Apples, oranges and tax / りんごとみかんの計算グラフ
+====================================================
 
-python examples/graph_shopping.py --backend torch
+Apples, oranges and tax: values forward, derivatives backward.
+
+``python examples/graph_shopping.py --backend torch``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""Five layers that start from different weights: what goes through them, and how they learn / 重みの初期値の比較.
+"""Initial weights compared / 重みの初期値の比較
+=============================================
 
-python examples/initializers_mnist.py --iterations 2000
+Five layers that start from different weights: what goes through them, and how they learn.
+
+``python examples/initializers_mnist.py --iterations 2000``
 """
 
 import argparse

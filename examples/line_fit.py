@@ -1,6 +1,9 @@
-"""Fit the slope of y = w x + 2 to points, by mean squared error, with five optimizers / 最適化手法と直線.
+"""Fitting a line / 最適化手法と直線
+=================================
 
-python examples/line_fit.py --backend torch
+Fit the slope of y = w x + 2 to points, by mean squared error, with five optimizers.
+
+``python examples/line_fit.py --backend torch``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""The numerical gradient of x0^2 + x1^2, and the field of arrows it makes / 数値微分と勾配.
+"""Numerical gradient / 数値微分と勾配
+===================================
 
-python examples/numerical_gradient.py --backend torch
+The numerical gradient of x0^2 + x1^2, and the field of arrows it makes.
+
+``python examples/numerical_gradient.py --backend torch``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""The ways of eight optimizers down the valley x^2/20 + y^2 / 最適化手法の軌跡の比較.
+"""Paths of the optimizers / 最適化手法の軌跡の比較
+================================================
 
-python examples/optimizer_paths.py --backend strict
+The ways of eight optimizers down the valley x^2/20 + y^2.
+
+``python examples/optimizer_paths.py --backend strict``
 """
 
 import argparse

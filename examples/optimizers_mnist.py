@@ -1,6 +1,9 @@
-"""Seven optimizers on MNIST, one network of five layers each / MNISTによる最適化手法の比較.
+"""Optimizers on MNIST / MNISTによる最適化手法の比較
+=================================================
 
-python examples/optimizers_mnist.py --backend torch --iterations 2000
+Seven optimizers on MNIST, one network of five layers each.
+
+``python examples/optimizers_mnist.py --backend torch --iterations 2000``
 """
 
 import argparse

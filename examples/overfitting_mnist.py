@@ -1,6 +1,9 @@
-"""300 digits learnt by heart, and what weight decay and dropout do about it / 過学習と正則化.
+"""Overfitting, weight decay and dropout / 過学習と正則化
+======================================================
 
-python examples/overfitting_mnist.py --iterations 900
+300 digits learnt by heart, and what weight decay and dropout do about it.
+
+``python examples/overfitting_mnist.py --iterations 900``
 """
 
 import argparse

@@ -1,6 +1,9 @@
-"""A layer of one's own, by hand and by the graph, checked and trained / 自作のレイヤ.
+"""A layer of your own / 自作のレイヤ
+==================================
 
-python examples/own_layer.py --backend torch
+A layer of one's own, by hand and by the graph, checked and trained.
+
+``python examples/own_layer.py --backend torch``
 """
 
 import argparse

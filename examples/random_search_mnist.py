@@ -1,6 +1,9 @@
-"""Learning rate and weight decay by random search: 20 networks, trained as one / ハイパーパラメータの探索.
+"""Random search / ハイパーパラメータのランダム探索
+================================================
 
-python examples/random_search_mnist.py --iterations 200
+Learning rate and weight decay by random search: 20 networks, trained as one.
+
+``python examples/random_search_mnist.py --iterations 200``
 """
 
 import argparse

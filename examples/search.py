@@ -1,6 +1,9 @@
-"""A search over 20 settings, each judged on digits that it was not trained on / ハイパーパラメータの探索.
+"""Search over settings / ハイパーパラメータの探索
+===============================================
 
-python examples/search.py --backend torch --settings 50
+A search over 20 settings, each judged on digits that it was not trained on.
+
+``python examples/search.py --backend torch --settings 50``
 """
 
 import argparse

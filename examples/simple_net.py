@@ -1,6 +1,9 @@
-"""simpleNet: scores, loss and the gradient of one matrix of weights / 一つの重み行列の勾配.
+"""simpleNet / 一つの重み行列の勾配
+================================
 
-python examples/simple_net.py --backend torch
+simpleNet: scores, loss and the gradient of one matrix of weights.
+
+``python examples/simple_net.py --backend torch``
 """
 
 import argparse

@@ -1,8 +1,11 @@
-"""A network among scikit-learn's estimators: scaled, searched for, and trained on any array / scikit-learn の中で.
+"""Among scikit-learn's estimators / scikit-learnの中で
+====================================================
 
-python examples/sklearn_digits.py --backend torch
+A network among scikit-learn's estimators: scaled, searched for, and trained on any array.
 
-It needs scikit-learn: pip install "xpnet[sklearn]".
+``python examples/sklearn_digits.py --backend torch``
+
+It needs scikit-learn: ``pip install "xpnet[sklearn]"``.
 """
 
 import argparse

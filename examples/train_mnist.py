@@ -1,6 +1,9 @@
-"""TwoLayerNet on MNIST, with its curves / 2層ネットワークでMNISTを学習する.
+"""TwoLayerNet on MNIST / 2層ネットワークでMNISTを学習する
+=======================================================
 
-python examples/train_mnist.py --backend torch --iterations 10000
+TwoLayerNet on MNIST, with its curves.
+
+``python examples/train_mnist.py --backend torch --iterations 10000``
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The README: its Python runs as printed, and the two languages show the same code."""
+"""The README: short, its Python runs, its commands exist, and both languages show the same."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from xpnet import datasets
+from xpnet import SGD, Trainer, TwoLayerNet, cli, datasets
 
 CHECKOUT = Path(__file__).parent.parent
-ENGLISH, JAPANESE = (
-    re.findall(r"```python\n(.*?)```", (CHECKOUT / name).read_text(encoding="utf-8"), re.DOTALL)
-    for name in ("README.md", "README.ja.md")
-)
+NAMES = ("README.md", "README.ja.md")
+TEXTS = {name: (CHECKOUT / name).read_text(encoding="utf-8") for name in NAMES}
+LINES = 120
+
+
+def blocks(name, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", TEXTS[name], re.DOTALL)
 
 
 def code(block):
@@ -22,47 +26,48 @@ def code(block):
     return [line.partition("#")[0].rstrip() for line in block.splitlines()]
 
 
-def shortened(block):
-    """The same with fewer epochs."""
-    return block.replace("epochs=5", "epochs=1").replace("epochs=4", "epochs=1")
-
-
-def test_the_command_and_the_python_of_the_readme_take_the_same_steps(monkeypatch, command, some_digits):
+def test_the_command_and_python_take_the_same_steps(monkeypatch, command, some_digits):
     monkeypatch.setattr(datasets, "mnist", lambda: some_digits)
-    here = {}
-    exec(shortened(ENGLISH[0]), here)
+    (x, t), _ = some_digits
+    rng = np.random.default_rng(0)  # for the weights, then for the minibatches, as `xpnet train` has it
+    net = TwoLayerNet(784, 50, 10, seed=rng)
+    history = Trainer(net, SGD(lr=0.1), batch_size=100, seed=rng).fit(x, t, epochs=1)
     assert command("train", "--epochs", 1, "--seed", 0, "--no-plot", "--out", "run").exit_code == 0
-    assert json.loads(Path("run/history.json").read_text())["losses"] == here["history"].losses
+    assert json.loads(Path("run/history.json").read_text())["losses"] == history.losses
 
 
 def test_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     here = {}
-    for block in ENGLISH:
-        # there may be no GPU here, and the strict backend is as far from NumPy as a GPU is
-        exec(shortened(block.replace('backend="cupy"', 'backend="strict"')), here)
+    for block in blocks("README.md"):
+        exec(block.replace("epochs=5", "epochs=1"), here)
     printed = capsys.readouterr().out
     assert "validation" in printed
-    drawn = printed[printed.index("(apple)") :]
-    assert all(
-        drawn.rstrip() in (CHECKOUT / name).read_text(encoding="utf-8") for name in ("README.md", "README.ja.md")
-    )
-    assert [float(here[name].grad) for name in ("apple", "number", "tax")] == pytest.approx([2.2, 110, 200])
-    assert here["net"].backend.name == "strict"
-    assert here["net"].to("numpy").accuracy(here["x_test"], here["t_test"]) > 0.88
+    assert "passed: full, float64" in printed
+    assert here["net"].accuracy(here["x_test"], here["t_test"]) > 0.88
     assert (tmp_path / "weights.safetensors").exists()
-    assert here["x"].tolist() == pytest.approx([1 - 0.8**20, 2 - 2 * 0.8**20], abs=1e-8)
-    assert here["report"].passed
 
 
 def test_both_languages_show_the_same_code():
-    assert len(ENGLISH) > 1
-    assert [code(block) for block in ENGLISH] == [code(block) for block in JAPANESE]
+    assert blocks("README.md")
+    for language in ("python", "sh"):
+        assert [code(b) for b in blocks("README.md", language)] == [code(b) for b in blocks("README.ja.md", language)]
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_short(name):
+    assert len(TEXTS[name].splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name):
-    text = (CHECKOUT / name).read_text(encoding="utf-8")
-    targets = [t for t in re.findall(r"\]\(([^)]+)\)", text) if not t.startswith("http")]
+    targets = [t for t in re.findall(r"\]\(([^)]+)\)", TEXTS[name]) if not t.startswith("http")]
     assert len(targets) > 4
     assert [t for t in targets if not (CHECKOUT / t).exists()] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_exist(name):
+    named = set(re.findall(r"`(?:mpiexec -n 4 )?xpnet ([a-z]+)", TEXTS[name]))
+    assert {"train", "draw", "export"} <= named
+    assert named - set(cli.main.commands) == set()

@@ -36,7 +36,7 @@ from xpnet.training import Evaluation, History, Trainer, make_step
 if TYPE_CHECKING:
     from xpnet import book, graph, metrics, plotting
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "SGD",

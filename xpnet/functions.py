@@ -257,6 +257,7 @@ def check_same_library(t: Array, y: Array, name: str = "t", what: str = "labels,
 
 
 def check_floating(x: Array, function: str) -> None:
+    """Raise ``TypeError`` unless x holds real floating-point numbers."""
     if not namespace(x).isdtype(x.dtype, "real floating"):
         raise TypeError(f"{function} is for floating-point arrays, got {x.dtype}; xp.astype(x, xp.float64) makes one")
 

@@ -13,6 +13,8 @@ A ``weight`` w, not negative, has the shape of the first of these axes or of mor
 single tokens, and masks those with 0. With losses l of samples, the loss is Σ w l / Σ w for a mean and Σ w l for a sum.
 What has weight 0 adds nothing to loss and gradient, also where its own loss is infinite; if all of a batch has, both
 are 0.
+
+It is long because every loss has the same handful of methods, and all share the checks of targets and weights.
 """
 
 from __future__ import annotations
@@ -59,9 +61,11 @@ class BaseLoss:
         return f"{type(self).__name__}({', '.join(f'{f.name}={v!r}' for f, v in values if v != f.default)})"
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        """Raise unless ``t`` are targets for outputs of this shape; values are read."""
         _check_targets(tuple(y_shape), t, name)
 
     def classifies(self, outputs: int) -> bool:
+        """Whether there is an accuracy: with more than one output."""
         return outputs > 1
 
     def names_classes(self, y: Array, t: Array) -> bool:
@@ -74,6 +78,7 @@ class BaseLoss:
         return bool(xp.all(ones | (t == 0))) and bool(xp.all(single))
 
     def hits(self, y: Array, t: Array) -> Array:
+        """Where the largest output is that of the target's class, (...)."""
         xp = namespace(y)
         found = xp.argmax(y, axis=-1)
         if not are_labels(t, y.shape):
@@ -103,6 +108,7 @@ class SoftmaxWithLoss(BaseLoss):
     def forward(
         self, y: Array, t: Array, weight: Array | None = None
     ) -> tuple[Array, tuple[Array, Array, Array, Array | None, int, Any]]:
+        """The loss, 0-d, and what ``backward`` needs."""
         xp, dtype = namespace(y), y.dtype
         if y.ndim < 2:
             raise ValueError(
@@ -133,11 +139,13 @@ class SoftmaxWithLoss(BaseLoss):
         return cast(loss, dtype), (e, s, rows, total, n, dtype)
 
     def backward(self, residuals: tuple[Array, Array, Array, Array | None, int, Any]) -> Array:
+        """The derivative by y."""
         e, s, t, total, n, dtype = residuals
         return over((e if total is None else e * total) / s - t, n, dtype)
 
     @quiet
     def per_sample(self, y: Array, t: Array) -> Array:
+        """The loss of each sample by itself, (...)."""
         xp = namespace(y)
         if is_small(xp, y.dtype):
             return cast(self.per_sample(cast(y, xp.float32), t), y.dtype)
@@ -161,6 +169,7 @@ class SoftmaxWithLoss(BaseLoss):
         return True  # of probabilities the largest
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        """Raise unless ``t`` are targets for outputs of this shape; values are read."""
         classes = y_shape[-1]
         if classes == 1:
             raise ValueError(
@@ -187,6 +196,7 @@ class SigmoidWithLoss(BaseLoss):
     def forward(
         self, y: Array, t: Array, weight: Array | None = None
     ) -> tuple[Array, tuple[Array, Array, Array, Array | None]]:
+        """The loss, 0-d, and what ``backward`` needs."""
         t, share = cast_targets(t, y), None
         if weight is not None:
             share = shares(weight, y, self.reduction)
@@ -195,6 +205,7 @@ class SigmoidWithLoss(BaseLoss):
         return _of_means(_of_elements(y, t, e), self.reduction, share), (y > 0, t, e, share)
 
     def backward(self, residuals: tuple[Array, Array, Array, Array | None]) -> Array:
+        """The derivative by y."""
         positive, t, e, share = residuals
         xp = namespace(e)
         difference = e / (1 + e) - xp.where(positive, 1 - t, t)  # of sigmoid(-|y|), and the target seen from that side
@@ -204,10 +215,12 @@ class SigmoidWithLoss(BaseLoss):
         return over(dy, _parts(t, self.reduction), t.dtype)
 
     def per_sample(self, y: Array, t: Array) -> Array:
+        """The loss of each sample by itself, (...)."""
         xp = namespace(y)
         return xp.mean(_of_elements(y, cast(t, y.dtype), xp.exp(-abs(y))), axis=-1)
 
     def check(self, y_shape: tuple[int, ...], t: Array, name: str = "t") -> None:
+        """Raise unless ``t`` are targets for outputs of this shape; values are read."""
         super().check(y_shape, t, name)
         xp = namespace(t)
         t = t if xp.isdtype(t.dtype, "real floating") else xp.astype(t, xp.float32)
@@ -215,12 +228,14 @@ class SigmoidWithLoss(BaseLoss):
             raise ValueError(f"{name} has targets outside of 0 to 1, which is where SigmoidWithLoss expects them")
 
     def classifies(self, outputs: int) -> bool:
+        """Always: an output is above 0 or not."""
         return True
 
     def names_classes(self, y: Array, t: Array) -> bool:
         return True
 
     def hits(self, y: Array, t: Array) -> Array:
+        """Where all outputs of a sample are on the right side of 0, (...)."""
         return (y > 0) == (cast_targets(t, y) > 0.5)
 
 
@@ -235,6 +250,7 @@ class SumSquaredError(BaseLoss):
     reduction: str = field(default="sum", kw_only=True)
 
     def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, tuple[Array, Array | None]]:
+        """The loss, 0-d, and what ``backward`` needs."""
         d = y - cast_targets(t, y)
         if weight is None:
             return 0.5 * mean_of(d * d, _parts(d, self.reduction) // d.shape[-1]), (d, None)
@@ -243,10 +259,12 @@ class SumSquaredError(BaseLoss):
         return 0.5 * _total(d * d, share), (d, share)
 
     def backward(self, residuals: tuple[Array, Array | None]) -> Array:
+        """The derivative by y."""
         d, share = residuals
         return over(d, _parts(d, self.reduction) // d.shape[-1], d.dtype) if share is None else _times(d, share)
 
     def per_sample(self, y: Array, t: Array) -> Array:
+        """The loss of each sample by itself, (...)."""
         d = y - cast(t, y.dtype)
         return 0.5 * namespace(y).sum(d * d, axis=-1)
 
@@ -261,6 +279,7 @@ class MeanSquaredError(BaseLoss):
     reduction: str = field(default="mean", kw_only=True)
 
     def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, tuple[Array, Array | None]]:
+        """The loss, 0-d, and what ``backward`` needs."""
         d, share = y - cast_targets(t, y), None
         if weight is not None:
             share = shares(weight, y, self.reduction)
@@ -268,12 +287,14 @@ class MeanSquaredError(BaseLoss):
         return _of_means(d * d, self.reduction, share), (d, share)
 
     def backward(self, residuals: tuple[Array, Array | None]) -> Array:
+        """The derivative by y."""
         d, share = residuals
         if share is not None:
             return _times(d, share * (2 / d.shape[-1]))
         return d * (2 / _parts(d, self.reduction))
 
     def per_sample(self, y: Array, t: Array) -> Array:
+        """The loss of each sample by itself, (...)."""
         d = y - cast(t, y.dtype)
         return namespace(y).mean(d * d, axis=-1)
 

@@ -215,6 +215,7 @@ class Backend(ABC):
 
     @classmethod
     def no_such_device(cls, device: Any) -> str:
+        """What to say of a device that is not here."""
         return f"backend {cls.name!r} has no device {str(device)!r} here; it has: {', '.join(cls.devices())}"
 
     @classmethod

@@ -41,11 +41,13 @@ class Convolution(Weighted):
         self.stride, self.pad = stride, pad
 
     def forward(self, x: Array) -> Array:
+        """The output, of images x (N, C, H, W); what ``backward`` needs is kept."""
         wide = as_wide(backend_of(self.W).asarray(x), self.W)
         # the way back may need the images, which a script may change in place meanwhile
         return self._pass(x, x.copy(order="K") if wide is x and isinstance(x, np.ndarray) else wide)
 
     def many(self, x: Array) -> Array:
+        """Outputs of several batches of images (K, N, C, H, W) at once; nothing is kept."""
         return _apart(lambda images: self._layer.predict(self._params, images), x)
 
     @property
@@ -80,14 +82,17 @@ class Pooling(Remembering):
         self.pool_h, self.pool_w, self.stride, self.pad = pool_h, pool_w, stride, pad
 
     def forward(self, x: Array) -> Array:
+        """The output, of images x (N, C, H, W); what ``backward`` needs is kept."""
         y, residuals = self._layer.forward({}, x)
         self._residuals = (residuals,)
         return note(self, x, y)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         return self._layer.gradient(self._recall(), now(dout))
 
     def many(self, x: Array) -> Array:
+        """Outputs of several batches of images (K, N, C, H, W) at once; nothing is kept."""
         return _apart(lambda images: self._layer.predict({}, images), x)
 
     @property

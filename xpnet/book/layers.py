@@ -50,14 +50,17 @@ class _Activation(Remembering):
     _layer: layers.Layer
 
     def forward(self, x: Array) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         y, residuals = self._layer.forward({}, x)
         self._residuals = (residuals,)
         return note(self, x, y)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         return self._layer.backward({}, self._recall(), now(dout))[0]
 
     def many(self, x: Array) -> Array:
+        """Outputs of several inputs (K, N, ...) at once; nothing is kept."""
         return self._layer.predict({}, x)
 
 
@@ -76,17 +79,20 @@ class Relu(_Activation):
     _layer = layers.ReLU()
 
     def forward(self, x: Array) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         y, _ = self._layer.forward({}, x)
         # y may be changed in place; it is kept all the same, as memory that is given back costs more to get again
         self._residuals = (y > 0, y)
         return note(self, x, y)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         dout = now(dout)
         return dout * namespace(dout).astype(self._recall(), dout.dtype)
 
     @property
     def mask(self) -> Array:
+        """Where x was 0 or less, as the book keeps it; None before ``forward``."""
         return None if self._residuals is None else ~self._residuals[0]
 
 
@@ -102,6 +108,7 @@ class Sigmoid(_Activation):
 
     @property
     def out(self) -> Array:
+        """The output, as the book keeps it; None before ``forward``."""
         return None if self._residuals is None else self._residuals[0]
 
 
@@ -131,6 +138,7 @@ class Weighted(Remembering):
         return note(self, x, y)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         layer, residuals, dout = self._layer, self._recall(), now(dout)
         if self.defers and self._residuals[1]:
             self.learn(dout)
@@ -155,10 +163,12 @@ class Affine(Weighted):
         return affine(*self.W.shape)
 
     def forward(self, x: Array) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         few = prod(x.shape) <= LARGE
         return self._pass(x, as_wide(x, self.W) if few else x)
 
     def many(self, x: Array) -> Array:
+        """Outputs of several inputs (K, N, ...) at once; nothing is kept."""
         return x.reshape(*x.shape[:2], -1) @ self.W + self.b
 
 
@@ -189,6 +199,7 @@ class SoftmaxWithLoss(Remembering):
         return self.loss
 
     def backward(self, dout: Any = 1) -> Array:
+        """The derivative by the scores."""
         dx = losses.SoftmaxWithLoss().backward(self._recall()) * dout
         return namespace(dx).reshape(dx, self._residuals[1])
 
@@ -200,6 +211,7 @@ class PrintedSoftmaxWithLoss(SoftmaxWithLoss):
     """
 
     def forward(self, x: Array, t: Array) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         self.y, self.t = functions.softmax(x), functions.as_targets(t)
         labels = functions.labels_of(self.t, x.reshape(-1, x.shape[-1]))
         self._residuals = (labels,)
@@ -207,6 +219,7 @@ class PrintedSoftmaxWithLoss(SoftmaxWithLoss):
         return note(self, x, self.loss)
 
     def backward(self, dout: Any = 1) -> Array:
+        """The derivative by x, from that by the output."""
         labels, y = self._recall(), self.y.reshape(-1, self.y.shape[-1])
         if getattr(self.t, "size", 1) == y.size:  # shares of classes too
             dx = y - self.t.reshape(y.shape)
@@ -241,6 +254,7 @@ class Dropout:
         self.mask: Array = None
 
     def forward(self, x: Array, train_flg: bool = True) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         if not train_flg:
             return returned(x * (1.0 - self.dropout_ratio))
         drawn = backend_of(x).asarray(numbers().random.rand(*x.shape))
@@ -248,6 +262,7 @@ class Dropout:
         return returned(x * self.mask)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         if self.mask is None:
             raise RuntimeError("Dropout: backward was called before forward, so there is nothing to go back through")
         return now(dout) * self.mask
@@ -289,6 +304,7 @@ class BatchNormalization(Remembering):
 
     @quiet
     def forward(self, x: Array, train_flg: bool = True) -> Array:
+        """The output, of x; what ``backward`` needs is kept."""
         xp, shape = namespace(x), x.shape
         rows = xp.reshape(x, (shape[0], -1))
         if self.running_mean is None:
@@ -307,6 +323,7 @@ class BatchNormalization(Remembering):
         return note(self, x, y)
 
     def backward(self, dout: Array) -> Array:
+        """The derivative by x, from that by the output."""
         residuals, dout = self._recall(), now(dout)
         dy = namespace(dout).reshape(dout, (dout.shape[0], -1))
         layer = layers.BatchNorm(tuple(dy.shape[1:]), eps=EPS)
@@ -315,6 +332,7 @@ class BatchNormalization(Remembering):
         return namespace(dx).reshape(dx, dout.shape)
 
     def many(self, x: Array) -> Array:
+        """Outputs of several inputs (K, N, ...) at once; nothing is kept."""
         rows = x.reshape(*x.shape[:2], -1)
         difference = rows - np.mean(rows, axis=1, keepdims=True)
         var = np.mean(difference * difference, axis=1, keepdims=True)

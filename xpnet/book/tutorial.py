@@ -28,10 +28,12 @@ class MulLayer:
         self.y: Any = None
 
     def forward(self, x: Any, y: Any) -> Any:
+        """x y; both are kept."""
         self.x, self.y = x, y
         return x * y
 
     def backward(self, dout: Any) -> tuple[Any, Any]:
+        """The derivatives by x and y, from that by the product."""
         if self.x is None:
             raise RuntimeError("MulLayer: backward was called before forward, so there is nothing to go back through")
         return dout * self.y, dout * self.x
@@ -46,9 +48,11 @@ class AddLayer:
     """
 
     def forward(self, x: Any, y: Any) -> Any:
+        """x + y."""
         return x + y
 
     def backward(self, dout: Any) -> tuple[Any, Any]:
+        """The derivatives by x and y, from that by the sum."""
         return dout * 1, dout * 1
 
 

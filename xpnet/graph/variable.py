@@ -73,12 +73,14 @@ class Variable(Wrapper):
 
     @property
     def T(self) -> Variable:  # noqa: N802  (the standard's name)
+        """The transpose of a matrix."""
         if self.ndim != 2:
             raise ValueError(f"T is for matrices, this has shape {self.shape}; use matrix_transpose or permute_dims")
         return record(PERMUTE_DIMS, (self,), {"axes": (1, 0)})
 
     @property
     def mT(self) -> Variable:  # noqa: N802
+        """The transposes of a stack of matrices."""
         return record(MATRIX_TRANSPOSE, (self,))
 
     def __iter__(self) -> Iterator[Variable]:

@@ -207,6 +207,7 @@ class ELU(Activation):
 
     @property
     def kink(self) -> float | None:  # type: ignore[override]
+        """0, unless alpha is 1, with which both sides have the same derivative there."""
         return None if self.alpha == 1 else 0.0
 
     @property

@@ -51,10 +51,12 @@ class Trial:
 
     @property
     def network(self) -> Sequential:
+        """The network as it was trained."""
         return self.trainer.net
 
     @property
     def history(self) -> History:
+        """How its training went."""
         return self.trainer.history
 
     @property
@@ -90,6 +92,7 @@ class Sweep(Sequence[Trial]):
 
     @property
     def best(self) -> Trial:
+        """The trial that is first in ``ranked``."""
         return self.ranked[0]
 
     @property

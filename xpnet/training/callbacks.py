@@ -231,6 +231,7 @@ class Checkpoint(Callback):
 
     @staticmethod
     def is_best(monitor: str, values: list[float]) -> bool:
+        """Whether the last value is better than all before."""
         return all(better(monitor, values[-1], other) for other in values[:-1])
 
 
@@ -282,6 +283,7 @@ class LearningRateLog(Callback):
         self.tell(trainer)
 
     def tell(self, trainer: Training) -> None:
+        """Write the learning rate, if it is another than before."""
         self.last = trainer.learning_rate
         line = f"iteration {trainer.iteration:6d}  learning rate {self.last:.6g}"
         if line != self.line:  # an epoch's last block, and then its evaluation

@@ -103,6 +103,7 @@ class History:
 
     @property
     def iterations(self) -> int:
+        """How many steps were taken."""
         return len(self.losses)
 
     @property
@@ -112,6 +113,7 @@ class History:
 
     @property
     def samples_per_second(self) -> float:
+        """Samples a second of ``seconds``; 0 if no time was taken."""
         return self.samples / self.seconds if self.seconds else 0.0
 
     @property

@@ -54,6 +54,7 @@ class _Log(Callback, ABC):
         self.path, self.unwritten, self.told = Path(path), b"", False
 
     def head(self) -> str:
+        """What stands at the start of a new file."""
         return ""
 
     @abstractmethod
@@ -146,6 +147,7 @@ class CSVLog(_Log):
     """
 
     def head(self) -> str:
+        """The line of the columns' names."""
         return _csv(COLUMNS)
 
     def line(self, row: dict[str, Any]) -> str:
