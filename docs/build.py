@@ -50,7 +50,11 @@ def templates() -> list[Path]:
     """The paragraphs to translate, a file a page."""
     sphinx("gettext", BUILT / "gettext", "-d", str(BUILT / "doctrees-gettext"), "-D", "plot_gallery=0")
     found = sorted((BUILT / "gettext").rglob("*.pot"))
-    return [p for p in found if p.relative_to(BUILT / "gettext").parts[0] not in ENGLISH and p.stem not in ("sphinx", "sg_execution_times")]
+    return [
+        p
+        for p in found
+        if p.relative_to(BUILT / "gettext").parts[0] not in ENGLISH and p.stem not in ("sphinx", "sg_execution_times")
+    ]
 
 
 def update() -> None:
