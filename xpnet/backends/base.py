@@ -29,6 +29,8 @@ Data = dict[str, Array]
 Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
+#: What networks of float32 can be trained in, beside it: mixed precision.
+HALF_DTYPES = ("bfloat16", "float16")
 
 _NOTHING = nullcontext()
 
@@ -161,6 +163,11 @@ class Backend(ABC):
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
 
+    #: The dtypes of 16 bits that networks may be trained in.
+    half_dtypes: ClassVar[tuple[str, ...]] = ()
+    #: Whether products of them are computed in float32, from numbers that are rounded: where the library is slow in 16.
+    emulates_half: ClassVar[bool] = False
+
     #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
     in_place: ClassVar[bool] = False
 
@@ -274,6 +281,18 @@ class Backend(ABC):
         if name not in DTYPES:
             raise ValueError(f"unknown dtype {name!r}; a network computes in one of: {', '.join(DTYPES)}")
         return getattr(self.xp, name)
+
+    def half_dtype(self, dtype: Any) -> Any:
+        """The library's dtype for ``"bfloat16"`` or ``"float16"``; raises ``ValueError`` if there is none."""
+        name = dtype_name(dtype)
+        if name in self.half_dtypes:
+            return getattr(self.xp, name)
+        if name not in HALF_DTYPES:
+            raise ValueError(f"unknown compute_dtype {name!r}; expected one of: {', '.join(HALF_DTYPES)}")
+        others = f"it has {', '.join(self.half_dtypes)}" if self.half_dtypes else "it computes in no 16 bits"
+        raise ValueError(
+            f"backend {self.name!r} does not train in {name}, {others}; net.to() another, to torch or jax for example"
+        )
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
         """Put an array of any backend, a list or a number on this backend's device.

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import (
+    HALF_DTYPES,
     Backend,
     BackendUnavailableError,
     Block,
@@ -45,6 +46,7 @@ class JaxBackend(Backend):
     install = 'pip install "xpnet[jax]"'
     special_module = "jax.scipy.special"
     compiles_shapes = True
+    half_dtypes = HALF_DTYPES
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import (
+    HALF_DTYPES,
     Backend,
     BackendUnavailableError,
     Block,
@@ -55,6 +56,7 @@ class TorchBackend(Backend):
     install = 'pip install "xpnet[torch]"'
     special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
+    half_dtypes = HALF_DTYPES
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

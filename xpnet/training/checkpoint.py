@@ -15,11 +15,13 @@ import numpy as np
 
 from xpnet import optimizers
 from xpnet._typing import Optimizer, State, Transform
+from xpnet.backends.base import HALF_DTYPES
 from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
 from xpnet.models import Sequential
 from xpnet.models import load as models_load
 from xpnet.optimizers import OPTIMIZERS, TRANSFORMS
+from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.optimizers.transforms import check_transforms
 from xpnet.schedules import SCHEDULES
 from xpnet.serialization import atomic, tensors
@@ -85,6 +87,7 @@ def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
         "compile": trainer.compile,
+        "compute_dtype": trainer.compute_dtype,
         "iteration": trainer.iteration,
         "epoch": batches.epoch,
         "n": batches.n,
@@ -119,6 +122,7 @@ def load(
     applied: Sequence[Transform] | None,
     backend: str | Backend | None,
     device: Any,
+    compute_dtype: Any,
 ) -> Kind:
     """The trainer that :func:`save` wrote."""
     if net is not None and (backend is not None or device is not None):
@@ -141,8 +145,11 @@ def load(
             expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
-        trainer = kind(to, rule, transforms=pieces, **_options(fields))
+        options = _options(fields)
+        if compute_dtype is not None:
+            options["compute_dtype"] = compute_dtype
+        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied, options)
+        trainer = kind(to, rule, transforms=pieces, **options)
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
         expected = _memory_header(trainer) | _series_header(fields, order)
@@ -231,14 +238,17 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
     return made
 
 
-def _transforms(path: Path, fields: _Fields, given: Sequence[Transform] | None) -> tuple[Transform, ...]:
+def _transforms(
+    path: Path, fields: _Fields, given: Sequence[Transform] | None, options: dict[str, Any]
+) -> tuple[Transform, ...]:
     """The transforms in the file, or those that are given if they are of the same kinds."""
     found = fields.of("transforms", list)
     if given is not None:
+        given = with_loss_scaling(check_transforms(given), options["compute_dtype"])
         kinds = [each.get("kind") if isinstance(each, dict) else None for each in found]
-        if kinds != [kind_of(type(each)) for each in check_transforms(given)]:
+        if kinds != [kind_of(type(each)) for each in given]:
             raise CheckpointError(f"{path} is of other transforms: {shortened(kinds)} in the file, {given!r} given")
-        return tuple(given)
+        return given
     try:
         return check_transforms([from_config(each, TRANSFORM_KINDS) for each in found])
     except (CheckpointError, TypeError) as error:
@@ -251,7 +261,10 @@ def _options(fields: _Fields) -> dict[str, Any]:
     if sampling not in SAMPLING:
         raise fields.damaged("sampling")
     batch_size, compiled = fields.count("batch_size", 1), fields.of("compile", bool, type(None))
-    return {"sampling": sampling, "batch_size": batch_size, "compile": compiled}
+    dtype = fields.of("compute_dtype", str, type(None))
+    if dtype not in (None, *HALF_DTYPES):
+        raise fields.damaged("compute_dtype")
+    return {"sampling": sampling, "batch_size": batch_size, "compile": compiled, "compute_dtype": dtype}
 
 
 def _memory_header(trainer: TrainingState) -> tensors.Header:

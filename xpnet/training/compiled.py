@@ -29,15 +29,21 @@ class Compiled:
         net: it is not kept, nor are its arrays.
         optimizer, transforms: see :func:`xpnet.make_step`.
         compiles: whether to compile at all.
+        compute_dtype: see :func:`xpnet.make_step`.
     """
 
     def __init__(
-        self, net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...], compiles: bool
+        self,
+        net: Sequential,
+        optimizer: Optimizer,
+        transforms: tuple[Transform, ...],
+        compiles: bool,
+        compute_dtype: str | None = None,
     ) -> None:
         self.backend, self.compiles = net.backend, compiles
         self.shell = copy.copy(net)
         self.shell.params, self.shell.buffers = {}, {}
-        step = make_step(self.shell, optimizer, transforms=transforms)
+        step = make_step(self.shell, optimizer, transforms=transforms, compute_dtype=compute_dtype)
         self.step: CompiledStep = self.backend.compile(step) if compiles else PlainStep(step, self.backend)
         self.judges: dict[bool, Judge] = {}
         self.total = self.backend.jit(_total)
@@ -64,13 +70,20 @@ class Compiled:
         return self.judges[classes]
 
 
-def compiled(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...], compiles: bool) -> Compiled:
+def compiled(
+    net: Sequential,
+    optimizer: Optimizer,
+    transforms: tuple[Transform, ...],
+    compiles: bool,
+    compute_dtype: str | None = None,
+) -> Compiled:
     """What is there already of equal parts, or something new."""
     key = _key(net, optimizer, transforms) if compiles else None
     if key is None:
-        return Compiled(net, optimizer, transforms, compiles)
+        return Compiled(net, optimizer, transforms, compiles, compute_dtype)
+    key = key, compute_dtype
     with _lock:
-        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles)
+        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles, compute_dtype)
         found = first.another()
         if found is None:
             return first

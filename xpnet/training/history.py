@@ -90,6 +90,7 @@ class History:
         seconds: how long the steps took, drawing of minibatches included, evaluations and callbacks left out.
         wall: how long the calls of ``fit`` took, with all that is in them: checks, steps, evaluations, callbacks.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
+        compute_dtype: the dtype that steps were computed in, if not in that of the network.
         threads: how many threads the library multiplied on in the last call of ``fit``; None if it does not tell.
     """
 
@@ -100,6 +101,7 @@ class History:
     learning_rates: list[float] = field(default_factory=list)
     threads: int | None = field(default=None, compare=False)
     wall: float = field(default=0.0, compare=False)
+    compute_dtype: str | None = None
 
     @property
     def iterations(self) -> int:
@@ -146,6 +148,7 @@ class History:
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second,
             "threads": self.threads,
+            "compute_dtype": self.compute_dtype,
             "losses": [_finite(loss) for loss in self.losses],
             "learning_rates": [_finite(rate) for rate in self.learning_rates],
             "evaluations": [{k: _finite(v) for k, v in asdict(e).items()} for e in self.evaluations],

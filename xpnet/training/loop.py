@@ -133,7 +133,7 @@ class Loop:
         if not finite.all():
             bad = int(np.argmin(finite))
             self._note(losses[: bad + 1])
-            self._rewind(training.iteration + bad, float(losses[bad]))
+            self._rewind(training.iteration + bad, float(losses[bad]), state)
         training.take_back(state)
         self._note(losses)
         self._advance(block.rows)
@@ -159,7 +159,7 @@ class Loop:
         """The state, if all is finite in it that a network has."""
         state, self.looked_at = self.state(), self.training.iteration
         if not self.evaluator.programs.is_finite(state["params"] | state["buffers"]):
-            self._rewind(self.training.iteration, float("nan"))
+            self._rewind(self.training.iteration, float("nan"), state)
         return state
 
     def _evaluate(self, state: State) -> None:
@@ -188,9 +188,10 @@ class Loop:
         self.batches.go_back(snapshot.mark)
         self.training.iteration, self.history.samples = snapshot.iteration, snapshot.samples
 
-    def _rewind(self, iteration: int, loss: float) -> NoReturn:
+    def _rewind(self, iteration: int, loss: float, state: State) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
         training, again = self.training, 0
+        failure = training.failure(state, iteration, loss)
         if self.snapshots:
             origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)
@@ -205,8 +206,8 @@ class Loop:
         if self.plan.at_end:
             self._evaluate(self.state())
         raise DivergedError(
-            f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
-            f"a finite loss. Try a smaller learning rate than {training.learning_rate:g}",
+            f"training diverged: {failure}; the network keeps the last weights with a finite loss. Try a smaller "
+            f"learning rate than {training.learning_rate:g}{training.other_dtype}",
             iteration=iteration,
             loss=loss,
         )

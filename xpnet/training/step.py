@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
+from math import nan
 from types import FunctionType, ModuleType
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, State, Transform
 from xpnet.backends.base import Backend, Data, Step
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import namespace, quiet
 from xpnet.models import Sequential
-from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, step_when
+from xpnet.models.mixed import check_compute_dtype, mixed_value_and_grad
+from xpnet.optimizers.loss_scaling import LEAST_SCALE, loss_scaling_in
+from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, select, step_when
 
 
-def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = ()) -> Step:
+def make_step(
+    net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = (), compute_dtype: Any = None
+) -> Step:
     """The training step ``step(state, data, rows, draws) -> (state, loss)``: one update on a minibatch.
 
     It is pure but for consuming ``state``, so it can be compiled.
@@ -29,7 +34,10 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
     Args:
         net: the network, of which only the layers and the loss are used.
         optimizer: the update rule.
-        transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``.
+        transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``. The loss is
+            scaled if the first is a :class:`xpnet.optimizers.LossScaling`.
+        compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision, see :class:`xpnet.Trainer`, which has
+            losses scaled in float16 by itself.
 
     >>> import numpy as np
     >>> from xpnet import SGD, TwoLayerNet, get_backend
@@ -44,21 +52,35 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
     >>> net.params = state["params"]
     """
     applied = check_transforms(transforms)
+    scaling = loss_scaling_in(applied)
+    plain = scaling is None and check_compute_dtype(net, compute_dtype) is None
+    value_and_grad = net.training_value_and_grad if plain else mixed_value_and_grad(net, compute_dtype)
 
     def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
         params, buffers = state["params"], state["buffers"]
-        loss, grads, updates = net.training_value_and_grad(params | buffers | draws, **batch)
+        if scaling is not None:
+            batch["scale"] = state["transforms"]["0"]["scale"]
+        loss, grads, updates = value_and_grad(params | buffers | draws, **batch)
         transformed, ready = state["transforms"], None
         if applied:
             grads, transformed, ready = apply_transforms(applied, grads, transformed, params)
+        if scaling is not None:
+            loss, updates = _kept(transformed["0"], loss, updates, buffers)
         take = optimizer.step if ready is None else partial(step_when, ready, optimizer)
         params, optimized = take(params, grads, state["optimizer"])
         after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
         return after, loss
 
-    return net.backend.here(step)
+    return net.backend.here(step if plain else quiet(step))  # a gradient that overflows is looked for
+
+
+def _kept(scaling: State, loss: Array, updates: Params, buffers: Params) -> tuple[Array, Params]:
+    """The buffers as they were if the step is left out; and no loss if no scale keeps gradients finite."""
+    xp = namespace(loss)
+    loss = xp.where(scaling["scale"] < LEAST_SCALE, xp.full_like(loss, nan), loss)
+    return xp.asarray(loss), select(scaling["finite"], updates, buffers)
 
 
 def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Transform] = ()) -> State:

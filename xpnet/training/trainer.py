@@ -56,6 +56,12 @@ class Trainer(TrainingState):
             multiplications, as threads would wait for each other there, above all beside other programs; else all that
             there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
             and evaluations there are as many as before. JAX has threads of its own.
+        compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision: steps go forward and back in 16 bits, which
+            GPUs do several times as fast. Parameters, the loss, gradients once they are there, optimizer and transforms
+            stay float32, and so do the layers that say ``in_float32``, normalizations above all; evaluations and
+            ``predict`` compute in float32. In float16 losses are scaled, by a first transform ``LossScaling()`` if
+            there is none: steps whose gradients overflow are left out. PyTorch and JAX have both dtypes, CuPy float16,
+            and NumPy only the rounding of float16, which takes longer than float32.
 
     Attributes:
         history: what came of it so far.
@@ -187,6 +193,7 @@ class Trainer(TrainingState):
         transforms: Sequence[Transform] | None = None,
         backend: str | Backend | None = None,
         device: Any = None,
+        compute_dtype: Any = None,
     ) -> Self:
         """The trainer that :meth:`save` wrote, on whatever backend.
 
@@ -197,13 +204,14 @@ class Trainer(TrainingState):
                 default it is made again; one of one's own has to be given.
             transforms: those to go on with, of the same kinds in the same order, as with ``optimizer``.
             backend, device: where the network shall be made; see :func:`xpnet.get_backend`.
+            compute_dtype: another than that of the file, ``"float32"`` where the backend has no other.
 
         Raises:
             OSError: the file cannot be read.
             CheckpointError: it is damaged, foreign, holds weights alone, or is of another network or optimizer; each
                 difference is listed.
         """
-        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device)
+        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device, compute_dtype)
 
     def check(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Raise what :meth:`fit` would raise for this data, and do nothing else."""
@@ -240,9 +248,10 @@ class Trainer(TrainingState):
     def _programs(self) -> Compiled:
         """The step and what goes with it, compiled at the first call, and again only if made of something else."""
         net = self.net
-        parts = made_of((net.layers, net.loss_layer, self.optimizer, self.transforms, net.backend, self.compiles))
+        how = self.transforms, self.compiles, self.compute_dtype
+        parts = made_of((net.layers, net.loss_layer, self.optimizer, net.backend, how))
         if self._compiled is None or self._compiled[0] != parts:
-            self._compiled = parts, compiled(net, self.optimizer, self.transforms, self.compiles)
+            self._compiled = parts, compiled(net, self.optimizer, *how)
         return self._compiled[1]
 
     def _loop(
