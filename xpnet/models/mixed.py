@@ -8,7 +8,7 @@ from typing import Any
 from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.functions import cast
-from xpnet.layers import Layer
+from xpnet.layers import Container, Layer
 from xpnet.layers.mixed import in_mixed_precision
 from xpnet.models.network import Sequential
 
@@ -43,14 +43,18 @@ def mixed_value_and_grad(net: Sequential, compute_dtype: Any) -> ValueAndGrad:
     """
     name = check_compute_dtype(net, compute_dtype)
     chain: Layer = net.chain
+    taken = None  # what the input is rounded to before the first layer
     if name is not None:
         half, emulated = net.backend.half_dtype(name), net.backend.emulates_half
         chain = in_mixed_precision(chain, half, emulated=emulated)
+        if isinstance(net.chain.layers[0], Container) and net.chain.takes != "integers":
+            taken = half  # others round it themselves, or take it as it is
 
     def value_and_grad(
         params: Params, x: Array, t: Array, weight: Array = None, scale: Array = None
     ) -> tuple[Array, Params, Params]:
-        y, tape, updates = chain.train(params, net.as_floating(x))
+        x = net.as_floating(x)
+        y, tape, updates = chain.train(params, x if taken is None else cast(x, taken))
         y = cast(y, net.dtype)
         loss, residuals = net.loss_layer.forward(y, t) if weight is None else net.loss_layer.forward(y, t, weight)
         dy = net.loss_layer.backward(residuals)

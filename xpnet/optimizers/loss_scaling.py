@@ -8,7 +8,7 @@ from typing import Any
 
 from xpnet._checks import check_count, check_number, check_positive
 from xpnet._typing import Array, Params, State, Transform
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import namespace, quiet
 from xpnet.optimizers.arrays import entry, floating_like
 from xpnet.schedules.base import set_checked
 
@@ -78,6 +78,7 @@ class LossScaling:
             "skipped": xp.zeros_like(none),
         }
 
+    @quiet
     def update(self, grads: Params, state: State, params: Params) -> tuple[Params, State]:
         """Gradients of the loss itself, in float32 at least, and the scale of the next step."""
         if not grads:

@@ -20,6 +20,7 @@ from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
 from xpnet.models import Sequential
 from xpnet.models import load as models_load
+from xpnet.models.mixed import check_compute_dtype
 from xpnet.optimizers import OPTIMIZERS, TRANSFORMS
 from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.optimizers.transforms import check_transforms
@@ -148,6 +149,10 @@ def load(
         options = _options(fields)
         if compute_dtype is not None:
             options["compute_dtype"] = compute_dtype
+        try:
+            options["compute_dtype"] = check_compute_dtype(to, options["compute_dtype"])
+        except ValueError as error:
+            raise CheckpointError(f'{path}: {error}, or go on with compute_dtype="float32"') from None
         rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied, options)
         trainer = kind(to, rule, transforms=pieces, **options)
         beside = {name: what for name, what in header.items() if name not in weights}

@@ -129,12 +129,12 @@ class Loop:
             self._return_to(here)
             raise
         seconds = time.perf_counter() - start
+        training.take_back(state)
         finite = np.isfinite(losses)
         if not finite.all():
             bad = int(np.argmin(finite))
             self._note(losses[: bad + 1])
-            self._rewind(training.iteration + bad, float(losses[bad]), state)
-        training.take_back(state)
+            self._rewind(training.iteration + bad, float(losses[bad]))
         self._note(losses)
         self._advance(block.rows)
         self.history.seconds += seconds
@@ -159,7 +159,7 @@ class Loop:
         """The state, if all is finite in it that a network has."""
         state, self.looked_at = self.state(), self.training.iteration
         if not self.evaluator.programs.is_finite(state["params"] | state["buffers"]):
-            self._rewind(self.training.iteration, float("nan"), state)
+            self._rewind(self.training.iteration, float("nan"))
         return state
 
     def _evaluate(self, state: State) -> None:
@@ -188,10 +188,10 @@ class Loop:
         self.batches.go_back(snapshot.mark)
         self.training.iteration, self.history.samples = snapshot.iteration, snapshot.samples
 
-    def _rewind(self, iteration: int, loss: float, state: State) -> NoReturn:
+    def _rewind(self, iteration: int, loss: float) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
         training, again = self.training, 0
-        failure = training.failure(state, iteration, loss)
+        failure = training.failure(iteration, loss)
         if self.snapshots:
             origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)

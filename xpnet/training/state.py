@@ -154,9 +154,9 @@ class TrainingState:
         low, high = float(rates.min()), float(rates.max())
         return [low] * count if low == high else rates.tolist()
 
-    def failure(self, state: State, iteration: int, loss: float) -> str:
-        """What went wrong with a loss that is not finite, and what helps, from the state after the step."""
-        scale = scaling_state(self.transforms, state["transforms"]).get("scale")
+    def failure(self, iteration: int, loss: float) -> str:
+        """What went wrong with a loss that is not finite, from the state after the step."""
+        scale = scaling_state(self.transforms, self.transform_states).get("scale")
         if scale is not None and float(scale) < LEAST_SCALE:
             return (
                 f"gradients are not finite, however small the loss scale: it came down to {float(scale):.1g} at "
