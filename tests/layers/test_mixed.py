@@ -68,9 +68,11 @@ def test_a_layer_hands_on_16_bits_and_gives_gradients_in_32(name, training_backe
         dx, grads = layer.backward(params, residuals, b.asarray(dy))
         found, kept, changed = other.train(params, b.xp.astype(b.asarray(x), half))
         back, slopes = other.backward(params, kept, b.xp.astype(b.asarray(dy), half))
-        assert found.dtype == half and back.dtype == half
+        assert found.dtype == half
+        assert back.dtype == half
         assert all(a.dtype == b.xp.float32 for a in (*slopes.values(), *changed.values()))
-        assert list(slopes) == list(grads) and list(changed) == list(updates)
+        assert list(slopes) == list(grads)
+        assert list(changed) == list(updates)
         single = other.parameter_gradients(params, kept, b.xp.astype(b.asarray(dy), half))
         for ours, theirs in ((found, y), (back, dx), *((slopes[k], grads[k]) for k in grads)):
             scale = float(b.xp.max(b.xp.abs(theirs))) + 1e-3
@@ -105,7 +107,8 @@ def test_gradients_of_a_row_that_comes_often_are_added_up_in_float32(training_ba
         y, residuals = other.forward(arrays(b, layer, rng), rows)
         ones = b.xp.astype(b.xp.ones_like(y), half)
         dx, grads = other.backward({}, residuals, ones)
-        assert dx is None and y.dtype == half
+        assert dx is None
+        assert y.dtype == half
         np.testing.assert_array_equal(numbers(b, grads["W"]), [[5000.0], [0.0]])
 
 
@@ -146,7 +149,8 @@ def test_a_layer_of_ones_own_gets_the_dtype_that_it_asks_for(single, training_ba
         y, residuals = other.forward(arrays(b, layer, rng), x)
         other.backward({}, residuals, y)
         wanted = b.xp.float32 if single or b.emulates_half else half
-        assert len(SEEN) == 2 and all(seen == wanted for pair in SEEN for seen in pair)
+        assert len(SEEN) == 2
+        assert all(seen == wanted for pair in SEEN for seen in pair)
 
 
 def test_it_goes_by_the_names_of_the_layer_itself(backend):
@@ -162,4 +166,5 @@ def test_it_goes_by_the_names_of_the_layer_itself(backend):
         c.draws(np.random.default_rng(0), (2, 1, 3, 3))
         for c in (Chain(Dropout(0.5)), in_mixed_precision(Chain(Dropout(0.5)), None))
     ]
-    assert list(draws[0]) == list(draws[1]) and (draws[0]["Dropout1.mask"] == draws[1]["Dropout1.mask"]).all()
+    assert list(draws[0]) == list(draws[1])
+    assert (draws[0]["Dropout1.mask"] == draws[1]["Dropout1.mask"]).all()

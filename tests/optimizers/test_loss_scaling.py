@@ -44,7 +44,8 @@ def test_scales_and_steps_are_those_of_pytorch(training_backend, array, rng):
         params, _ = step_when(ready, SGD(0.5), params, grads, {})
         assert bool(ready) == np.isfinite(g).all()
         np.testing.assert_array_equal(b.to_numpy(params["W"]), theirs.detach().numpy())
-    assert host(b, states["0"])["skipped"] == 8 and float(states["0"]["scale"]) == scaler.get_scale()
+    assert host(b, states["0"])["skipped"] == 8
+    assert float(states["0"]["scale"]) == scaler.get_scale()
 
 
 def test_a_scale_grows_no_larger_than_float32(training_backend, array):
@@ -52,7 +53,8 @@ def test_a_scale_grows_no_larger_than_float32(training_backend, array):
     state = scaling.init(params)
     for expected in (2.0**127, 2.0**127):
         _, state = scaling.update(params, state, params)
-        assert float(state["scale"]) == expected and int(state["good"]) == 0
+        assert float(state["scale"]) == expected
+        assert int(state["good"]) == 0
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -114,4 +116,5 @@ def test_it_has_to_be_the_first():
 
 
 def test_without_parameters_there_is_nothing_to_do():
-    assert LossScaling().init({}) == {} and LossScaling().update({}, {}, {}) == ({}, {})
+    assert LossScaling().init({}) == {}
+    assert LossScaling().update({}, {}, {}) == ({}, {})
