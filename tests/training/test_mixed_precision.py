@@ -164,7 +164,7 @@ def test_gradients_that_no_scale_helps_are_a_divergence(halves, training_backend
     x, t = (array(a.astype("float32")) for a in (rng.normal(size=(48, 6)), np.full((48, 1), 1e15)))
     trainer = Trainer(regression(training_backend), SGD(0.1), batch_size=16, compute_dtype="float16")
     before = weights(trainer)
-    with pytest.raises(DivergedError, match="gradients are not finite, however small the loss scale.*bfloat16"):
+    with pytest.raises(DivergedError, match=r"gradients are not finite, however small the loss scale.*bfloat16"):
         fit(trainer, (x, t), 100)
     for name, w in weights(trainer).items():
         np.testing.assert_array_equal(w, before[name])

@@ -261,6 +261,18 @@ class Backend(ABC):
         """:meth:`current`, on the device of an array."""
         return _NOTHING
 
+    @property
+    def tf32(self) -> bool | str | None:
+        """Whether this device multiplies float32 in TF32 now, which keeps three digits of each factor.
+
+        ``"products"`` or ``"convolutions"`` if it does so in these alone; None where it cannot.
+        """
+        return None
+
+    def with_tf32(self, on: bool | None) -> AbstractContextManager[Any]:
+        """In this block float32 is multiplied in TF32, or is not; None leaves that as it is."""
+        return _NOTHING
+
     def regained(self, tree: State) -> State:
         """Nested dicts of arrays that were on this device, and came out of a pickle perhaps on another."""
         return tree

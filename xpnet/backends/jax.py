@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -37,6 +38,8 @@ DISPATCH_BYTES = 2**22
 #: Where y has at most so many columns, and x at least so many times as many, XLA on a CPU takes less time for xᵀ y as
 #: (yᵀ x)ᵀ. With more columns of y the transpose costs what the product gains, and more where x has a power of two.
 NARROW, TIMES = 64, 4
+#: The names of JAX for products in which float32 keeps its digits.
+SINGLE = ("float32", "highest", "F32_F32_F32")
 
 
 class JaxBackend(Backend):
@@ -92,6 +95,18 @@ class JaxBackend(Backend):
         if not self.library().config.jax_enable_x64:
             _refuse_to_wrap(x)
         return self.xp.asarray(x, dtype=dtype, device=self.device, copy=copy)
+
+    @property
+    def tf32(self) -> bool | str | None:
+        """JAX's own choice is to, on GPUs that can."""
+        if self.device.platform != "gpu" or float(getattr(self.device, "compute_capability", "0")) < 8:
+            return None
+        return self.library().config.jax_default_matmul_precision not in SINGLE
+
+    def with_tf32(self, on: bool | None) -> AbstractContextManager[Any]:
+        if on is None or self.tf32 is None:
+            return nullcontext()
+        return self.library().default_matmul_precision("tensorfloat32" if on else "float32")  # type: ignore[no-any-return]
 
     @property
     def tile_bytes(self) -> int:

@@ -6,7 +6,8 @@ import importlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,6 +88,32 @@ class TorchBackend(Backend):
         if self.device.type == "mps" and found == self.xp.float64:
             raise ValueError("torch has no float64 on mps; use dtype 'float32' or device 'cpu'")
         return found
+
+    @property
+    def tf32(self) -> bool | str | None:
+        """PyTorch's own choice is not to in products, and to in convolutions."""
+        torch = self.library()
+        if self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) < (8, 0):
+            return None
+        overall = getattr(torch.backends, "fp32_precision", None)
+        values = [(getattr(s.part, s.name), s.on) for s in _switches()]
+        products, convolutions = ((overall if value == "none" else value) == on for value, on in values)
+        return products if products == convolutions else "products" if products else "convolutions"
+
+    @contextmanager
+    def with_tf32(self, on: bool | None) -> Iterator[None]:
+        if on is None or self.tf32 is None:
+            yield
+            return
+        switches = _switches()
+        before = [getattr(s.part, s.name) for s in switches]
+        try:
+            for s in switches:
+                setattr(s.part, s.name, s.on if on else s.off)
+            yield
+        finally:
+            for s, value in zip(switches, before, strict=True):
+                setattr(s.part, s.name, value)
 
     def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
         if isinstance(x, np.ndarray):
@@ -280,6 +307,23 @@ def compiled(flat: Program, arrays: list[Array], trial: list[Array]) -> Program:
         program: Program = TorchBackend.library().compile(graph, fullgraph=True, dynamic=False)
         program(*trial)
     return program
+
+
+class _Switch(NamedTuple):
+    """Where PyTorch is told how to multiply float32 on CUDA, and what turns TF32 on and off."""
+
+    part: Any
+    name: str
+    on: Any
+    off: Any
+
+
+def _switches() -> tuple[_Switch, ...]:
+    """That for products and that for convolutions; PyTorch 2.9 has named them anew, and refuses to read old ones."""
+    backends = TorchBackend.library().backends
+    if hasattr(backends, "fp32_precision"):
+        return tuple(_Switch(p, "fp32_precision", "tf32", "ieee") for p in (backends.cuda.matmul, backends.cudnn.conv))
+    return tuple(_Switch(p, "allow_tf32", True, False) for p in (backends.cuda.matmul, backends.cudnn))
 
 
 def _channels_last(x: Array) -> Array:

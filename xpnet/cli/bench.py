@@ -14,7 +14,7 @@ import click
 import xpnet
 from xpnet import plotting, throughput
 from xpnet._checks import check_positive
-from xpnet.backends.base import DTYPES
+from xpnet.backends.base import DTYPES, HALF_DTYPES
 from xpnet.cli import run
 from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
@@ -47,6 +47,12 @@ WORK = (
 @click.option("--batch-sizes", type=Sizes(), default=BATCH_SIZES, show_default=True, help="Samples a minibatch.")
 @click.option("--hidden", type=Sizes(), default=HIDDEN, show_default=True, help="Hidden units, each a network.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option(
+    "--compute-dtype", type=click.Choice(HALF_DTYPES), help="Measure mixed precision: 16 bits, with weights in float32."
+)
+@click.option(
+    "--tf32/--no-tf32", default=None, help="Multiply float32 in TF32 on GPUs, or not. [default: as each library has it]"
+)
 @click.option("--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well; compiling takes long.")
 @click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
@@ -69,8 +75,8 @@ def bench(**options: Any) -> None:
             check_positive(options["seconds"], "--seconds", "100")
             jobs = _jobs(options, len(data[0]))
             names = options["backend"] or throughput.MEASURED
-            found = throughput.entrants(names, options["device"], compiled=options["compiled"], dtype=options["dtype"])
-            entrants, missing = found
+            how = {name: options[name] for name in ("compiled", "dtype", "compute_dtype")}
+            entrants, missing = throughput.entrants(names, options["device"], **how)
             if not entrants:
                 raise click.ClickException("nothing can be measured:\n" + _missing(missing))
             overwrite, names = options["overwrite"], (RESULT, PICTURE)
@@ -95,13 +101,28 @@ def _jobs(options: dict[str, Any], samples: int) -> list[Job]:
     if largest > samples:
         raise ValueError(f"--batch-sizes: a minibatch of {largest}, and there are {samples} digits to train on")
     sizes = [(hidden, batch) for hidden in options["hidden"] for batch in options["batch_sizes"]]
-    return [Job(*pair, seed=options["seed"], dtype=options["dtype"]) for pair in dict.fromkeys(sizes)]
+    if options["compute_dtype"] and options["dtype"] != "float32":
+        raise ValueError(f"--compute-dtype is for --dtype float32, and it is {options['dtype']}")
+    how = {name: options[name] for name in ("seed", "dtype", "compute_dtype", "tf32")}
+    return [Job(*pair, **how) for pair in dict.fromkeys(sizes)]
 
 
 def _title(entrants: list[Entrant], options: dict[str, Any]) -> None:
     if not options["quiet"]:
         names = ", ".join(e.name for e in entrants)
-        click.echo(f"{names}; {options['dtype']}, about {options['seconds']:g} s", err=True)
+        click.echo(f"{names}; {_precision(entrants, options)}, about {options['seconds']:g} s", err=True)
+
+
+def _precision(entrants: list[Entrant], options: dict[str, Any]) -> str:
+    """What is computed in, and who of them does so in TF32."""
+    mixed = f", computed in {options['compute_dtype']}" if options["compute_dtype"] else ""
+    fast = [e.name for e in entrants if _tf32(e, options)]
+    return f"{options['dtype']}{mixed}" + (f", TF32 on {', '.join(fast)}" if fast else "")
+
+
+def _tf32(e: Entrant, options: dict[str, Any]) -> bool | str | None:
+    with e.backend.current(), e.backend.with_tf32(options["tf32"]):
+        return e.backend.tf32
 
 
 def _tell(cell: Cell) -> None:
@@ -219,16 +240,18 @@ def _result(comparison: Comparison, missing: list[NotRun], options: dict[str, An
         "machine": throughput.described([e.backend for e in entrants]),
         "settings": {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet")},
         "seconds": round(comparison.used, 3),
-        "entrants": [_entrant(e) for e in entrants],
+        "entrants": [_entrant(e, options) for e in entrants],
         "not_run": {each.name: each.why for each in missing},
         "cells": [line for cell in _in_order(comparison) for line in _lines(cell)],
     }
 
 
-def _entrant(e: Entrant) -> dict[str, Any]:
+def _entrant(e: Entrant, options: dict[str, Any]) -> dict[str, Any]:
     model = throughput.device_model(e.backend)
     return {"name": e.name, "backend": e.backend.name, "device": e.backend.device_name, "model": model} | {
-        "compiled": e.compiled
+        "compiled": e.compiled,
+        "compute_dtype": options["compute_dtype"],
+        "tf32": _tf32(e, options),
     }
 
 

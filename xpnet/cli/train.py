@@ -120,6 +120,9 @@ NOTES: dict[str, Any] = {
     type=click.Choice(HALF_DTYPES),
     help="Train in mixed precision: steps go forward and back in 16 bits, weights stay float32.",
 )
+@click.option(
+    "--tf32/--no-tf32", default=None, help="Multiply float32 in TF32 on a GPU, or not. [default: as the library has it]"
+)
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
 @click.option("--checkpoint-every", type=click.IntRange(1), help="Write a checkpoint each time after so many steps.")
@@ -235,7 +238,7 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
     about = {"batch_size": options["batch_size"], "compile": options["compile"], "threads": options["threads"]}
-    about["compute_dtype"] = options["compute_dtype"]
+    about |= {name: options[name] for name in ("compute_dtype", "tf32")}
     trainer = Trainer(net, optimizer, seed=rng, **about)
     elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads")
     settings = {k: v for k, v in options.items() if k not in elsewhere}
@@ -364,6 +367,7 @@ def _title(trainer: Trainer, goal: int) -> str:
 def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
     rate = history.times
+    rate += ", TF32" if history.tf32 is True else f", TF32 in {history.tf32}" if history.tf32 else ""
     rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (

@@ -14,6 +14,7 @@ from xpnet.initializers import normal
 from xpnet.layers import Affine, Layer, ReLU, Rescale
 from xpnet.models import Sequential
 from xpnet.optimizers import SGD
+from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.throughput.entrants import Entrant
 from xpnet.training import LONGEST_BLOCK, init_state, make_step
 from xpnet.training.minibatches import Minibatches
@@ -25,12 +26,17 @@ Split = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Job:
-    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on the book's network 784-hidden-10."""
+    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on the book's network 784-hidden-10.
+
+    ``compute_dtype`` and ``tf32`` are those of :class:`xpnet.Trainer`.
+    """
 
     hidden: int
     batch_size: int
     seed: int = 0
     dtype: str = "float32"
+    compute_dtype: str | None = None
+    tf32: bool | None = None
 
     @property
     def cost(self) -> int:
@@ -59,9 +65,10 @@ class Training:
         self.data, optimizer = {"x": x, "t": t}, SGD(lr=LEARNING_RATE)
         layers: list[Layer] = [Rescale(1 / 255), Affine(PIXELS, job.hidden), ReLU(), Affine(job.hidden, CLASSES)]
         net = Sequential(layers, weight_init=normal(0.01), seed=job.seed, dtype=job.dtype, backend=self.backend)
-        step = make_step(net, optimizer)
+        transforms = with_loss_scaling((), job.compute_dtype)
+        step = make_step(net, optimizer, transforms=transforms, compute_dtype=job.compute_dtype)
         self.step = self.backend.compile(step) if entrant.compiled else PlainStep(step, self.backend)
-        self.state = init_state(net, optimizer)
+        self.state, self.tf32 = init_state(net, optimizer, transforms), job.tf32
         # whole minibatches only: a shorter one would be of another shape, which some libraries compile
         whole = x.shape[0] // job.batch_size * job.batch_size
         self.batches = Minibatches(whole, job.batch_size, np.random.default_rng(job.seed))
@@ -77,8 +84,9 @@ class Training:
         while len(block.rows) < steps:
             block = self.batches.block(steps)
         start = self.clock()
-        self.state, losses = self.step.run(self.state, self.data, block)
-        self.backend.synchronize()
+        with self.backend.with_tf32(self.tf32):
+            self.state, losses = self.step.run(self.state, self.data, block)
+            self.backend.synchronize()
         return Timed(self.clock() - start, losses)
 
     def weights(self) -> dict[str, np.ndarray]:

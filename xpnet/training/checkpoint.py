@@ -89,6 +89,7 @@ def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
         "sampling": trainer.sampling,
         "compile": trainer.compile,
         "compute_dtype": trainer.compute_dtype,
+        "tf32": trainer.tf32,
         "iteration": trainer.iteration,
         "epoch": batches.epoch,
         "n": batches.n,
@@ -269,7 +270,8 @@ def _options(fields: _Fields) -> dict[str, Any]:
     dtype = fields.of("compute_dtype", str, type(None))
     if dtype not in (None, *HALF_DTYPES):
         raise fields.damaged("compute_dtype")
-    return {"sampling": sampling, "batch_size": batch_size, "compile": compiled, "compute_dtype": dtype}
+    found = {"sampling": sampling, "batch_size": batch_size, "compile": compiled, "compute_dtype": dtype}
+    return found | {"tf32": fields.of("tf32", bool, type(None))}
 
 
 def _memory_header(trainer: TrainingState) -> tensors.Header:

@@ -51,6 +51,7 @@ class TrainingState:
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
         threads: int | None = None,
         compute_dtype: Any = None,
+        tf32: bool | None = None,
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -65,6 +66,7 @@ class TrainingState:
         self.sampling, self.batch_size = sampling, check_count(batch_size, "batch_size")
         self.compile = None if compile is None else check_switch(compile, "compile")
         self.threads = None if threads is None else check_count(threads, "threads")
+        self.tf32 = None if tf32 is None else check_switch(tf32, "tf32")
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History(compute_dtype=self.compute_dtype)

@@ -62,6 +62,9 @@ class Trainer(TrainingState):
             ``predict`` compute in float32. In float16 losses are scaled, by a first transform ``LossScaling()`` if
             there is none: steps whose gradients overflow are left out. PyTorch and JAX have both dtypes, CuPy float16,
             and NumPy only the rounding of float16, which takes longer than float32.
+        tf32: whether GPUs multiply float32 in TF32, with three digits of each factor and several times as fast, while
+            :meth:`fit` runs. By default it is as the library has it: JAX does, PyTorch in convolutions, CuPy if the
+            environment variable ``CUPY_TF32`` is 1. The history says what it was. On a CPU it changes nothing.
 
     Attributes:
         history: what came of it so far.
@@ -142,9 +145,12 @@ class Trainer(TrainingState):
         self._go_to(data["x"].shape[0])
         self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
         self._warn_of_steps_for_nothing(stacklevel=3)
+        if self.tf32 and self.net.backend.tf32 is None:
+            warn(f"tf32=True changes nothing: {self.net.backend.device_name} has no TF32", stacklevel=2)
         # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
         with (
             self.net.backend.current(),
+            self.net.backend.with_tf32(self.tf32),
             np.errstate(all="ignore"),
             deferred_interrupt() as interrupted,
             ExitStack() as ends,
@@ -167,7 +173,8 @@ class Trainer(TrainingState):
             DivergedError: the weights are not finite.
         """
         data, held_out = self._admitted(x, t, weight, validation)
-        with self.net.backend.current(), np.errstate(all="ignore"):
+        backend = self.net.backend
+        with backend.current(), backend.with_tf32(self.tf32), np.errstate(all="ignore"):
             self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
 
     def save(self, path: str | Path) -> None:
@@ -266,7 +273,7 @@ class Trainer(TrainingState):
     ) -> Loop:
         """What takes steps and evaluates; the history says on how many threads steps multiply."""
         programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
-        self.history.threads = number
+        self.history.threads, self.history.tf32 = number, self.net.backend.tf32
         step = ThreadedStep(programs.step, self.net, number)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
