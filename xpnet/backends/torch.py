@@ -26,6 +26,8 @@ from xpnet.backends.base import (
     dtype_name,
 )
 from xpnet.backends.threads import Threads
+from xpnet.backends.torch_graph import CapturedStep
+from xpnet.backends.trees import check_alike, leaves, names, rebuilt
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -193,9 +195,11 @@ class TorchBackend(Backend):
         return x.clone(memory_format=self.library().contiguous_format)
 
     def compile(self, step: Step) -> CompiledStep:
-        return TorchStep(step, self)
+        return CapturedStep(step, self) if self.device.type == "cuda" else TorchStep(step, self)
 
     def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
+        if self.device.type == "cuda":
+            return function  # evaluations have few launches, and compiling takes as long as many of them
         return TorchFunction(function, self)
 
 
@@ -204,7 +208,6 @@ class TorchStep(CompiledStep):
 
     The graph is traced with arrays that have no values, by their operations rather than by the lines of Python, so
     a failing compilation leaves the state as it was: one :class:`CompileWarning` says why, and steps run as they are.
-    On CUDA it is what ``torch.compile`` makes of it by default.
     """
 
     def __init__(self, step: Step, backend: TorchBackend) -> None:
@@ -246,7 +249,7 @@ class TorchStep(CompiledStep):
         def flat_step(*arrays: Array) -> list[Array]:
             given = rebuilt(tree, iter(arrays))
             after, loss = self.step(given["state"], given["data"], given["rows"], given["draws"])
-            self._check_alike(tree["state"], after)
+            check_alike(tree["state"], after)
             return [*leaves(after), loss]
 
         # it is tried on copies, so that whatever fails has not touched the state
@@ -254,11 +257,6 @@ class TorchStep(CompiledStep):
 
     def another(self) -> TorchStep:
         return self  # it keeps no arrays
-
-    def _check_alike(self, before: State, after: State) -> None:
-        pairs = zip(leaves(before), leaves(after), strict=True)
-        if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
-            raise TypeError("the state after a step has other names, shapes or dtypes than before")
 
 
 class TorchFunction:
@@ -338,23 +336,6 @@ def _uncompiled(error: Exception) -> str:
         f"torch.compile failed with {type(error).__name__}: {what}; steps run uncompiled. It needs a C++ compiler, and "
         "operations that it knows; Trainer(..., compile=False) does not ask for it"
     )
-
-
-def leaves(tree: Any) -> list[Array]:
-    """The arrays of nested dicts, in their order."""
-    return [a for v in tree.values() for a in (leaves(v) if isinstance(v, dict) else [v])]
-
-
-def rebuilt(tree: Any, arrays: Iterator[Array]) -> Any:
-    """Nested dicts with the names of these and other arrays."""
-    return {k: rebuilt(v, arrays) if isinstance(v, dict) else next(arrays) for k, v in tree.items()}
-
-
-def names(tree: Any) -> Any:
-    """What is where in nested dicts, to compare and to look up by."""
-    if isinstance(tree, dict):
-        return tuple((k, names(v)) for k, v in tree.items())
-    return tuple(map(names, tree)) if isinstance(tree, tuple) else None
 
 
 BACKEND = TorchBackend
