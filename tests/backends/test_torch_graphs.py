@@ -151,6 +151,15 @@ def test_other_data_are_read_where_they_are(torch_cpu):
     assert len(captured.graphs) == 3
 
 
+def test_a_graph_keeps_to_the_tf32_of_its_time(torch_cpu, monkeypatch):
+    net, step, state, data = prepared("plain", torch_cpu, SGD(0.1))
+    (block,), captured = blocks(net, (1,)), CapturedStep(step, torch_cpu, cuda_graphs)
+    for on in (False, True, False):
+        monkeypatch.setattr(type(torch_cpu), "tf32", property(lambda self, on=on: on))
+        state, _ = captured.run(state, data, block)
+    assert [graph.graph.replays for graph in captured.graphs.values()] == [1, 2]
+
+
 def test_arrays_that_were_handed_out_are_the_callers(torch_cpu):
     """A second training with the same step writes into none of the first."""
     net, step, first, data = prepared("plain", torch_cpu, SGD(0.1))

@@ -95,7 +95,7 @@ class Graph:
         stream.wait_stream(cuda.current_stream())
         with cuda.stream(stream), numbers:
             # once before: libraries load kernels and take memory at their first call, which no capture allows
-            loss = self._take([a.clone() for a in self.state], data)
+            loss = self._take(self.state, data)
         cuda.current_stream().wait_stream(stream)
         self.losses = self.torch.empty((self.capacity, *loss.shape), dtype=loss.dtype, device=loss.device)
         self._note(loss)
