@@ -317,5 +317,5 @@ def test_on_a_gpu_captured_steps_are_the_steps():
         for block in blocks(net, (1, 3, 30)):
             state, expected = PlainStep(step, backend).run(state, data, block)
             other, losses = captured.run(other, data, block)
-            np.testing.assert_allclose(losses, expected, rtol=1e-6)
+            np.testing.assert_allclose(losses, expected, rtol=1e-4)  # sums into one place have no order there
         assert not captured.failed

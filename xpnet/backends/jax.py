@@ -99,7 +99,8 @@ class JaxBackend(Backend):
     @property
     def tf32(self) -> bool | str | None:
         """JAX's own choice is to, on GPUs that can."""
-        if self.device.platform != "gpu" or float(getattr(self.device, "compute_capability", "0")) < 8:
+        major = str(getattr(self.device, "compute_capability", "")).partition(".")[0]
+        if self.device.platform != "gpu" or not major.isdigit() or int(major) < 8:
             return None
         return self.library().config.jax_default_matmul_precision not in SINGLE
 

@@ -43,6 +43,7 @@ def mixed_value_and_grad(net: Sequential, compute_dtype: Any) -> ValueAndGrad:
     """
     name = check_compute_dtype(net, compute_dtype)
     chain: Layer = net.chain
+    order = [parameter for part in net.chain.parts for parameter in part.shapes]
     taken = None  # what the input is rounded to before the first layer
     if name is not None:
         half, emulated = net.backend.half_dtype(name), net.backend.emulates_half
@@ -61,6 +62,6 @@ def mixed_value_and_grad(net: Sequential, compute_dtype: Any) -> ValueAndGrad:
         if scale is not None:
             dy = dy * namespace(dy).astype(scale, dy.dtype)
         grads = chain.parameter_gradients(params, tape, dy)
-        return loss, {name: grads[name] for name in params if name in grads}, updates
+        return loss, {parameter: grads[parameter] for parameter in order}, updates
 
     return value_and_grad

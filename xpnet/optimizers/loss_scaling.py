@@ -33,7 +33,7 @@ class LossScaling:
         growth_factor: what the scale is multiplied by after ``growth_interval`` steps in a row that were taken, 1 or
             more. With 1, and a ``backoff_factor`` of 1, the scale is constant.
         backoff_factor: what it is multiplied by after a step that was not, above 0, at most 1.
-        growth_interval: see there.
+        growth_interval: how many steps in a row that is, a whole number of 1 or more.
 
     Raises:
         ValueError: a number out of range.

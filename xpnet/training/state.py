@@ -170,7 +170,7 @@ class TrainingState:
     def other_dtype(self) -> str:
         """What else to try where numbers do not fit into the dtype."""
         return (
-            ', or compute_dtype="bfloat16", which has no largest number near' if self.compute_dtype == "float16" else ""
+            ', or compute_dtype="bfloat16", whose range is that of float32' if self.compute_dtype == "float16" else ""
         )
 
     def stop(self, reason: str) -> None:

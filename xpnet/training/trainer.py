@@ -50,8 +50,9 @@ class Trainer(TrainingState):
         compile: whether steps are compiled: the same but for rounding, and faster. A compiled step is written down at
             its first call, so layers, losses and optimizers have to be pure: whatever changes from step to step is in
             the parameters and the optimizer's state. By default steps are compiled if all parts are xpnet's, but not on
-            PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all. What
-            was compiled is kept for the next call of :meth:`fit`.
+            PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all, and
+            for PyTorch on CUDA, where a step becomes a CUDA graph at once. What was compiled is kept for the next call
+            of :meth:`fit`.
         threads: the most threads to multiply on, on a CPU. By default one where no product of a step takes 50 million
             multiplications, as threads would wait for each other there, above all beside other programs; else all that
             there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
@@ -131,7 +132,7 @@ class Trainer(TrainingState):
             TypeError, ValueError: what :meth:`Sequential.gradient` raises for such data, before anything is done. An
                 array x that was looked at in the last call is not looked through for NaN again: what was written into
                 it since comes out as a loss that is not finite.
-            DivergedError: a loss was not finite.
+            DivergedError: a loss was not finite; or in float16, gradients were not, however small the loss scale.
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         begun, plan = time.perf_counter(), as_every(evaluate)
