@@ -128,7 +128,7 @@ def spoiled(array, rng, n=48):
     return array(t)
 
 
-def test_a_minibatch_that_overflows_is_left_out_as_if_it_had_not_been(halves, training_backend, array, rng):
+def test_a_minibatch_that_overflows_is_left_out_as_if_it_had_not_been(halves, training_backend, array, rng, at_home):
     """Weights, running statistics and what is added up, to the last bit; its loss is in the history, and finite."""
     x, t = array(rng.normal(size=(48, 6)).astype("float32")), spoiled(array, rng)
     found = []
@@ -172,7 +172,7 @@ def test_gradients_that_no_scale_helps_are_a_divergence(halves, training_backend
     assert np.isfinite(trainer.history.losses[: trainer.iteration]).all()
 
 
-def test_activations_that_overflow_are_a_divergence(halves, training_backend, samples):
+def test_activations_that_overflow_are_a_divergence(halves, training_backend, samples, at_home):
     net = network(training_backend)
     net.params["W1"] = net.params["W1"] * 1e6
     trainer = Trainer(net, SGD(0.1), batch_size=16, compute_dtype="float16")
@@ -254,7 +254,21 @@ def test_compiled_steps_are_those_of_numpy_uncompiled(halves, training_backend, 
         np.testing.assert_allclose(compiled[k], w, rtol=0, atol=0 if exact else 0.06)
 
 
-def test_samples_that_count_twice_as_much_do_so(halves, training_backend, samples):
+def test_a_block_of_steps_waits_once_for_its_losses(halves, training_backend, samples):
+    b = training_backend
+    waits = getattr(getattr(b.library(), "cuda", None), "waits", None)
+    if waits is None:
+        pytest.skip(f"{b.name} does not count waits")
+    net, optimizer, transforms = network(b), Adam(0.01), (LossScaling(), ClipByNorm(1.0), Accumulate(2))
+    with b.current():
+        step = PlainStep(make_step(net, optimizer, transforms=transforms, compute_dtype="float16"), b)
+        state, data = init_state(net, optimizer, transforms), dict(zip("xt", samples, strict=True))
+        waits.clear()
+        step.run(state, data, Block(np.arange(32).reshape(4, 8), {}))
+    assert waits == {"get": 1}
+
+
+def test_samples_that_count_twice_as_much_do_so(halves, training_backend, samples, at_home):
     """Weights of one kind leave a mean as it is, whatever they are."""
     weight = training_backend.xp.ones_like(samples[0][:, 0]) * 4
     found = []
