@@ -87,6 +87,7 @@ def test_mixed_precision_is_measured_and_named(command, tmp_path):
     done = command("bench", *TINY, "--compute-dtype", "float16", "--tf32")
     assert done.exit_code == 0, done.output
     assert "numpy cpu; float32, computed in float16, about 20 s" in done.stderr
+    assert "samples/s, medians, computed in float16\n" in done.output
     result = result_in(tmp_path / "out")
     assert (result["settings"]["compute_dtype"], result["settings"]["tf32"]) == ("float16", True)
     (entrant,) = result["entrants"]

@@ -115,9 +115,13 @@ def _title(entrants: list[Entrant], options: dict[str, Any]) -> None:
 
 def _precision(entrants: list[Entrant], options: dict[str, Any]) -> str:
     """What is computed in, and who of them does so in TF32."""
-    mixed = f", computed in {options['compute_dtype']}" if options["compute_dtype"] else ""
     fast = [e.name for e in entrants if _tf32(e, options)]
-    return f"{options['dtype']}{mixed}" + (f", TF32 on {', '.join(fast)}" if fast else "")
+    dtypes: str = options["dtype"] + _mixed(options["compute_dtype"])
+    return dtypes + (f", TF32 on {', '.join(fast)}" if fast else "")
+
+
+def _mixed(compute_dtype: str | None) -> str:
+    return f", computed in {compute_dtype}" if compute_dtype else ""
 
 
 def _tf32(e: Entrant, options: dict[str, Any]) -> bool | str | None:
@@ -153,7 +157,13 @@ def _report(comparison: Comparison, missing: list[NotRun], made: list[str]) -> N
     headers = ["hidden", "batch", *names, "fastest"]
     align = ["right"] * (len(headers) - 1) + ["left"]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align if rows else None)
-    lines = ["samples/s, medians", table, *_changes(comparison), *_unsteady(cells), *_reasons(comparison, cells)]
+    lines = [
+        f"samples/s, medians{_mixed(comparison.jobs[0].compute_dtype)}",
+        table,
+        *_changes(comparison),
+        *_unsteady(cells),
+        *_reasons(comparison, cells),
+    ]
     lines += ["Not run:\n" + _missing(missing)] if missing else []
     tell("\n".join(lines + made))
 
@@ -221,7 +231,8 @@ def _save(
 ) -> tuple[list[str], list[str]]:
     """Write the numbers and the picture, one even if the other fails; returns a line for each, and what failed."""
     result = _result(comparison, missing, options)
-    panels = {f"{hidden} hidden units": rates for hidden, rates in _rates(comparison).items()}
+    mixed = _mixed(options["compute_dtype"])
+    panels = {f"{hidden} hidden units{mixed}": rates for hidden, rates in _rates(comparison).items()}
     writers: dict[str, Callable[[Path], Any]] = {
         RESULT: lambda path: atomic.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     }
