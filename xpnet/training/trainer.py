@@ -62,7 +62,7 @@ class Trainer(TrainingState):
             stay float32, and so do the layers that say ``in_float32``, normalizations above all; evaluations and
             ``predict`` compute in float32. In float16 losses are scaled, by a first transform ``LossScaling()`` if
             there is none: steps whose gradients overflow are left out. PyTorch and JAX have both dtypes, CuPy float16,
-            and NumPy only the rounding of float16, which takes longer than float32.
+            and NumPy only the rounding of float16. On a CPU they are for trying out, and slower than float32.
         tf32: whether GPUs multiply float32 in TF32, with three digits of each factor and several times as fast, while
             :meth:`fit` runs. By default it is as the library has it: JAX does, PyTorch in convolutions, CuPy if the
             environment variable ``CUPY_TF32`` is 1. The history says what it was. On a CPU it changes nothing.
