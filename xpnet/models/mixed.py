@@ -12,7 +12,7 @@ from xpnet.layers import Container, Layer
 from xpnet.layers.mixed import in_mixed_precision
 from xpnet.models.network import Sequential
 
-#: ``(params, x, t, weight, scale) -> loss, gradients, new buffers``; ``weight`` and ``scale`` may be None.
+#: ``(params, x, t, weight, scale, share) -> loss, gradients, new buffers``; what follows t may be left out.
 ValueAndGrad = Callable[..., tuple[Array, Params, Params]]
 
 
@@ -52,13 +52,15 @@ def mixed_value_and_grad(net: Sequential, compute_dtype: Any) -> ValueAndGrad:
             taken = half  # others round it themselves, or take it as it is
 
     def value_and_grad(
-        params: Params, x: Array, t: Array, weight: Array = None, scale: Array = None
+        params: Params, x: Array, t: Array, weight: Array = None, scale: Array = None, share: Any = None
     ) -> tuple[Array, Params, Params]:
         x = net.as_floating(x)
         y, tape, updates = chain.train(params, x if taken is None else cast(x, taken))
         y = cast(y, net.dtype)
         loss, residuals = net.loss_layer.forward(y, t) if weight is None else net.loss_layer.forward(y, t, weight)
         dy = net.loss_layer.backward(residuals)
+        if share is not None:
+            loss, dy = loss * share, dy * share
         if scale is not None:
             dy = dy * namespace(dy).astype(scale, dy.dtype)
         grads = chain.parameter_gradients(params, tape, dy)

@@ -16,6 +16,7 @@ from xpnet.models import Sequential
 from xpnet.models.mixed import check_compute_dtype
 from xpnet.optimizers.loss_scaling import LEAST_SCALE, scaling_state, with_loss_scaling
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
+from xpnet.parallel import Parallel, as_parallel
 from xpnet.training.callbacks import check_evaluated, check_monitored
 from xpnet.training.every import Every
 from xpnet.training.history import History
@@ -50,6 +51,7 @@ class TrainingState:
         sampling: str = "epochs",
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
         threads: int | None = None,
+        parallel: str | Parallel | None = None,
         compute_dtype: Any = None,
         tf32: bool | None = None,
     ) -> None:
@@ -67,6 +69,8 @@ class TrainingState:
         self.compile = None if compile is None else check_switch(compile, "compile")
         self.threads = None if threads is None else check_count(threads, "threads")
         self.tf32 = None if tf32 is None else check_switch(tf32, "tf32")
+        self.parallel = as_parallel(parallel)
+        self.parallel.admit(net.backend)
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History(compute_dtype=self.compute_dtype)

@@ -16,10 +16,17 @@ from xpnet.models import Sequential
 from xpnet.models.mixed import check_compute_dtype, mixed_value_and_grad
 from xpnet.optimizers.loss_scaling import LEAST_SCALE, loss_scaling_in
 from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, select, step_when
+from xpnet.parallel import ALONE, Parallel
+from xpnet.training.shared import shared_gradients
 
 
 def make_step(
-    net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = (), compute_dtype: Any = None
+    net: Sequential,
+    optimizer: Optimizer,
+    *,
+    transforms: Sequence[Transform] = (),
+    parallel: Parallel = ALONE,
+    compute_dtype: Any = None,
 ) -> Step:
     """The training step ``step(state, data, rows, draws) -> (state, loss)``: one update on a minibatch.
 
@@ -36,6 +43,7 @@ def make_step(
         optimizer: the update rule.
         transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``. The loss is
             scaled if the first is a :class:`xpnet.optimizers.LossScaling`.
+        parallel: the processes that take a part of the rows each, and have the same state after the step.
         compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision, see :class:`xpnet.Trainer`, which has
             losses scaled in float16 by itself.
 
@@ -56,13 +64,17 @@ def make_step(
     plain = scaling is None and check_compute_dtype(net, compute_dtype) is None
     value_and_grad = net.training_value_and_grad if plain else mixed_value_and_grad(net, compute_dtype)
 
-    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+    def gradients(arrays: Params, data: Data, rows: Array, **scaled: Array) -> tuple[Array, Params, Params]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
+        return value_and_grad(arrays, **batch, **scaled)
+
+    of_rows = gradients if parallel.size == 1 else shared_gradients(net, parallel, value_and_grad)
+
+    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]
-        if scaling is not None:
-            batch["scale"] = state["transforms"]["0"]["scale"]
-        loss, grads, updates = value_and_grad(params | buffers | draws, **batch)
+        scaled = {} if scaling is None else {"scale": state["transforms"]["0"]["scale"]}
+        loss, grads, updates = of_rows(params | buffers | draws, data, rows, **scaled)
         transformed, ready = state["transforms"], None
         if applied:
             grads, transformed, ready = apply_transforms(applied, grads, transformed, params)

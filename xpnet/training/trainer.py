@@ -16,7 +16,9 @@ from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer, Params, Transform
 from xpnet.backends.base import Data
 from xpnet.backends.dispatch import Backend, describe
+from xpnet.errors import DivergedError
 from xpnet.models import Sequential
+from xpnet.parallel import Parallel
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
@@ -28,6 +30,8 @@ from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
 from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
+from xpnet.training.same import align, notes
+from xpnet.training.shared import warn_of_mixing
 from xpnet.training.shown import trainer_as_html, trainer_as_text
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, only_ours
@@ -66,6 +70,10 @@ class Trainer(TrainingState):
         tf32: whether GPUs multiply float32 in TF32, with three digits of each factor and several times as fast, while
             :meth:`fit` runs. By default it is as the library has it: JAX does, PyTorch in convolutions, CuPy if the
             environment variable ``CUPY_TF32`` is 1. The history says what it was. On a CPU it changes nothing.
+        parallel: ``"mpi"`` in a program that ``mpiexec -n 4 python program.py`` starts: each process makes the same
+            network from the same seed, is given the same data and takes its part of each minibatch; what comes of it is
+            what one process would have made of it, to rounding, in all of them. Process 0 alone calls callbacks and
+            shows progress. None trains in this process alone.
 
     Attributes:
         history: what came of it so far.
@@ -136,33 +144,42 @@ class Trainer(TrainingState):
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         begun, plan = time.perf_counter(), as_every(evaluate)
-        data, held_out = self._admitted(x, t, weight, validation)
-        if self._running:
-            raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
-        if not isinstance(callbacks, Sequence):
-            raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
-        self.evaluated = plan
-        watchers = Callbacks(self, [*map(as_callback, callbacks), *([Progress()] if progress else [])])
-        self._go_to(data["x"].shape[0])
-        self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
-        self._warn_of_steps_for_nothing(stacklevel=3)
-        if self.tf32 and self.net.backend.tf32 is None:
-            warn(f"tf32=True changes nothing: {self.net.backend.device_name} has no TF32", stacklevel=2)
-        # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
-        with (
-            self.net.backend.current(),
-            self.net.backend.with_tf32(self.tf32),
-            np.errstate(all="ignore"),
-            deferred_interrupt() as interrupted,
-            ExitStack() as ends,
-        ):
-            loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
-            ends.callback(loop.tick)
-            ends.callback(loop.step.release)
-            ends.callback(setattr, self, "_running", False)
-            ends.callback(watchers.end)
-            self._running = True
-            loop.run()
+        with self.parallel.together():
+            data, held_out = self._admitted(x, t, weight, validation)
+            if self._running:
+                raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
+            if not isinstance(callbacks, Sequence):
+                raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
+            watchers = self._watchers([*map(as_callback, callbacks), *([Progress()] if progress else [])])
+            self.evaluated = plan
+            self._go_to(data["x"].shape[0])
+            self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
+            self._check_same(data, held_out)
+            self._warn_of_steps_for_nothing(stacklevel=3)
+            if self.tf32 and self.net.backend.tf32 is None:
+                warn(f"tf32=True changes nothing: {self.net.backend.device_name} has no TF32", stacklevel=2)
+            # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
+            with (
+                self.net.backend.current(),
+                self.net.backend.with_tf32(self.tf32),
+                np.errstate(all="ignore"),
+                deferred_interrupt() as interrupted,
+                ExitStack() as ends,
+            ):
+                loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
+                ends.callback(loop.tick)
+                ends.callback(loop.step.release)
+                ends.push(self._settled)
+                ends.callback(setattr, self, "_running", False)
+                ends.callback(watchers.end)
+                self._running = True
+                try:
+                    loop.run()
+                except (KeyboardInterrupt, SystemExit) as error:  # of a second Ctrl-C, in the middle of anything
+                    self.parallel.abort(error)
+                    raise
+                if loop.was_interrupted and not interrupted():
+                    raise KeyboardInterrupt  # another process received it
         return self.history
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
@@ -173,19 +190,36 @@ class Trainer(TrainingState):
         Raises:
             DivergedError: the weights are not finite.
         """
-        data, held_out = self._admitted(x, t, weight, validation)
         backend = self.net.backend
-        with backend.current(), backend.with_tf32(self.tf32), np.errstate(all="ignore"):
+        with self.parallel.together(), backend.current(), backend.with_tf32(self.tf32), np.errstate(all="ignore"):
+            data, held_out = self._admitted(x, t, weight, validation)
             self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
+
+    def _watchers(self, callbacks: list[Callback]) -> Callbacks:
+        """What is called in between: all in the first process, in the others what has to be heard everywhere."""
+        return Callbacks(self, [each for each in callbacks if self.parallel.leads or each.everywhere])
+
+    def _check_same(self, data: Data, held_out: Data | None) -> None:
+        """Raise ``MismatchError`` unless all processes of this training are about to do the same."""
+        if self.parallel.size > 1:
+            warn_of_mixing(self.net, stacklevel=3)
+            self.parallel.check_same(notes(self, data, held_out))
+
+    def _settled(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """All processes leave with one state, unless one has failed."""
+        if kind is None or issubclass(kind, DivergedError | KeyboardInterrupt):
+            align(self)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
 
         It has the parameters and buffers, the optimizer and the transforms with what they remember, the place in the
         permutation, the state of the random generator, and the history. It is synced before it takes the place of an
-        older file of that name, so a crash at any moment leaves one of the two whole.
+        older file of that name, so a crash at any moment leaves one of the two whole. Of several processes the first
+        writes it, and the others do nothing here; any number of processes can go on with it.
         """
-        checkpoint.save(self, path)
+        if self.parallel.leads:
+            checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
         """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
@@ -201,6 +235,7 @@ class Trainer(TrainingState):
         transforms: Sequence[Transform] | None = None,
         backend: str | Backend | None = None,
         device: Any = None,
+        parallel: str | Parallel | None = None,
         compute_dtype: Any = None,
     ) -> Self:
         """The trainer that :meth:`save` wrote, on whatever backend.
@@ -212,6 +247,7 @@ class Trainer(TrainingState):
                 default it is made again; one of one's own has to be given.
             transforms: those to go on with, of the same kinds in the same order, as with ``optimizer``.
             backend, device: where the network shall be made; see :func:`xpnet.get_backend`.
+            parallel: as in :class:`Trainer`; the number of processes may be another one than before.
             compute_dtype: another than that of the file, ``"float32"`` where the backend has no other.
 
         Raises:
@@ -219,7 +255,9 @@ class Trainer(TrainingState):
             CheckpointError: it is damaged, foreign, holds weights alone, or is of another network or optimizer; each
                 difference is listed.
         """
-        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device, compute_dtype)
+        return checkpoint.load(
+            cls, path, net, optimizer, transforms, backend, device, parallel=parallel, compute_dtype=compute_dtype
+        )
 
     def check(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Raise what :meth:`fit` would raise for this data, and do nothing else."""
@@ -256,10 +294,10 @@ class Trainer(TrainingState):
     def _programs(self) -> Compiled:
         """The step and what goes with it, compiled at the first call, and again only if made of something else."""
         net = self.net
-        how = self.transforms, self.compiles, self.compute_dtype
-        parts = made_of((net.layers, net.loss_layer, self.optimizer, net.backend, how))
+        rules, how = (self.optimizer, self.transforms), (self.compiles, self.parallel, self.compute_dtype)
+        parts = made_of((net.layers, net.loss_layer, *rules, net.backend, *how))
         if self._compiled is None or self._compiled[0] != parts:
-            self._compiled = parts, compiled(net, self.optimizer, *how)
+            self._compiled = parts, compiled(net, *rules, self.compiles, self.parallel, self.compute_dtype)
         return self._compiled[1]
 
     def _loop(
@@ -273,10 +311,11 @@ class Trainer(TrainingState):
         begun: float | None = None,
     ) -> Loop:
         """What takes steps and evaluates; the history says on how many threads steps multiply."""
-        programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
+        rows = -(-self.batch_size // self.parallel.size)
+        programs, number = self._programs(), self.net.threads_for((rows, *data["x"].shape[1:]), self.threads)
         self.history.threads, self.history.tf32 = number, self.net.backend.tf32
         step = ThreadedStep(programs.step, self.net, number)
-        evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads)
+        evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
@@ -284,9 +323,16 @@ class Trainer(TrainingState):
         data = self._samples((x, t, weight), "")
         if self.batch_size > data["x"].shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {data['x'].shape[0]} samples")
-        if self.net.buffers:  # of the smallest minibatch that there will be
-            last = data["x"].shape[0] % self.batch_size if self.sampling != "replacement" else 0
-            self.net.check_training(data["x"][: last or self.batch_size, ...])
+        last = data["x"].shape[0] % self.batch_size if self.sampling != "replacement" else 0
+        smallest = last or self.batch_size
+        if smallest < self.parallel.size:
+            raise ValueError(
+                f"the {'last minibatch of an epoch' if last else 'minibatch'} has {smallest} of {data['x'].shape[0]} "
+                f"samples, and {self.parallel.size} processes cannot share so few; choose another batch_size than "
+                f"{self.batch_size}, or start fewer processes"
+            )
+        if self.net.buffers:
+            self.net.check_training(data["x"][:smallest, ...])
         if validation is None:
             return data, None
         if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
