@@ -147,14 +147,13 @@ def load(
             expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        options = _options(fields)
-        if compute_dtype is not None:
-            options["compute_dtype"] = compute_dtype
+        options = _options(fields) | ({} if compute_dtype is None else {"compute_dtype": compute_dtype})
         try:
-            options["compute_dtype"] = check_compute_dtype(to, options["compute_dtype"])
+            half = check_compute_dtype(to, options["compute_dtype"])
         except ValueError as error:
             raise CheckpointError(f'{path}: {error}, or go on with compute_dtype="float32"') from None
-        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied, options)
+        given = None if applied is None else with_loss_scaling(check_transforms(applied), half)
+        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, given)
         trainer = kind(to, rule, transforms=pieces, **options)
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
@@ -244,13 +243,10 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
     return made
 
 
-def _transforms(
-    path: Path, fields: _Fields, given: Sequence[Transform] | None, options: dict[str, Any]
-) -> tuple[Transform, ...]:
+def _transforms(path: Path, fields: _Fields, given: tuple[Transform, ...] | None) -> tuple[Transform, ...]:
     """The transforms in the file, or those that are given if they are of the same kinds."""
     found = fields.of("transforms", list)
     if given is not None:
-        given = with_loss_scaling(check_transforms(given), options["compute_dtype"])
         kinds = [each.get("kind") if isinstance(each, dict) else None for each in found]
         if kinds != [kind_of(type(each)) for each in given]:
             raise CheckpointError(f"{path} is of other transforms: {shortened(kinds)} in the file, {given!r} given")
@@ -266,12 +262,11 @@ def _options(fields: _Fields) -> dict[str, Any]:
     sampling = fields.of("sampling", str)
     if sampling not in SAMPLING:
         raise fields.damaged("sampling")
-    batch_size, compiled = fields.count("batch_size", 1), fields.of("compile", bool, type(None))
-    dtype = fields.of("compute_dtype", str, type(None))
-    if dtype not in (None, *HALF_DTYPES):
+    if fields.of("compute_dtype", str, type(None)) not in (None, *HALF_DTYPES):
         raise fields.damaged("compute_dtype")
-    found = {"sampling": sampling, "batch_size": batch_size, "compile": compiled, "compute_dtype": dtype}
-    return found | {"tf32": fields.of("tf32", bool, type(None))}
+    found = {name: fields.of(name, bool, type(None)) for name in ("compile", "tf32")}
+    found |= {"sampling": sampling, "batch_size": fields.count("batch_size", 1)}
+    return found | {"compute_dtype": fields.of("compute_dtype", str, type(None))}
 
 
 def _memory_header(trainer: TrainingState) -> tensors.Header:
