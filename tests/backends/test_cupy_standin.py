@@ -1,4 +1,4 @@
-"""What ``test_cupy.py`` says of CuPy, on the stand-in: it is no CuPy, and is found where it is asked for, alone."""
+"""What ``test_cupy*.py`` say of CuPy, on the stand-in: it is no CuPy, and is found where it is asked for, alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def test_it_is_not_found_by_itself():
 
 
 @pytest.mark.skipif(found() is not None, reason="there is a CuPy, on which the tests run by themselves")
-def test_cupy_on_any_device_and_without_waits_on_the_stand_in():
+def test_on_the_stand_in():
+    """Devices and waits, captured steps, and graphs; the whole trainings take longer, and have a stage of their own."""
     path = os.pathsep.join(filter(None, [str(STANDINS), os.environ.get("PYTHONPATH")]))
     command = [
         sys.executable,
@@ -36,7 +37,7 @@ def test_cupy_on_any_device_and_without_waits_on_the_stand_in():
         "no:cacheprovider",
         "-p",
         "no:randomly",
-        "backends/test_cupy.py",
+        *(f"backends/test_cupy{name}.py" for name in ("", "_captured", "_graphs")),
     ]
     done = subprocess.run(
         command, cwd=TESTS, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False

@@ -47,7 +47,7 @@ def count(monkeypatch):
 @pytest.fixture
 def data(training_backend, rng):
     b = training_backend
-    if b.name not in ("numpy", "jax"):
+    if b.name not in ("numpy", "jax", "cupy"):
         pytest.skip(f"{b.name} compiles nothing by default")
     return b.asarray(rng.normal(size=(60, 6)).astype("float32")), b.asarray(rng.integers(0, 4, 60))
 
@@ -63,7 +63,7 @@ def test_a_second_fit_compiles_nothing(training_backend, data, count):
     trainer = trainer_of(b, Adam(ReduceOnPlateau(0.01, patience=0, threshold=0.9)), transforms=(ClipByNorm(1.0),))
     trainer.fit(*data, epochs=2, progress=False)
     once = len(count)
-    assert once == {"numpy": 2, "jax": 1}[b.name]
+    assert once == {"numpy": 2, "cupy": 2, "jax": 1}[b.name]
     other = b.asarray(b.to_numpy(data[0]) + 1), b.asarray((b.to_numpy(data[1]) + 1) % 4)
 
     class Reset(Callback):
@@ -171,7 +171,7 @@ def test_parts_of_ones_own_are_shared_with_nobody(training_backend, data, count)
     for trainings in (1, 2):
         net = Sequential(layers, seed=0, backend=training_backend)
         Trainer(net, SGD(0.1), batch_size=20, compile=True).fit(*data, iterations=3, progress=False)
-        assert len(count) == trainings * {"numpy": 2, "jax": 1}[training_backend.name]
+        assert len(count) == trainings * {"numpy": 2, "cupy": 2, "jax": 1}[training_backend.name]
 
 
 class Odd(Tanh):

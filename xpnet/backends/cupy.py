@@ -4,21 +4,25 @@ In CuPy each thread has a device that is current, where kernels run, and they ru
 has a network need not know: its device is current while it computes, in every thread, and so it is in a Trainer, in
 gradients and in metrics. Other functions of arrays compute as CuPy's own do, on the device that the user has made
 current: ``with net.backend.current(): ...``.
+
+The steps of a Trainer are captured as CUDA graphs (``captured/``); ``Trainer(compile=False)`` takes them call by call.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import Backend, BackendUnavailableError, Result, name_of
+from xpnet.backends.base import Backend, BackendUnavailableError, CompiledStep, Result, Step, name_of
+from xpnet.backends.captured import CapturedStep
 from xpnet.backends.cupy_namespace import cupy_namespace
+from xpnet.backends.replay.tracer import Tracer
 
 #: cudaErrorNoDevice: there is a driver, and no GPU that it shows.
 NO_DEVICE = 100
@@ -111,7 +115,7 @@ class CupyBackend(Backend):
 
     @staticmethod
     def beside(x: Array) -> AbstractContextManager[Any]:
-        return _entered(x.device)  # type: ignore[no-any-return]
+        return nullcontext() if x.device is None else _entered(x.device)  # None while a step is recorded
 
     def regained(self, tree: State) -> State:
         def back(v: Any) -> Any:
@@ -128,8 +132,12 @@ class CupyBackend(Backend):
 
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:
-        CupyBackend.library().add.at(x, index, rows)
+        library = np if isinstance(x, Tracer) else CupyBackend.library()  # steps are recorded on the host
+        library.add.at(x, index, rows)
         return x
+
+    def compile(self, step: Step) -> CompiledStep:
+        return CapturedStep(step, self)
 
     def synchronize(self) -> None:
         _entered(self.device).synchronize()

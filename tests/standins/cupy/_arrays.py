@@ -2,10 +2,12 @@
 
 import sys
 import types
+import typing
 
 import numpy as np
 
 from cupy import cuda
+from cupy._addresses import address
 
 #: What NumPy has in its namespace, or in ``linalg``, and CuPy 14 has not.
 LACKED = """
@@ -16,7 +18,9 @@ LACKED = """
     unstack vecdot vecmat vector_norm void
 """
 #: Functions that look at shapes and dtypes alone, so that it does not matter where an array is.
-UNREAD = "empty_like full_like ndim ones_like shape size zeros_like"
+UNREAD = "empty_like full_like may_share_memory ndim ones_like shape size zeros_like"
+#: Functions that CuPy's cuBLAS computes, which it refuses to capture.
+PRODUCTS = "dot einsum inner matmul tensordot vdot __matmul__ __rmatmul__"
 #: Functions whose results have a shape that depends on values: the host waits for it.
 WAITING = "argwhere compress extract flatnonzero nonzero union1d unique"
 #: The methods of arrays.
@@ -35,12 +39,13 @@ class ndarray:  # noqa: N801
 
     __array_priority__ = 100
     __hash__ = None
-    __slots__ = ("_memory", "device")
+    __slots__ = ("__weakref__", "_block", "_memory", "device")
 
     def __init__(self, *_, **__):
         raise NotImplementedError("the stand-in makes arrays by functions: zeros, asarray")
 
     dtype = property(lambda self: self._memory.dtype)
+    data = property(lambda self: types.SimpleNamespace(ptr=address(self)))
     flags = property(lambda self: types.SimpleNamespace(c_contiguous=self._memory.flags.c_contiguous))
     itemsize = property(lambda self: self._memory.itemsize)
     nbytes = property(lambda self: self._memory.nbytes)
@@ -77,20 +82,21 @@ class ndarray:  # noqa: N801
         return NotImplemented if ours is None else ours(*args, **options)
 
     def __getitem__(self, key):
-        key, arrays = index(key, self.shape)
+        parts, arrays = index(key, self.shape)
         if not arrays:
-            return made(self._memory[key], self.device)
-        check_here(self, *arrays)
-        return made(self._memory[key])
+            return made(self._memory[parts], self.device, self._block)
+        return call(lambda x, *_: x[wrapped(parts)], self, *arrays)
 
     def __setitem__(self, key, value):
-        key, arrays = index(key, self.shape)
+        parts, arrays = index(key, self.shape)
         if isinstance(value, np.ndarray) and value.shape:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         if not isinstance(value, ndarray | NUMBERS):
             raise TypeError(f"Unsupported type {type(value)}")
-        check_here(self, *arrays, *([value] if isinstance(value, ndarray) else []))
-        self._memory[key] = memory(value)
+        touched = [self, *arrays, *([value] if isinstance(value, ndarray) else [])]
+
+        target, source = self._memory, memory(value)
+        launch("scatter" if arrays else "copy", lambda: target.__setitem__(wrapped(parts), source), touched)
 
     def __len__(self):
         return len(self._memory)
@@ -110,7 +116,7 @@ class ndarray:  # noqa: N801
 
     def copy(self, order="C"):
         """Onto the current device, wherever it is now."""
-        return made(self._memory.copy(order))
+        return call(np.ndarray.copy, self, order, anywhere=True)
 
     def get(self, *_, **__):
         return waited_for(self, "get").copy()
@@ -122,20 +128,21 @@ class ndarray:  # noqa: N801
         self[...] = value
 
     def take(self, indices, axis=None, out=None):
-        return take(self, indices, axis)
+        return take(self, indices, axis, out)
 
     def nonzero(self):
         return sys.modules["cupy"].nonzero(self)
 
 
-def made(found, device=None):
-    """What NumPy gave as CuPy gives it: on the current device, or on the one that is named."""
+def made(found, device=None, block=None):
+    """What NumPy gave as CuPy gives it: on the current device, in memory of its own; or a view of a block elsewhere."""
     if isinstance(found, tuple | list):
-        return (list if isinstance(found, list) else tuple)(made(each, device) for each in found)
+        return (list if isinstance(found, list) else tuple)(made(each, device, block) for each in found)
     if not isinstance(found, np.ndarray | np.generic):
         return found
     x = object.__new__(ndarray)
     x._memory, x.device = np.asanyarray(found), cuda.Device(device)
+    x._block = block or cuda.alloc(x._memory.nbytes)
     return x
 
 
@@ -165,23 +172,61 @@ def check_here(*arrays):
             )
 
 
-def call(function, *args, **options):
+def call(function, *args, anywhere=False, **options):
     """What a function of NumPy gives, on the current device; a view stays where its array is."""
     arrays, out = arrays_in([*args, *options.values()]), options.get("out")
+    name, capturing = function.__name__, cuda.get_current_stream().is_capturing()
+    if capturing and name in PRODUCTS.split() and all(x.dtype.kind == "f" for x in arrays):
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+    given, named = [memory(x) for x in args], {name: memory(x) for name, x in options.items()}
+
+    def compute():
+        with np.errstate(all="ignore"):  # a GPU does not warn
+            return function(*given, **named)
+
     if out is not None:
-        check_here(*arrays)
-    with np.errstate(all="ignore"):  # a GPU does not warn
-        found = function(*map(memory, args), **{name: memory(x) for name, x in options.items()})
-    if out is not None:
+        launch(name, compute, arrays)
         return out
-    seen = arrays and isinstance(found, np.ndarray) and np.may_share_memory(found, arrays[0]._memory)
-    if not seen:
+    found = compute()
+    if arrays and isinstance(found, np.ndarray) and np.may_share_memory(found, arrays[0]._memory):
+        return made(found, arrays[0].device, arrays[0]._block)
+    if not anywhere:
         check_here(*arrays)
-    return made(found, arrays[0].device if seen else None)
+    results = made(found)
+    mine = arrays_in(results)
+    places = [x._memory for x in mine]
+    if capturing:
+        for place in places:
+            spoil(place)
+    launch(name, (lambda: fill_again(places, compute())) if capturing else _nothing, [*arrays, *mine], anywhere)
+    return results
+
+
+def launch(name, run, arrays, anywhere=False):
+    """Have the current stream do something with these arrays."""
+    if not anywhere:
+        check_here(*arrays)
+    cuda.get_current_stream().launch(name, run, [x._block for x in arrays])
+
+
+def _nothing():
+    """It was done already."""
+
+
+def spoil(memory):
+    """What a captured call returns has no values yet."""
+    if memory.flags.writeable and memory.dtype.kind in "fciu":
+        memory[...] = np.nan if memory.dtype.kind in "fc" else 77
+
+
+def fill_again(places, found):
+    for place, values in zip(places, found if isinstance(found, tuple | list) else [found], strict=True):
+        place[...] = values
 
 
 def waited_for(x, what):
-    cuda.waits[what] += 1
+    cuda.get_current_stream().wait(what)
     return x._memory
 
 
@@ -197,13 +242,25 @@ def index(key, shape):
         elif isinstance(k, ndarray):
             if k.dtype.kind not in "iu":
                 raise IndexError(f"arrays used as indices must be of integer or boolean type. (actual: {k.dtype.type})")
-            parts.append(k._memory % max(shape[axis], 1))
+            parts.append(_Rows(k._memory, max(shape[axis], 1)))
         else:
             parts.append(k)
         axis += len(shape) - sum(axes) if k is ... else taken
     if not any(k is ... for k in entries):
         parts.append(...)  # a view, where NumPy would give a number
     return tuple(parts), [k for k in entries if isinstance(k, ndarray)]
+
+
+class _Rows(typing.NamedTuple):
+    """Integers that index an axis of this length, as they are when it is computed."""
+
+    integers: np.ndarray
+    length: int
+
+
+def wrapped(parts):
+    """A key with the rows of now, of which those out of range wrap around."""
+    return tuple(part.integers % part.length if isinstance(part, _Rows) else part for part in parts)
 
 
 def operation(form):
@@ -218,9 +275,14 @@ def operation(form):
                 return NotImplemented
         if not in_place:
             return call(function, self, *others)
-        check_here(self, *arrays_in(others))
-        with np.errstate(all="ignore"):
-            function(self._memory, *map(memory, others))
+
+        target, given = self._memory, [memory(x) for x in others]
+
+        def compute():
+            with np.errstate(all="ignore"):
+                function(target, *given)
+
+        launch(form, compute, [self, *arrays_in(others)])
         return self
 
     return operate
@@ -264,7 +326,7 @@ class Function:
         if refused := {"device", "like"}.intersection(options):
             raise TypeError(f"{self.__name__}() got an unexpected keyword argument {refused.pop()!r}")
         if self.__name__ in WAITING.split():
-            cuda.waits[self.__name__] += 1
+            cuda.get_current_stream().wait(self.__name__)
         if self.__name__ in UNREAD.split():
             return made(self.function(*map(memory, args), **options))
         found = call(self.function, *args, **options)
@@ -272,9 +334,10 @@ class Function:
 
     def at(self, x, key, values):
         """``ufunc.at``, which wraps indices around as well."""
-        key, arrays = index((key, ...), x.shape)
-        check_here(x, *arrays, *arrays_in([values]))
-        self.function.at(x._memory, key, memory(values))
+        parts, arrays = index((key, ...), x.shape)
+        target, given = x._memory, memory(values)
+        run = lambda: self.function.at(target, wrapped(parts), given)  # noqa: E731
+        launch(f"{self.__name__}.at", run, [x, *arrays, *arrays_in([values])])
 
 
 def fill(namespace, source):
@@ -294,12 +357,17 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0):
     if isinstance(obj, ndarray):
         if not copy and obj.device == cuda.Device() and dtype in (None, obj.dtype):
             return obj
-        return made(np.array(obj._memory, dtype=dtype, order=order))
+        return call(np.array, obj, dtype=dtype, order=order, anywhere=True)
     if arrays_in(obj):
         return sys.modules["cupy"].stack([array(x, dtype) for x in obj])
     host = np.array(obj, dtype=dtype, order=order)
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
+    if cuda.get_current_stream().is_capturing():
+        raise RuntimeError(
+            "the stand-in's: CuPy would capture a copy from memory of the host that is something else by the launch"
+        )
+    cuda.launches["upload"] += 1
     return made(host)
 
 
@@ -312,7 +380,11 @@ def asnumpy(a, *_, **__):
 
 
 def take(a, indices, axis=None, out=None):
-    return call(lambda a, i: np.take(a, i, axis=axis, mode="wrap"), a, indices)
+    def taken(a, i, out=None):
+        return np.take(a, i, axis=axis, mode="wrap", out=out)
+
+    taken.__name__ = "take"
+    return call(taken, a, indices, **({} if out is None else {"out": out}))
 
 
 def result_type(*args):

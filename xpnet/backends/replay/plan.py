@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backends.base import Block
 from xpnet.backends.replay.kernels import kernel
 from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
 
@@ -18,7 +19,10 @@ ALIGNMENT = 64
 #: How many times its own size the memory may be that an array takes over.
 SLACK = 2
 
-Arrays = dict[Ref, np.ndarray]
+Arrays = dict[Ref, Any]
+Names = tuple[str, ...]
+#: What a step is given, by the names that lead to it.
+Given = dict[Names, Any]
 
 
 class Plan:
@@ -30,18 +34,51 @@ class Plan:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.memory = _allocated(program)
-        self.loss: np.ndarray = _resolved(program.loss, dict(self.memory))
+        self.memory = allocated(program, _empty)
+        self.loss: np.ndarray = resolved(program.loss, dict(self.memory), np)
 
-    def bound(self, given: dict[tuple[str, ...], np.ndarray]) -> list[Callable[[], Any]]:
-        """The calls of a step on these arrays, which are read and written where they are."""
-        arrays = self.memory | {ref: given[name] for name, ref in self.program.given.items()}
-        return [kernel(call, lambda x: _resolved(x, arrays)) for call in self.program.calls]
+    def bound(self, given: Given, block: Block) -> Bound:
+        """The plan on these arrays, which are read and written where they are."""
+        return Bound(self, given, block)
 
 
-def _resolved(x: Any, arrays: Arrays) -> Any:
+class Bound:
+    """A plan on some arrays.
+
+    Attributes:
+        rows, draws: where a step finds its minibatch.
+        calls: what has to be called for a step.
+    """
+
+    def __init__(self, plan: Plan, given: Given, block: Block) -> None:
+        self.loss, self.rows = plan.loss, np.empty_like(block.rows[0])
+        self.draws = {name: np.empty_like(drawn[0]) for name, drawn in block.draws.items()}
+        given = {**given, ("rows",): self.rows} | {("draws", name): place for name, place in self.draws.items()}
+        arrays = plan.memory | {ref: given[name] for name, ref in plan.program.given.items()}
+        self.calls = [kernel(call, lambda x: resolved(x, arrays, np)) for call in plan.program.calls]
+
+    def fits(self, block: Block) -> bool:
+        """Whether steps of this block are on as many samples."""
+        shapes = {name: drawn.shape[1:] for name, drawn in block.draws.items()}
+        return self.rows.shape == block.rows.shape[1:] and shapes == {n: place.shape for n, place in self.draws.items()}
+
+    def losses(self, block: Block) -> np.ndarray:
+        """Take the steps of a block."""
+        losses = np.empty((len(block.rows), *self.loss.shape), self.loss.dtype)
+        for k, taken in enumerate(block.rows):
+            self.rows[...] = taken
+            for name, place in self.draws.items():
+                place[...] = block.draws[name][k]
+            for call in self.calls:
+                call()
+            losses[k] = self.loss
+        return losses
+
+
+def resolved(x: Any, arrays: Arrays, library: Any) -> Any:
+    """The array of a place, or arrays in the place of places; views are made of those that are there."""
     if isinstance(x, list | tuple):
-        return type(x)(_resolved(each, arrays) for each in x)
+        return type(x)(resolved(each, arrays, library) for each in x)
     if not isinstance(x, Ref):
         return x
     if x not in arrays:
@@ -50,33 +87,36 @@ def _resolved(x: Any, arrays: Arrays) -> Any:
         else:
             if x.view is None:
                 raise UnrecordableError("it reads memory that none of its calls writes")
-            base = _resolved(x.base, arrays)
+            base = resolved(x.base, arrays, library)
             arrays[x] = x.view(base)
-            if x.size and not np.may_share_memory(arrays[x], base):
+            if x.size and not library.may_share_memory(arrays[x], base):
                 raise UnrecordableError(f"a view of an array is a copy with another one: {x.how}")
     return arrays[x]
 
 
-def _allocated(program: Program) -> Arrays:
-    """Memory for each place of the step's own; what nobody needs any more is given to the next of its size."""
+def allocated(program: Program, empty: Callable[[int], Any]) -> Arrays:
+    """Memory for each place of the step's own; what nobody needs any more is given to the next of its size.
+
+    ``empty`` gives so many bytes, as an array.
+    """
     calls = program.calls
     last = {root: i for i, call in enumerate(calls) for root in _roots(call)} | {program.loss.root: len(calls)}
     memory: Arrays = {}
-    raw: dict[Ref, np.ndarray] = {}  # of places in use
-    free: dict[int, list[np.ndarray]] = {}
+    raw: Arrays = {}  # of places in use
+    free: dict[int, list[Any]] = {}
 
     def release(i: int) -> None:
         for root in [root for root in _roots(calls[i]) if root in raw and last[root] == i]:
             free.setdefault(raw[root].nbytes, []).append(raw.pop(root))
 
     for i, call in enumerate(calls):
-        for root in (call.out.root, *([call.scratch] if call.scratch is not None else [])):
+        for root in dict.fromkeys(ref.root for ref in call.written()):
             if not root.made or root in memory:
                 continue
             if call.elementwise and not any(_apart(ref, root) for ref in call.read()):
                 release(i)  # its operand may be overwritten, if nobody needs it later
             fitting = [size for size in free if root.nbytes <= size <= SLACK * root.nbytes and free[size]]
-            raw[root] = free[min(fitting)].pop() if fitting else _empty(root.nbytes)
+            raw[root] = free[min(fitting)].pop() if fitting else empty(root.nbytes)
             memory[root] = root.laid_out(raw[root][: root.nbytes])
         release(i)
     return memory
@@ -94,8 +134,7 @@ def _apart(ref: Ref, out: Ref) -> bool:
 
 def _roots(call: Call) -> dict[Ref, None]:
     """The memory that a call needs, in an order that is the same each time."""
-    scratch = [] if call.scratch is None else [call.scratch]
-    return dict.fromkeys((call.out.root, *scratch, *(ref.root for ref in call.read())))
+    return dict.fromkeys(ref.root for ref in (*call.written(), *call.read()))
 
 
 def _empty(nbytes: int) -> np.ndarray:

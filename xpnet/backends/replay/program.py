@@ -44,11 +44,12 @@ class Ref:
         if self.order is None:
             self.order = tuple(range(len(self.shape)))
 
-    def laid_out(self, raw: np.ndarray) -> np.ndarray:
-        """The array in these bytes."""
+    def laid_out(self, raw: Any) -> Any:
+        """The array in these bytes, which are one of any library."""
         assert self.order is not None
         array = raw.view(self.dtype).reshape([self.shape[axis] for axis in self.order])
-        return array.transpose(np.argsort(self.order))
+        back = tuple(map(self.order.index, range(len(self.order))))
+        return array if self.order == tuple(range(len(back))) else array.transpose(back)
 
     @property
     def root(self) -> Ref:
@@ -115,6 +116,12 @@ class Call:
                 yield operand
             elif isinstance(operand, list | tuple):
                 yield from (each for each in operand if isinstance(each, Ref))
+
+    def written(self) -> Iterator[Ref]:
+        """The places it writes."""
+        yield self.out
+        if self.scratch is not None:
+            yield self.scratch
 
 
 @dataclass

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet._typing import Params, State
+from xpnet._typing import Array, Params, State
 from xpnet.backends.base import Backend, Block, CompiledStep, Data, PlainStep, Step
-from xpnet.backends.replay.plan import Plan
+from xpnet.backends.replay.plan import Given, Names, Plan
 from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
 from xpnet.backends.replay.rewrite import simplified
-from xpnet.backends.replay.tracer import Recorder, Tracer
+from xpnet.backends.replay.tracer import Recorder
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -23,26 +22,26 @@ PLAIN = (np.ndarray, np.memmap)
 #: How many plans are kept, each with memory of its own: those of the forms of arguments that were used last.
 MOST_PLANS = 16
 
-Names = tuple[str, ...]
-Given = dict[Names, np.ndarray]
-
 
 class RecordedStep(CompiledStep):
     """A step that is recorded at its first run with arguments of such a form, and replayed from then on.
 
-    What cannot be recorded runs as it is, after one warning that says why.
+    What cannot be recorded runs as it is, after one warning that says why. Other libraries record in the same way, and
+    make something else of the program: see the methods from ``_admits`` on.
 
     Args:
         step: pure but for consuming its state.
-        backend: that of its arrays, NumPy's.
+        backend: that of its arrays.
         programs: what was recorded for each form of arguments, or why it could not be; shared by equal steps.
     """
 
+    recorder: ClassVar[type[Recorder]] = Recorder
+
     def __init__(self, step: Step, backend: Backend, programs: dict[Any, Program | Exception] | None = None) -> None:
-        self.plain, self.library = PlainStep(step, backend), backend.xp
+        self.plain = PlainStep(step, backend)
         self.programs = {} if programs is None else programs
-        self.plans: dict[Any, Plan | None] = {}
-        self.bound: dict[Plan, tuple[Given, list[Callable[[], Any]]]] = {}
+        self.plans: dict[Any, Any] = {}
+        self.bound: dict[Any, tuple[Given, Any]] = {}
         self.reason: Exception | None = None
         self.warned = False
         self.lock = threading.Lock()
@@ -51,23 +50,15 @@ class RecordedStep(CompiledStep):
         with self.lock:  # there is one memory, however many threads
             given: Given = {}
             _note_leaves({"state": state, "data": data}, (), given)
-            plan = self._plan(state, data, given, block)
+            plan, bound = self._plan(state, data, given, block), None
             if plan is not None:
                 try:
-                    calls, rows, draws = self._calls(plan, given, block)
+                    bound = self._bound(plan, given, block)
                 except Exception as error:  # nothing was computed yet, and the step itself can be
-                    self.reason, plan = error, None
-            if plan is None:
+                    self.reason = error.with_traceback(None)  # which holds on to the arrays
+            if bound is None:
                 return self._plainly(state, data, block)
-            losses, loss = np.empty((len(block.rows), *plan.loss.shape), plan.loss.dtype), plan.loss
-            for k, taken in enumerate(block.rows):
-                rows[...] = taken
-                for name, place in draws.items():
-                    place[...] = block.draws[name][k]
-                for call in calls:
-                    call()
-                losses[k] = loss
-            return state, losses
+            return state, bound.losses(block)
 
     def release(self) -> None:
         with self.lock:
@@ -75,37 +66,26 @@ class RecordedStep(CompiledStep):
 
     def another(self) -> RecordedStep:
         """One with memory of its own, so that both may run at a time."""
-        return RecordedStep(self.plain.step, self.plain.backend, self.programs)
+        return type(self)(self.plain.step, self.plain.backend, self.programs)
 
-    def _plan(self, state: State, data: Data, given: Given, block: Block) -> Plan | None:
+    def _plan(self, state: State, data: Data, given: Given, block: Block) -> Any:
         """How to replay the step on arguments of this form; None if it has to run as it is."""
-        rows = block.rows
-        data_shapes = [getattr(a, "shape", ()) for name, a in given.items() if name[0] == "data"]
-        samples = min([shape[0] if shape else 0 for shape in data_shapes], default=0)
-        if not rows.size or int(rows.min()) < 0 or int(rows.max()) >= samples:
-            return None  # it takes what is in range without looking: an error, or rows from the end, are the step's own
-        one = {name: drawn[0] for name, drawn in block.draws.items()}
-        for plan, (arrays, _) in self.bound.items():  # two of them where the last minibatch of an epoch is smaller
-            if self._fits(arrays, given, rows[0], one):
+        if not self._admits(given, block):
+            return None
+        rows, one = block.rows, {name: drawn[0] for name, drawn in block.draws.items()}
+        for plan, (arrays, bound) in self.bound.items():  # two where the last minibatch of an epoch is smaller
+            if bound.fits(block) and _same_arrays(arrays, given):
                 return plan
-        form = tuple([(name, _form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
+        form = tuple([(name, self._form(a)) for name, a in (*given.items(), ("rows", rows[0]), *one.items())])
         if form not in self.plans:
             found = self._program(form, state, data, rows[0], one)
-            self.plans[form] = None if isinstance(found, Exception) else Plan(found)
+            self.plans[form] = None if isinstance(found, Exception) else self._planned(found)
             self.reason = found if isinstance(found, Exception) else self.reason
             if len(self.plans) > MOST_PLANS:
                 oldest = self.plans.pop(next(iter(self.plans)))
                 self.bound = {plan: arrays for plan, arrays in self.bound.items() if plan is not oldest}
         self.plans[form] = self.plans.pop(form)  # the last one used is the last one
         return self.plans[form]
-
-    @staticmethod
-    def _fits(arrays: Given, given: Given, rows: np.ndarray, draws: Params) -> bool:
-        """Whether calls on these arrays are those for other arguments: the same arrays, and rows and draws as many."""
-        if len(arrays) != len(given) + 1 + len(draws) or arrays[("rows",)].shape != rows.shape:
-            return False
-        same = all(arrays.get(name) is array for name, array in given.items())
-        return same and all(arrays[("draws", name)].shape == drawn.shape for name, drawn in draws.items())
 
     def _program(self, form: Any, state: State, data: Data, rows: np.ndarray, draws: Params) -> Program | Exception:
         """The step on arguments of this form as it was recorded, or why it cannot be."""
@@ -118,8 +98,8 @@ class RecordedStep(CompiledStep):
                     raise UnrecordableError(
                         "it does not compute the same twice, as if it drew random numbers or counted"
                     )
-                found = simplified(first)
-                Plan(found)  # which has complaints of its own
+                found = self._made_of(first)
+                self._planned(found)  # which has complaints of its own
             except Exception as error:  # whatever it is, the step itself will tell, or does not mind
                 found = error
             self.programs[form] = found
@@ -128,29 +108,19 @@ class RecordedStep(CompiledStep):
         return found
 
     def _recorded(self, state: State, data: Data, rows: np.ndarray, draws: Params) -> Program:
-        recorder, given = Recorder(self.library), {}
+        recorder, given = self.recorder(), {}
 
         def tracers(tree: Any, name: Names) -> Any:
             if isinstance(tree, dict):
                 return {key: tracers(value, (*name, key)) for key, value in tree.items()}
-            if not isinstance(tree, np.ndarray):
-                raise UnrecordableError(f"{'/'.join(name)} is of type {type(tree).__name__}, and not an array")
-            if type(tree) not in PLAIN:
-                raise UnrecordableError(
-                    f"{'/'.join(name)} is of type {type(tree).__name__}, which may compute otherwise than an array; "
-                    "numpy.asarray(...) makes a plain one"
-                )
-            given[name] = Ref(tree.shape, tree.dtype, given=name)
-            if name[0] != "state":
-                return Tracer(np.asarray(tree), given[name])
-            if not (tree.flags.writeable and tree.flags.forc):
-                raise UnrecordableError(f"{'/'.join(name)} is locked, or its elements are apart")
-            return Tracer(np.array(tree, order="K"), given[name])
+            host = self._on_host(tree, name)
+            given[name] = Ref(host.shape, host.dtype, given=name)
+            return recorder.tracer(host, given[name])
 
         args = {"state": state, "data": data, "rows": rows, "draws": draws}
         with recorder.recording():
             after, loss = self.plain.step(*(tracers(value, (name,)) for name, value in args.items()))
-            if not isinstance(loss, Tracer):
+            if not isinstance(loss, recorder.tracer):
                 raise UnrecordableError("its loss is not an array")
             if not loss.ref.made:
                 raise UnrecordableError("its loss is not computed, but one of its arguments or always the same")
@@ -163,18 +133,55 @@ class RecordedStep(CompiledStep):
         program.check_closed()
         return program
 
-    def _calls(self, plan: Plan, given: Given, block: Block) -> tuple[list[Callable[[], Any]], np.ndarray, Params]:
-        """The calls on these arrays, and where they find the rows and draws of a step."""
-        arrays, calls = self.bound.get(plan, ({}, []))
-        if not arrays or any(given[name] is not arrays[name] for name in given):
-            state = [array for name, array in given.items() if name[0] == "state"]
-            if any(np.may_share_memory(a, b) for a, b in combinations(state, 2)):
-                raise UnrecordableError("two arrays of its state share memory")
-            arrays = {**given, ("rows",): np.empty_like(block.rows[0])}
-            arrays |= {("draws", name): np.empty_like(drawn[0]) for name, drawn in block.draws.items()}
-            calls = plan.bound(arrays)
-            self.bound[plan] = arrays, calls
-        return calls, arrays[("rows",)], {name: arrays[("draws", name)] for name in block.draws}
+    def _bound(self, plan: Any, given: Given, block: Block) -> Any:
+        """The plan on these arrays."""
+        arrays, bound = self.bound.get(plan, ({}, None))
+        if bound is None or not (bound.fits(block) and _same_arrays(arrays, given)):
+            self._check_apart([array for name, array in given.items() if name[0] == "state"])
+            self.bound.pop(plan, None)  # it may have memory of its own
+            bound = plan.bound(given, block)
+            self.bound[plan] = given, bound
+        return bound
+
+    def _admits(self, given: Given, block: Block) -> bool:
+        """Whether all rows are in range, as nobody looks later; others are the step's own to refuse."""
+        rows = block.rows
+        data_shapes = [getattr(a, "shape", ()) for name, a in given.items() if name[0] == "data"]
+        samples = min([shape[0] if shape else 0 for shape in data_shapes], default=0)
+        return bool(rows.size) and int(rows.min()) >= 0 and int(rows.max()) < samples
+
+    def _form(self, array: Array) -> Any:
+        """What has to be equal for one recording to serve several arrays."""
+        if type(array) not in PLAIN:
+            return type(array), getattr(array, "shape", None)
+        return array.shape, array.dtype.str, array.strides, array.flags.writeable
+
+    def _on_host(self, array: Array, name: Names) -> np.ndarray:
+        """What a step is recorded with in the place of an array of its arguments; an error if it cannot be."""
+        if not isinstance(array, np.ndarray):
+            raise UnrecordableError(f"{'/'.join(name)} is of type {type(array).__name__}, and not an array")
+        if type(array) not in PLAIN:
+            raise UnrecordableError(
+                f"{'/'.join(name)} is of type {type(array).__name__}, which may compute otherwise than an array; "
+                "numpy.asarray(...) makes a plain one"
+            )
+        if name[0] != "state":
+            return np.asarray(array)
+        if not (array.flags.writeable and array.flags.forc):
+            raise UnrecordableError(f"{'/'.join(name)} is locked, or its elements are apart")
+        return np.array(array, order="K")
+
+    def _check_apart(self, arrays: list[Any]) -> None:
+        if any(np.may_share_memory(a, b) for a, b in combinations(arrays, 2)):
+            raise UnrecordableError("two arrays of its state share memory")
+
+    def _made_of(self, program: Program) -> Program:
+        """The program as it will run."""
+        return simplified(program)
+
+    def _planned(self, program: Program) -> Any:
+        """A plan for it: its ``bound(given, block)`` has ``fits(block)`` and ``losses(block)``."""
+        return Plan(program)
 
     def _plainly(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
         result = self.plain.run(state, data, block)
@@ -200,10 +207,8 @@ def _note_leaves(tree: Any, name: Names, found: dict[Names, Any]) -> None:
             found[(*name, key)] = value
 
 
-def _form(array: Any) -> Any:
-    if type(array) not in PLAIN:
-        return type(array), getattr(array, "shape", None)
-    return array.shape, array.dtype.str, array.strides, array.flags.writeable
+def _same_arrays(arrays: Given, others: Given) -> bool:
+    return len(arrays) == len(others) and all(arrays.get(name) is array for name, array in others.items())
 
 
 def _return_state(recorder: Recorder, after: dict[Names, Any], given: dict[Names, Ref]) -> None:
@@ -234,7 +239,8 @@ def _same(first: Program, second: Program) -> bool:
                 return known[a] is b
             known[a] = b
             if a.constant is not None and b.constant is not None:
-                return np.array_equal(a.constant, b.constant, equal_nan=a.dtype.kind == "f")
+                same = np.array_equal(a.constant, b.constant)  # which is several times faster than to ask for NaN
+                return same or (a.dtype.kind == "f" and np.array_equal(a.constant, b.constant, equal_nan=True))
             same = (a.shape, a.dtype, a.given, a.how) == (b.shape, b.dtype, b.given, b.how)
             return same and alike(a.base, b.base)
         if isinstance(a, list | tuple) and isinstance(b, list | tuple):

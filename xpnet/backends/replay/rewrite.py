@@ -38,7 +38,7 @@ def _numbers(program: Program) -> None:
     for call in program.calls:
         if not isinstance(call.function, np.ufunc) or not call.elementwise or call.function is np.power:
             continue  # powers by one number are computed otherwise than those by an array of it
-        arrays = [ref for ref in call.read() if not _uniform(ref)]
+        arrays = [ref for ref in call.read() if not uniform(ref)]
         if not arrays or np.broadcast_shapes(*(ref.shape for ref in arrays)) != call.out.shape:
             continue
         dtype = arrays[0].dtype
@@ -51,7 +51,7 @@ def _numbers(program: Program) -> None:
 def _number(x: Any, like: Ref, dtype: np.dtype[Any]) -> Any:
     if isinstance(x, int | float):
         return _filled(x, like, dtype)
-    return _filled(x.constant.flat[0], like, dtype) if _uniform(x) else x
+    return _filled(x.constant.flat[0], like, dtype) if uniform(x) else x
 
 
 def _filled(value: float, like: Ref, dtype: np.dtype[Any]) -> Ref:
@@ -61,7 +61,7 @@ def _filled(value: float, like: Ref, dtype: np.dtype[Any]) -> Ref:
     return Ref(like.shape, dtype, constant=Ref(like.shape, dtype, order=like.order).laid_out(flat), folds=True)
 
 
-def _uniform(x: Any) -> bool:
+def uniform(x: Any) -> bool:
     """Whether it is a constant of the step's own, of one number."""
     if not isinstance(x, Ref) or x.constant is None or not x.folds or not x.size or x.dtype.kind != "f":
         return False

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from xpnet.backends.base import backend_class
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
 from xpnet.backends.replay.program import THROUGH, TRANSPOSED, WRITTEN, Call, Ref, UnrecordableError, View, order_of
 
@@ -21,11 +22,20 @@ _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
 
 class Recorder:
-    """The calls of one step so far."""
+    """The calls of one step so far.
 
-    def __init__(self, library: ModuleType) -> None:
-        self.library = library
+    Attributes:
+        library: the standard's functions for NumPy, whichever library the step will run on.
+    """
+
+    def __init__(self) -> None:
+        self.library: ModuleType = backend_class("numpy").namespace()
         self.calls: list[Call] = []
+
+    @property
+    def tracer(self) -> type[Tracer]:
+        """What stands for arrays."""
+        return Tracer
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -36,7 +46,7 @@ class Recorder:
             _current.reset(token)
 
     def constant(self, array: np.ndarray, folds: bool) -> Tracer:
-        return Tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds, order=order_of(array)))
+        return self.tracer(array, Ref(array.shape, array.dtype, constant=array, folds=folds, order=order_of(array)))
 
     def operand(self, x: Any) -> Any:
         """What a call is given, as a place or a number."""
@@ -55,9 +65,9 @@ class Recorder:
         if any(_holds_tracer(value) for value in options.values()):
             raise UnrecordableError(f"{name} is given an array by name")
         values = tuple(_value(x) for x in args)
-        result = function(*values, **options)
         if name in ABOUT:
-            return result
+            return function(*values, **options)
+        result = self.computed(name, function, args, options)
         if not isinstance(result, np.ndarray | np.generic):
             raise UnrecordableError(f"{name} returns {type(result).__name__}, not one array")
         if name in LIKE:
@@ -73,6 +83,14 @@ class Recorder:
         found = self.noted(name, args, options, array, function)
         found.scalar = isinstance(result, np.generic)
         return found
+
+    def computed(self, name: str, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """What a function of NumPy returns for what these places hold."""
+        return function(*map(_value, args), **options)
+
+    def write(self, function: Callable[..., Any], target: Tracer, *args: Any) -> None:
+        """Call a function of NumPy that writes into an array."""
+        function(target.array, *map(_value, args))
 
     def copied(self, x: Tracer) -> Tracer:
         """The values of x of this moment."""
@@ -91,13 +109,13 @@ class Recorder:
         if all(ref.root.folds for ref in call.read()):
             return self.constant(array, folds=True)
         self.calls.append(call)
-        return Tracer(array, call.out)
+        return self.tracer(array, call.out)
 
     def in_place(self, name: str, x: Tracer, *others: Any) -> Tracer:
         """``name(x, *others)`` into the memory of x."""
         self.make_writable(x)
         function = getattr(self.library, name)
-        function(x.array, *(_value(y) for y in others), out=x.array)
+        self.write(lambda a, *b: function(a, *b, out=a), x, *others)
         operands = (x.ref, *(self.operand(y) for y in others))
         self.calls.append(Call(name, operands, x.ref, {}, function, elementwise=True))
         return x
@@ -107,7 +125,7 @@ class Recorder:
         if not isinstance(x, Tracer):
             raise UnrecordableError("it writes into an array that is not its own")
         self.make_writable(x)
-        np.add.at(x.array, _value(index), _value(rows))
+        self.write(np.add.at, x, index, rows)
         self.calls.append(Call("add_at", (x.ref, self.operand(index), self.operand(rows)), x.ref))
 
     def written(
@@ -122,7 +140,7 @@ class Recorder:
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
         self.make_writable(target)
-        target.array[...] = _value(value)
+        self.write(lambda a, b: a.__setitem__(..., b), target, value)
         self.calls.append(Call("copy", (self.operand(value),), target.ref, elementwise=True))
 
     def make_writable(self, x: Tracer) -> None:
@@ -282,7 +300,7 @@ class Tracer:
         if self.scalar:
             own = _recorder().copied(self)
             return own.seen(view, view(own.array), how)
-        return Tracer(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
+        return type(self)(array, Ref(array.shape, array.dtype, base=self.ref, view=view, how=how))
 
     def __getitem__(self, key: Any) -> Tracer:
         parts = key if isinstance(key, tuple) else (key,)
@@ -357,7 +375,7 @@ def _power(x: Any, exponent: Any) -> Any:
 
 
 def _noted_power(x: Any, exponent: Any, power: Callable[..., Any]) -> Tracer:
-    array = power(_value(x), _value(exponent))
+    array = _recorder().computed("power", power, (x, exponent), {})
     found = _recorder().noted("power", (x, exponent), {}, np.asarray(array), power)
     found.scalar = isinstance(array, np.generic)
     return found
