@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-LIBRARIES = ("numpy", "torch", "jax", "cupy")
+LIBRARIES = ("numpy", "torch", "jax", "cupy", "cupy-cuda12x", "cupy-cuda13x")
 
 
 def limit_threads(threads: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,9 +39,15 @@ VARIANTS = {
     "xpnet-jax-bytes": ("xpnet_trainer.py", "jax bytes"),
     "torch-channels-last": ("torch_eager.py", "index channels-last"),
     "xpnet-cupy": ("xpnet_trainer.py", "cupy bytes"),
+    "xpnet-cupy-eager": ("xpnet_trainer.py", "cupy bytes eager"),
+    "torch-graph": ("torch_graph.py", ""),
+    "torch-eager-cpu": ("torch_eager.py", "index on cpu"),
 }
-#: Those with arrays on a GPU; torch-eager and the floor, which stays on the CPU, are always there.
-ON_CUDA = ("xpnet-cupy", "xpnet-torch", "xpnet-jax", "torch-eager-select", "torch-compile", "jax-scan")
+#: Those with arrays on a GPU; torch-eager is always there.
+ON_CUDA = (
+    *("xpnet-cupy", "xpnet-cupy-eager", "xpnet-torch", "xpnet-torch-eager", "xpnet-jax"),
+    *("torch-graph", "torch-compile", "jax-scan"),
+)
 
 
 class FailedError(Exception):
@@ -59,7 +66,9 @@ class Contender:
         failure: why it was given up, or None.
     """
 
-    def __init__(self, name: str, folder: Path, python: str = sys.executable) -> None:
+    def __init__(
+        self, name: str, folder: Path, python: str = sys.executable, environment: dict[str, str] | None = None
+    ) -> None:
         script, variant = (CONTENDERS | VARIANTS)[name]
         self.name, self.log = name, folder / f"{name}.log"
         self.versions: dict[str, str] = {}
@@ -75,6 +84,7 @@ class Contender:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
+                env=os.environ | (environment or {}),
                 text=True,
             )
 

@@ -1,6 +1,7 @@
 """PyTorch as its tutorials write it: ``nn.Linear``, ``CrossEntropyLoss``, ``torch.optim``, and data that is in memory.
 
 ``index`` takes a minibatch by ``x[rows]``, as people write it; ``select`` by ``index_select``, which takes less time.
+``on cpu`` is for a GPU that PyTorch does not see, to have its losses.
 ``channels-last`` has images and filters in the order (N, H, W, C) in memory, as PyTorch advises for convolutions.
 A ``DataLoader`` would take several times as long as the rest of the step.
 """
@@ -66,6 +67,7 @@ def data_of(job: Job) -> tuple[torch.Tensor, torch.Tensor]:
 def main() -> None:
     worker = Worker("torch", "numpy")
     job = worker.job
+    job.device = "cpu" if "on cpu" in worker.variant else job.device
     x, t = data_of(job)
     model, loss_function = model_of(job), torch.nn.CrossEntropyLoss()
     optimizer = optimizer_of(job, model)

@@ -6,6 +6,7 @@ for ``{"turn": k}``, trains on the minibatches of that turn, and says how long i
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata as metadata
 import json
 import os
@@ -28,7 +29,7 @@ class Job:
         sizes: units of each layer, inputs and outputs included; of networks without convolutions.
         layers: of networks of convolutions on images (N, 1, 28, 28): ``["conv", filters, size, padding]``,
             ``["pool"]`` of 2 by 2, ``["relu"]`` and ``["affine", units]``, in their order.
-        batch, lr, adam, turns, seed: of the training; a turn is one epoch.
+        batch, lr, adam, turns, steps, seed: of the training; a turn is one epoch of so many steps.
         device: cpu or cuda.
         weights: W (I, O), float32, and b (O,) of each layer: copies, to be trained; of a convolution W is (F, C, k, k).
         images: uint8 (N, 784); :attr:`x` are the same as float32 from 0 to 1.
@@ -55,6 +56,14 @@ class Job:
         return np.load(self.folder / f"order{turn}.npy")
 
 
+def version(library: str) -> str:
+    """That of the package, or of the module: CuPy's package is called cupy-cuda13x, or otherwise."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return str(importlib.import_module(library).__version__)
+
+
 class Worker:
     """One side of the conversation: turns come in, seconds and losses go out."""
 
@@ -69,8 +78,7 @@ class Worker:
 
     def turns(self) -> Iterator[np.ndarray]:
         """The rows of one turn after another; to be asked for when all is ready."""
-        versions = {name: metadata.version(name) for name in self.libraries}
-        self.reply(ready=True, versions=versions)
+        self.reply(ready=True, versions={name: version(name) for name in self.libraries})
         for line in sys.stdin:
             yield self.job.rows(json.loads(line)["turn"])
 

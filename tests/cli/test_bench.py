@@ -8,6 +8,8 @@ import os
 import signal
 import statistics
 import sys
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from xpnet.backends.base import PlainStep
 from xpnet.backends.cupy import CupyBackend
 from xpnet.backends.dispatch import BackendUnavailableError
 from xpnet.backends.strict import StrictBackend
-from xpnet.cli import bench
+from xpnet.cli import bench, scaling, wide
 from xpnet.throughput import comparison
+from xpnet.throughput.processes import GroupError
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TINY = ("--batch-sizes", "10,50,200", "--hidden", "3,7", "--seconds", "20", "--out", "out")
@@ -173,6 +176,34 @@ def test_what_could_not_be_run_is_told_with_the_reason(command, tmp_path, monkey
     assert result_in(tmp_path / "out")["not_run"] == {"cupy": "backend 'cupy': there is no driver; install one"}
 
 
+def test_the_wide_job_without_a_gpu_is_told(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "FOR_GPUS", ("strict",))
+    line = "784-4096-4096-10, batch 8192: not run: no GPU takes part; --wide measures it on CPUs"
+    for device, told in (("cpu", True), ("device1", False)):
+        monkeypatch.setattr(StrictBackend, "device_name", property(lambda self, name=device: name))
+        done = command("bench", *TINY, "--no-plot", "--overwrite", "--hidden", "3", "--batch-sizes", "10")
+        assert done.exit_code == 0
+        assert (line in done.output) is told
+    assert "there are 6000 digits to train on" in done.output  # of 8192
+    assert "6000 digits" in result_in(tmp_path / "out")["wide"]["not_run"]
+    assert line not in command("bench", *TINY, "--no-plot", "--overwrite", "--no-wide").output
+
+
+def test_the_wide_job_is_compared_with_the_matrix_rate(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "wide_job", lambda seed, **how: throughput.Job(5, 40, seed=seed, depth=2))
+    monkeypatch.setattr(wide.throughput, "shares", partial(throughput.shares, rate=lambda backend: 1e-3))
+    done = command("bench", *TINY, "--wide", "--no-plot", "--hidden", "3", "--batch-sizes", "10")
+    assert done.exit_code == 0, done.output
+    assert "784-5-5-10, batch 40, GFLOP/s of its matrix products, and of matrix products alone:\n  numpy" in done.output
+    assert [line.split()[:2] for line in done.output.splitlines() if "5-5 " in line] == [["5-5", "40"]]
+    result = result_in(tmp_path / "out")
+    (cell,) = (c for c in result["cells"] if (c["depth"], c["entrant"]) == (2, "numpy cpu"))
+    operations = throughput.Job(5, 40, depth=2).operations
+    share = result["wide"]["rates"]["numpy cpu"]
+    assert share["gflops"] == pytest.approx(operations / cell["seconds_per_step"] / 1e9)
+    assert share["of_rate"] == pytest.approx(share["gflops"] / 1e-3)
+
+
 def test_wrong_losses_get_no_time_and_are_told_once(command, tmp_path, monkeypatch):
     usual = PlainStep.run
 
@@ -247,6 +278,96 @@ def test_ctrl_c_keeps_what_there_is(after, complete, command, tmp_path, monkeypa
     cells = result_in(tmp_path / "out")["cells"]
     assert len(cells) < 12
     assert sum(len(c["rounds"]) == 3 for c in cells) >= complete
+
+
+class Answering:
+    """A group of processes that takes so many seconds a step."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def ask(self, *, job, steps):
+        if job["hidden"] == 7 and self.seconds < 0.01:
+            raise GroupError("killed by signal 9")
+        return {"seconds": self.seconds * steps, "processor": self.seconds * steps, "losses": [2.3] * steps}
+
+
+@pytest.fixture
+def groups(monkeypatch):
+    """Of 1 and 2 processes that take 16 and 10 ms a step, 4 that take 8 and are killed in the wider job."""
+
+    @contextmanager
+    def begun(numbers, backend, device, threads):
+        assert (numbers, backend.name, threads) == ([1, 2, 4], "numpy", 1)
+        yield {1: Answering(0.016), 2: Answering(0.01), 4: Answering(0.008)}
+
+    monkeypatch.setattr(scaling.processes, "groups", begun)
+    monkeypatch.setattr(scaling, "_check_mpi", lambda: None)
+
+
+def test_numbers_of_processes_are_compared(groups, command, tmp_path):
+    done = command("bench", *TINY, "--processes", "4,1,2", "--batch-sizes", "50")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.output.splitlines()]
+    assert [line for line in lines if line[:1] in (["3"], ["7"])] == [
+        ["3", "50", "1", "16,000", "3,125", "1.00", "1.00"],
+        ["3", "50", "2", "10,000", "5,000", "1.60", "0.80"],
+        ["3", "50", "4", "8,000", "6,250", "2.00", "0.50"],
+        ["7", "50", "1", "16,000", "3,125", "1.00", "1.00"],
+        ["7", "50", "2", "10,000", "5,000", "1.60", "0.80"],
+        ["7", "x", "50,", "4:", "killed", "by", "signal", "9"],
+    ]
+    assert (tmp_path / "out" / "processes.png").read_bytes().startswith(PNG)
+    result = json.loads((tmp_path / "out" / "processes.json").read_text())
+    assert result["settings"]["processes"] == [4, 1, 2]
+    found = {(row["hidden"], row["processes"]): row for row in result["rows"]}
+    assert found[3, 4]["efficiency"] == pytest.approx(0.5)
+    assert found[3, 2]["seconds_per_step"] == pytest.approx(0.01)
+    assert found[7, 4]["problem"] == "killed by signal 9"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process cannot be sent Ctrl-C on its own elsewhere")
+def test_ctrl_c_keeps_what_is_known_of_processes(groups, command, tmp_path, monkeypatch, ctrl_c):
+    calls, usual = itertools.count(1), Answering.ask
+
+    def ask(self, **asked):
+        if next(calls) == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        return usual(self, **asked)
+
+    monkeypatch.setattr(Answering, "ask", ask)
+    done = command("bench", *TINY, "--processes", "1,2,4")
+    assert done.exit_code == 130, done.output
+    assert "of 6 jobs were not begun" in done.output
+    assert json.loads((tmp_path / "out" / "processes.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--processes", "1,two"), ["--processes", "'1,two'"]),
+        (("--processes", "0,1"), ["--processes", "'0,1'"]),
+        (("--processes", "1,2", "--compile"), ["--compile and --processes"]),
+        (("--processes", "1,2", "--wide"), ["--wide and --processes"]),
+        (("--processes", "1,2", "--backend", "numpy", "--backend", "jax"), ["one --backend on one --device"]),
+        (("--processes", "1", "--device", "moon"), ["no device 'moon'"]),
+        (("--threads", "2"), ["--threads is for --processes"]),
+    ],
+    ids=" ".join,
+)
+def test_what_no_processes_can_do_is_refused(options, words, command, tmp_path):
+    done = command("bench", "--out", "out", "--batch-sizes", "10", *options)
+    assert isinstance(done.exception, SystemExit), repr(done.exception)
+    assert done.exit_code in (1, 2)
+    assert [word for word in words if word not in done.output] == [], done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_need_mpi4py(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(scaling.importlib.util, "find_spec", lambda name: None)
+    done = command("bench", "--out", "out", "--batch-sizes", "10", "--processes", "1,2")
+    assert (done.exit_code, 'pip install "xpnet[mpi]"' in done.output) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_told(command, monkeypatch):

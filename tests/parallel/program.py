@@ -50,10 +50,10 @@ def difference(together, alone):
     }
 
 
-def alike(parallel, backend, steps, dtype="float64"):
-    """Every optimizer, or on another backend than NumPy one, which is compiled."""
+def alike(parallel, backend, steps, dtype="float64", names=None):
+    """Every optimizer, or those with these names; on another backend than NumPy one."""
     found, plain = {}, (ReLU(), Dropout(0.2))
-    for name in OPTIMIZERS if backend == "numpy" else ["sgd"]:
+    for name in names.split(",") if names else OPTIMIZERS if backend == "numpy" else ["sgd"]:
         inside = None if name in ("sgd", "momentum") else plain
         case = (OPTIMIZERS[name](), int(steps), dtype, backend, inside, True)
         found[name] = difference(trained(parallel, *case), trained(None, *case))

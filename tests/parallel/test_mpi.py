@@ -61,10 +61,8 @@ def test_every_optimizer_trains_as_in_one_process(processes):
 
 @pytest.mark.slow
 def test_float32_after_a_thousand_steps():
-    """Rounding grows while weights move: what divides by small second moments makes more of it than the others."""
-    found = result(2, "alike", "numpy", 1000, "float32")
-    check_alike({name: found[name] for name in ("sgd", "momentum", "nesterov", "adagrad", "lion")}, 1e-6)
-    check_alike(found, 1e-3)
+    """Some other rules make more of rounding, Adadelta above all, between two runs of one process as well."""
+    check_alike(result(2, "alike", "numpy", 1000, "float32", "sgd,momentum,nesterov,adagrad,adam,lion"), 1e-6)
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])

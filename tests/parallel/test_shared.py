@@ -257,3 +257,17 @@ def test_a_layer_that_may_mix_samples_is_told():
 
     with pytest.warns(UserWarning, match="Mixes1 does not say that it keeps samples apart"):
         all_well(on_ranks(2, one))
+
+
+def test_parts_without_a_text_of_their_own_are_alike_in_all_processes():
+    class Plain:
+        """A rule that shows itself by its address in memory."""
+
+        def init(self, params):
+            return {}
+
+        def step(self, params, grads, state):
+            return {name: p - 0.1 * grads[name] for name, p in params.items()}, state
+
+    ones = all_well(on_ranks(2, lambda parallel: trained(parallel, optimizer=Plain())))
+    assert ones[0].history.losses == ones[1].history.losses

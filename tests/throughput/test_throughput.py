@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import warnings
 from types import SimpleNamespace
@@ -9,16 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from xpnet import SGD, Trainer, TwoLayerNet
+from xpnet import SGD, MultiLayerNet, Trainer, TwoLayerNet
 from xpnet.backends.base import PlainStep
 from xpnet.backends.cupy import CupyBackend
 from xpnet.backends.dispatch import BackendUnavailableError, get_backend
 from xpnet.backends.replay import RecordedStep
 from xpnet.backends.strict import StrictBackend
 from xpnet.errors import CompileWarning
-from xpnet.throughput import Comparison, Entrant, Job, comparison, entrants
+from xpnet.throughput import Cell, Comparison, Entrant, Job, Measurement, comparison, entrants, shares
 from xpnet.throughput.training import Training
 
+entrants_module = importlib.import_module("xpnet.throughput.entrants")  # whose name is that of its function
 NUMPY = Entrant(get_backend("numpy"), compiled=True)
 STRICT = Entrant(get_backend("strict", "device1"), compiled=True)
 JOBS = [Job(hidden, batch) for hidden in (4, 40) for batch in (10, 100)]
@@ -98,7 +100,7 @@ def test_a_block_has_whole_minibatches_of_one_epoch(data):
 
 def test_rates_are_medians_of_turns_at_a_clock(data, clock):
     found = compare(data, NUMPY, STRICT, clock=clock)
-    assert [cell.job for cell in found.cells] == sorted(JOBS, key=lambda job: (job.cost, job.batch_size))
+    assert [cell.job for cell in found.cells] == sorted(JOBS, key=lambda job: (job.operations, job.batch_size))
     for cell in found.cells:
         assert list(cell.problems) == []
         for measured in cell.measured.values():
@@ -281,6 +283,57 @@ def test_what_compiles_slowly_takes_part_as_it_is_and_compiled_when_asked(monkey
         assert [e.name for e in found] == names
     assert [e.compiled for e in found] == [False, True]
     assert [e.compiled for e in entrants(["numpy"])[0]] == [True]
+
+
+def test_what_is_compiled_by_default_takes_part_as_it_is_where_that_is_worth_knowing(monkeypatch):
+    monkeypatch.setattr(entrants_module, "ALSO_EAGER", ("strict",))
+    assert [e.name for e in entrants(["strict", "numpy"], ["device1", "cpu"])[0]] == ["strict device1", "numpy cpu"]
+    found, _ = entrants(["strict", "numpy"], ["device1", "cpu"], compiled=True)
+    assert [e.name for e in found] == ["strict eager device1", "strict device1", "numpy cpu"]
+
+
+def test_a_library_for_gpus_that_finds_none_says_so(monkeypatch):
+    monkeypatch.setattr(entrants_module, "FOR_GPUS", ("numpy", "strict"))
+    found, why = entrants(["numpy", "strict"])
+    assert "numpy cpu" in [e.name for e in found]
+    assert [(w.name, "has no device 'cuda' here" in w.why) for w in why] == [("numpy cuda", True)]
+    assert entrants(["numpy"], ["cpu"])[1] == []  # nobody asked for another
+
+
+@pytest.mark.parametrize(
+    ("job", "sizes", "products"),
+    [
+        (Job(50, 100), (784, 50, 10), 2 * 784 * 50 + 3 * 50 * 10),
+        (Job(4096, 8192, depth=2), (784, 4096, 4096, 10), 2 * 784 * 4096 + 3 * (4096 * 4096 + 4096 * 10)),
+    ],
+)
+def test_a_job_says_how_many_operations_its_products_are(job, sizes, products):
+    assert (job.sizes, job.operations) == (sizes, 2 * job.batch_size * products)
+
+
+def test_a_deep_job_is_the_training_of_a_deep_network(data):
+    training = Training(NUMPY, Job(6, 50, seed=1, depth=2), data, lambda: 0.0)
+    net = MultiLayerNet(784, [6, 6], 10, weight_init=0.01, seed=1)
+    trainer = Trainer(net, SGD(0.1), batch_size=50, seed=1)
+    wanted = trainer.fit(data[0].astype("float32") / 255, data[1], iterations=4, progress=False).losses
+    np.testing.assert_allclose(training.take(4).losses, wanted, rtol=1e-5)
+
+
+def test_a_job_is_for_those_that_take_it(data, clock):
+    small, large = JOBS[0], JOBS[-1]
+    takes = lambda entrant, job: job == small or entrant is STRICT  # noqa: E731
+    first, second = compare(data, NUMPY, STRICT, clock=clock, jobs=[small, large], takes=takes).cells
+    assert set(first.measured) == {"numpy cpu", "strict device1"}
+    assert (set(second.measured), second.problems) == ({"strict device1"}, {})
+
+
+def test_the_share_of_a_matrix_rate_is_by_operations():
+    job = Job(4096, 8192, depth=2)
+    cell = Cell(job, {STRICT.name: Measurement(8192, 2, 0.0, [0.2])})  # a tenth of a second a step
+    found = shares(cell, [NUMPY, STRICT], lambda backend: {"strict": 2e4}[backend.name])
+    assert list(found) == [STRICT.name]
+    assert found[STRICT.name].gflops == pytest.approx(job.operations / 0.1 / 1e9)
+    assert found[STRICT.name].of_rate == pytest.approx(job.operations / 2e12)
 
 
 def test_a_dtype_that_a_device_has_not_is_a_reason(monkeypatch):

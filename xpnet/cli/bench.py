@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,10 +16,11 @@ import xpnet
 from xpnet import plotting, throughput
 from xpnet._checks import check_positive
 from xpnet.backends.base import DTYPES, HALF_DTYPES
-from xpnet.cli import run
+from xpnet.cli import run, scaling
 from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
+from xpnet.cli.wide import Wide
 from xpnet.datasets import mnist
 from xpnet.serialization import atomic
 from xpnet.streams import printable
@@ -53,7 +55,20 @@ WORK = (
 @click.option(
     "--tf32/--no-tf32", default=None, help="Multiply float32 in TF32 on GPUs, or not. [default: as each library has it]"
 )
-@click.option("--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well; compiling takes long.")
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well, which takes long, and CuPy as it is."
+)
+@click.option(
+    "--wide/--no-wide",
+    default=None,
+    help="Measure 784-4096-4096-10 on minibatches of 8192 as well, on CPUs too. [default: on GPUs only]",
+)
+@click.option(
+    "--processes",
+    type=scaling.Numbers(),
+    help="Compare numbers of processes that train together by MPI, 1,2,4 for example, instead of libraries.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Of each process, with --processes. [default: 1]")
 @click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
@@ -67,32 +82,70 @@ def bench(**options: Any) -> None:
     order; the table has medians. Before any time counts, the first losses must be those of NumPy to 0.1 %, and the
     weights must have moved as NumPy's did. What does not fit in --seconds is left out, the largest first. NumPy and JAX
     compile their steps, PyTorch does with --compile. The backends strict (for tests) and dask (for forward passes) are
-    not for speed and take no part. Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
+    not for speed and take no part.
+
+    GPUs also train 784-4096-4096-10 on minibatches of 8192, which is compared with the rate at which they multiply
+    matrices.
+
+    With --processes 1,2,4 one library, NumPy unless --backend says otherwise, trains each network by so many processes,
+    in turns, started by mpiexec on this machine: the table has speed-up and efficiency.
+
+    Ctrl-C ends the measurements and keeps what there is; another Ctrl-C leaves at once.
     """
+    if options["processes"]:
+        _processes(options)
+        return
+    if options["threads"]:
+        raise click.UsageError("--threads is for --processes; libraries are compared on the threads that they take")
     with run.Signals() as signals, ExitStack() as held:
         with errors_in_one_line():
             data = mnist(normalize=False)[0]
             check_positive(options["seconds"], "--seconds", "100")
             jobs = _jobs(options, len(data[0]))
             names = options["backend"] or throughput.MEASURED
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the memory of a GPU is for all libraries
             how = {name: options[name] for name in ("compiled", "dtype", "compute_dtype")}
             entrants, missing = throughput.entrants(names, options["device"], **how)
             if not entrants:
                 raise click.ClickException("nothing can be measured:\n" + _missing(missing))
+            looked_for = not options["device"] and bool(set(names) & {*throughput.FOR_GPUS})
+            usual = options["compute_dtype"] is None and options["tf32"] is None  # as are the rates of its products
+            chosen = {"wanted": options["wide"] if usual else False, "expected": looked_for, "seed": options["seed"]}
+            wide = Wide(entrants, samples=len(data[0]), **chosen)
             overwrite, names = options["overwrite"], (RESULT, PICTURE)
             folder = held.enter_context(run.output_folder(options["out"], names, overwrite=overwrite, command="bench"))
-        settings: dict[str, Any] = {"seconds": options["seconds"], "seed": options["seed"]}
+        jobs += [wide.job] if wide.job else []
+        settings: dict[str, Any] = {"seconds": options["seconds"], "seed": options["seed"], "takes": wide.takes}
         tell = None if options["quiet"] else _tell
         comparison = Comparison(entrants, data, jobs, stop=lambda: bool(signals.received), tell=tell, **settings)
         _title(entrants, options)
         comparison.run()
-        made, failed = _save(comparison, missing, folder, options)
-        _report(comparison, missing, made)
+        wide.look(comparison)
+        made, failed = _save(comparison, missing, wide, folder, options)
+        _report(comparison, missing, wide, made)
     if failed:
         raise click.ClickException("; ".join(failed))
     if signals.status:
         raise SystemExit(signals.status)
     if not any(cell.measured for cell in comparison.cells):
+        raise click.ClickException("nothing was measured; the reasons are above")
+
+
+def _processes(options: dict[str, Any]) -> None:
+    with run.Signals() as signals, ExitStack() as held:
+        with errors_in_one_line():
+            check_positive(options["seconds"], "--seconds", "100")
+            comparison = scaling.Processes(options, _jobs(options, len(mnist(normalize=False)[0][0])))
+            overwrite, names = options["overwrite"], (scaling.RESULT, scaling.PICTURE)
+            folder = held.enter_context(run.output_folder(options["out"], names, overwrite=overwrite, command="bench"))
+            comparison.run(lambda: bool(signals.received))
+        made, failed = comparison.save(folder)
+        comparison.report(made)
+    if failed:
+        raise click.ClickException("; ".join(failed))
+    if signals.status:
+        raise SystemExit(signals.status)
+    if not comparison.measured:
         raise click.ClickException("nothing was measured; the reasons are above")
 
 
@@ -133,7 +186,11 @@ def _tell(cell: Cell) -> None:
     """A line of progress."""
     done = [f"{name} {m.samples_per_second:,.0f}" for name, m in cell.measured.items()]
     done += [f"{name} {_short(why)}" for name, why in cell.problems.items()]
-    click.echo(f"hidden {cell.job.hidden}, batch {cell.job.batch_size}: {'; '.join(done)}", err=True)
+    click.echo(f"hidden {_hidden(cell)}, batch {cell.job.batch_size}: {'; '.join(done)}", err=True)
+
+
+def _hidden(cell: Cell) -> str:
+    return "-".join(map(str, cell.job.sizes[1:-1]))
 
 
 def _short(why: str) -> str:
@@ -141,7 +198,7 @@ def _short(why: str) -> str:
     return next((word for word in ("wrong", "failed", "could not be compiled") if why.startswith(word)), "left out")
 
 
-def _report(comparison: Comparison, missing: list[NotRun], made: list[str]) -> None:
+def _report(comparison: Comparison, missing: list[NotRun], wide: Wide, made: list[str]) -> None:
     """The table, all that is not in it, and what was written."""
     from tabulate import tabulate
 
@@ -152,7 +209,7 @@ def _report(comparison: Comparison, missing: list[NotRun], made: list[str]) -> N
         shown = [_entry(cell, name) for name in names]
         rates = {name: m.samples_per_second for name, m in cell.measured.items()}
         rows.append(
-            [cell.job.hidden, cell.job.batch_size, *shown, max(rates, key=rates.__getitem__) if len(rates) > 1 else "-"]
+            [_hidden(cell), cell.job.batch_size, *shown, max(rates, key=rates.__getitem__) if len(rates) > 1 else "-"]
         )
     headers = ["hidden", "batch", *names, "fastest"]
     align = ["right"] * (len(headers) - 1) + ["left"]
@@ -165,11 +222,11 @@ def _report(comparison: Comparison, missing: list[NotRun], made: list[str]) -> N
         *_reasons(comparison, cells),
     ]
     lines += ["Not run:\n" + _missing(missing)] if missing else []
-    tell("\n".join(lines + made))
+    tell("\n".join([*lines, *wide.lines(), *made]))
 
 
 def _in_order(comparison: Comparison) -> list[Cell]:
-    return sorted(comparison.cells, key=lambda cell: (cell.job.hidden, cell.job.batch_size))
+    return sorted(comparison.cells, key=lambda cell: (cell.job.depth, cell.job.hidden, cell.job.batch_size))
 
 
 def _entry(cell: Cell, name: str) -> str:
@@ -183,7 +240,7 @@ def _rates(comparison: Comparison) -> dict[int, dict[str, dict[int, float]]]:
     found: dict[int, dict[str, dict[int, float]]] = {}
     for cell in _in_order(comparison):
         for entrant in comparison.entrants:
-            if entrant.name in cell.measured:
+            if cell.job.depth == 1 and entrant.name in cell.measured:
                 lines = found.setdefault(cell.job.hidden, {})
                 rate = cell.measured[entrant.name].samples_per_second
                 lines.setdefault(entrant.name, {})[cell.job.batch_size] = rate
@@ -216,7 +273,7 @@ def _reasons(comparison: Comparison, cells: list[Cell]) -> list[str]:
     places: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         for name, why in cell.problems.items():
-            places.setdefault((name, why), []).append(f"{cell.job.hidden} x {cell.job.batch_size}")
+            places.setdefault((name, why), []).append(f"{_hidden(cell)} x {cell.job.batch_size}")
     lines = [f"{name}, hidden x batch {', '.join(where)}: {why}" for (name, why), where in places.items()]
     rest = len(comparison.jobs) - len(cells)
     return lines + ([f"Interrupted: {rest} of {len(comparison.jobs)} rows were not begun"] if rest else [])
@@ -227,11 +284,10 @@ def _missing(missing: list[NotRun]) -> str:
 
 
 def _save(
-    comparison: Comparison, missing: list[NotRun], folder: Path, options: dict[str, Any]
+    comparison: Comparison, missing: list[NotRun], wide: Wide, folder: Path, options: dict[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Write the numbers and the picture, one even if the other fails; returns a line for each, and what failed."""
-    result = _result(comparison, missing, options)
-    mixed = _mixed(options["compute_dtype"])
+    result, mixed = _result(comparison, missing, options) | {"wide": wide.result()}, _mixed(options["compute_dtype"])
     panels = {f"{hidden} hidden units{mixed}": rates for hidden, rates in _rates(comparison).items()}
     writers: dict[str, Callable[[Path], Any]] = {
         RESULT: lambda path: atomic.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
@@ -267,7 +323,7 @@ def _entrant(e: Entrant, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(cell: Cell) -> list[dict[str, Any]]:
-    where: dict[str, Any] = {"hidden": cell.job.hidden, "batch_size": cell.job.batch_size}
+    where: dict[str, Any] = {"hidden": cell.job.hidden, "depth": cell.job.depth, "batch_size": cell.job.batch_size}
     lines = [where | {"entrant": name, "problem": why} for name, why in cell.problems.items()]
     for name, m in cell.measured.items():
         middle = statistics.median(m.rounds) / m.steps

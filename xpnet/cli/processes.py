@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 
 import click
 
-from xpnet.backends.dispatch import Backend, get_backend
 from xpnet.cli.common import errors_in_one_line
 from xpnet.parallel import Parallel, ParallelError, as_parallel
 from xpnet.parallel.mpi import launched, launched_first
@@ -38,12 +37,3 @@ def processes(asked: str | None) -> Iterator[Parallel]:
             if parallel.leads:
                 raise
             raise SystemExit(1) from None  # the first process tells of it
-
-
-def own_device(backend: Backend, asked: str | None, parallel: Parallel) -> Backend:
-    """The backend on the GPU of this process, where each of those on a machine is to have one of its own."""
-    kind = backend.device_name.partition(":")[0]
-    if parallel.size == 1 or kind == "cpu" or ":" in (asked or ""):
-        return backend
-    alike = [name for name in backend.devices() if name.partition(":")[0] == kind]
-    return get_backend(backend.name, alike[parallel.place_here % len(alike)])

@@ -31,13 +31,14 @@ from xpnet.cli.common import (
 from xpnet.cli.evaluations import FORMS, EvaluateForm, every
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
-from xpnet.cli.processes import own_device, processes
+from xpnet.cli.processes import processes
 from xpnet.cli.rates import FORMS as RATES
 from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.parallel import Parallel
 from xpnet.parallel.base import NAMES as PARALLEL
+from xpnet.parallel.devices import own_device
 from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
 

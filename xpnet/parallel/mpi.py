@@ -131,15 +131,15 @@ class Mpi(Parallel):
 
 def launched() -> int:
     """How many processes say those who started this one that there are, by variables of the environment."""
-    return max(1, *_told(SIZES))
+    return max(1, *_numbers_in(SIZES))
 
 
 def launched_first() -> bool:
     """Whether this is the first of them, as far as the environment tells."""
-    return not any(_told(RANKS))
+    return not any(_numbers_in(RANKS))
 
 
-def _told(names: tuple[str, ...]) -> list[int]:
+def _numbers_in(names: tuple[str, ...]) -> list[int]:
     """The numbers in these variables, 0 for those that are missing."""
     texts = [os.environ.get(name, "") for name in names]
     return [int(text) if text.isdecimal() else 0 for text in texts]

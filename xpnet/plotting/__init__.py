@@ -13,6 +13,7 @@ from xpnet.plotting.filters import feature_maps, filters
 from xpnet.plotting.networks import activation_histograms, activations, digits
 from xpnet.plotting.paths import descent_paths
 from xpnet.plotting.runs import compare
+from xpnet.plotting.scaling import speedups
 from xpnet.plotting.surfaces import contours, gradient_field, surface
 from xpnet.plotting.sweeps import best_curves, sweep_figure, sweep_map
 from xpnet.plotting.throughput import crossover, crossovers, overtakings
@@ -42,6 +43,7 @@ __all__ = [
     "overtakings",
     "png",
     "save",
+    "speedups",
     "surface",
     "sweep_figure",
     "sweep_map",

@@ -7,12 +7,14 @@ print what they say.
 
 from xpnet.throughput.blas import Blas, is_slow, kernel_advice, numpy_blas, rate_advice
 from xpnet.throughput.comparison import Cell, Comparison, Measurement
-from xpnet.throughput.entrants import MEASURED, Entrant, NotRun, entrants
+from xpnet.throughput.entrants import FOR_GPUS, MEASURED, Entrant, NotRun, entrants
 from xpnet.throughput.machine import cores, described, device_model, processor
 from xpnet.throughput.matmul import matrix_rate
 from xpnet.throughput.training import Job
+from xpnet.throughput.wide import Share, shares, title, wide_job
 
 __all__ = [
+    "FOR_GPUS",
     "MEASURED",
     "Blas",
     "Cell",
@@ -21,6 +23,7 @@ __all__ = [
     "Job",
     "Measurement",
     "NotRun",
+    "Share",
     "cores",
     "described",
     "device_model",
@@ -31,4 +34,7 @@ __all__ = [
     "numpy_blas",
     "processor",
     "rate_advice",
+    "shares",
+    "title",
+    "wide_job",
 ]

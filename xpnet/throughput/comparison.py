@@ -95,7 +95,7 @@ class _Cost:
 
     def of(self, job: Job) -> float:
         """Seconds that another job, of no less arithmetic, may take at least."""
-        return self.start + (LEAST_ROUNDS + 1) * self.step * job.cost / self.job.cost
+        return self.start + (LEAST_ROUNDS + 1) * self.step * job.operations / self.job.operations
 
 
 class Comparison:
@@ -109,6 +109,7 @@ class Comparison:
         seed: of the turns; the weights' and the minibatches' is the jobs'.
         stop: asked between blocks whether to end here.
         tell: called with each cell when it is done.
+        takes: whether a job is one for an entrant; others are not measured on it and have no problem either.
         clock, sleep: those of ``time``.
     """
 
@@ -122,12 +123,13 @@ class Comparison:
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
         tell: Callable[[Cell], None] | None = None,
+        takes: Callable[[Entrant, Job], bool] = lambda entrant, job: True,  # noqa: ARG005
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.entrants, self.data, self.seconds = entrants, data, seconds
-        self.jobs = sorted(jobs, key=lambda job: (job.cost, job.batch_size))
-        self.stop, self.tell, self.clock, self.sleep = stop, tell, clock, sleep
+        self.jobs = sorted(jobs, key=lambda job: (job.operations, job.batch_size))
+        self.stop, self.tell, self.takes, self.clock, self.sleep = stop, tell, takes, clock, sleep
         self.turns = random.Random(seed)
         self.reference = Entrant(get_backend("numpy"), compiled=False)
         self.cells: list[Cell] = []
@@ -177,9 +179,10 @@ class Comparison:
         """Those that compute what the reference computes, warm."""
         ready: dict[Entrant, tuple[Training, Measurement]] = {}
         expected: _Expected | None = None
-        with self._problems(cell, *self.entrants):
+        taking = [entrant for entrant in self.entrants if self.takes(entrant, cell.job)]
+        with self._problems(cell, *taking):
             expected = self._expected(cell.job)
-        for entrant in () if expected is None else self.entrants:
+        for entrant in () if expected is None else taking:
             if self.stop():
                 return {}
             with self._problems(cell, entrant):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from xpnet._typing import Array
-from xpnet.backends.base import PlainStep
 from xpnet.initializers import normal
 from xpnet.layers import Affine, Layer, ReLU, Rescale
 from xpnet.models import Sequential
-from xpnet.optimizers import SGD
+from xpnet.optimizers import SGD, Adam
 from xpnet.optimizers.loss_scaling import with_loss_scaling
+from xpnet.parallel import ALONE, Parallel
 from xpnet.throughput.entrants import Entrant
 from xpnet.training import LONGEST_BLOCK, init_state, make_step
 from xpnet.training.minibatches import Minibatches
@@ -26,8 +27,9 @@ Split = tuple[Array, Array]
 
 @dataclass(frozen=True)
 class Job:
-    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on the book's network 784-hidden-10.
+    """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on a network of ``depth`` hidden layers.
 
+    They are as wide as each other; with one it is the book's 784-hidden-10. The rule is SGD, or ``adam``;
     ``compute_dtype`` and ``tf32`` are those of :class:`xpnet.Trainer`.
     """
 
@@ -35,13 +37,21 @@ class Job:
     batch_size: int
     seed: int = 0
     dtype: str = "float32"
+    depth: int = 1
+    adam: bool = False
     compute_dtype: str | None = None
     tf32: bool | None = None
 
     @property
-    def cost(self) -> int:
-        """Grows as the arithmetic of a step does."""
-        return self.hidden * self.batch_size
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each layer, inputs and outputs included."""
+        return PIXELS, *[self.hidden] * self.depth, CLASSES
+
+    @property
+    def operations(self) -> int:
+        """Additions and multiplications in the matrix products of a step, without the gradient of the images."""
+        first, *rest = [n * m for n, m in pairwise(self.sizes)]
+        return 2 * self.batch_size * (2 * first + 3 * sum(rest))
 
 
 class Timed(NamedTuple):
@@ -57,17 +67,22 @@ class Training:
     Args:
         data: images and labels, on the entrant's backend.
         clock: in seconds.
+        parallel: the processes that take part in each step; all of them make this Training.
     """
 
-    def __init__(self, entrant: Entrant, job: Job, data: Split, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, entrant: Entrant, job: Job, data: Split, clock: Callable[[], float], parallel: Parallel = ALONE
+    ) -> None:
         self.backend, self.clock = entrant.backend, clock
         x, t = data
-        self.data, optimizer = {"x": x, "t": t}, SGD(lr=LEARNING_RATE)
-        layers: list[Layer] = [Rescale(1 / 255), Affine(PIXELS, job.hidden), ReLU(), Affine(job.hidden, CLASSES)]
+        self.data, optimizer = {"x": x, "t": t}, Adam() if job.adam else SGD(lr=LEARNING_RATE)
+        affine = [Affine(*pair) for pair in pairwise(job.sizes)]
+        hidden = [layer for each in affine[:-1] for layer in (each, ReLU())]
+        layers: list[Layer] = [Rescale(1 / 255), *hidden, affine[-1]]
         net = Sequential(layers, weight_init=normal(0.01), seed=job.seed, dtype=job.dtype, backend=self.backend)
         transforms = with_loss_scaling((), job.compute_dtype)
-        step = make_step(net, optimizer, transforms=transforms, compute_dtype=job.compute_dtype)
-        self.step = self.backend.compile(step) if entrant.compiled else PlainStep(step, self.backend)
+        step = make_step(net, optimizer, transforms=transforms, parallel=parallel, compute_dtype=job.compute_dtype)
+        self.step = parallel.compile(self.backend, step, entrant.compiled)
         self.state, self.tf32 = init_state(net, optimizer, transforms), job.tf32
         # whole minibatches only: a shorter one would be of another shape, which some libraries compile
         whole = x.shape[0] // job.batch_size * job.batch_size
