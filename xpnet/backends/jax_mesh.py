@@ -1,0 +1,44 @@
+"""Several devices of JAX as one: arrays are whole on each of them, and the rows of a minibatch are shared out.
+
+A step is written for all rows, and stays so. It is told where the rows are, and XLA does the rest: each device takes
+its samples from the data that it has, computes what depends on them, and what depends on all of a minibatch (gradients,
+the loss, the statistics of batch normalization) is summed over the devices. As parameters are whole everywhere, that is
+one reduction a step, and two more for each batch normalization.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from xpnet._typing import Array, Params, State
+from xpnet.backends.base import Data, Step
+
+
+def on_all(devices: list[Any]) -> Any:
+    """Several devices as the one device of a backend."""
+    return everywhere(import_module("jax").sharding.Mesh(np.asarray(devices), ("rows",)))
+
+
+def everywhere(mesh: Any) -> Any:
+    """Whole on each device of the mesh."""
+    sharding = import_module("jax").sharding
+    return sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
+
+def devices_of(device: Any) -> list[Any]:
+    """Those that a device of a backend stands for, in the order of their rows."""
+    return list(device.mesh.devices.flat) if hasattr(device, "mesh") else [device]
+
+
+def with_shared_rows(step: Step, device: Any) -> Step:
+    """The step, in which each device has its share of the rows and draws; sizes that do not divide are XLA's to pad."""
+    jax = import_module("jax")
+    shared = jax.sharding.NamedSharding(device.mesh, jax.sharding.PartitionSpec(device.mesh.axis_names))
+
+    def stepped(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+        return step(state, data, *jax.lax.with_sharding_constraint((rows, draws), shared))
+
+    return stepped
