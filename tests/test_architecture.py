@@ -24,6 +24,7 @@ FLOORS = [
     {"_checks"},
     {"errors", "streams", "hints"},
     {"backends"},
+    {"parallel"},
     {"serialization"},
     {"datasets"},
     {"validation"},

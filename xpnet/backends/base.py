@@ -396,6 +396,15 @@ class Backend(ABC):
         """dx of :meth:`max_pool`: dy goes to the first of the largest entries."""
         raise NotImplementedError
 
+    @classmethod
+    def on_host(cls, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
+        """What a function of the host makes of x: an array of its shape and dtype. It is called anew in each step.
+
+        The function is given a contiguous array, which it leaves as it is, and perhaps ``out``, where its result goes.
+        """
+        found = function(np.ascontiguousarray(cls.to_host(x)))
+        return cls.namespace().asarray(found, device=cls.device_of(x))
+
     def map(
         self,
         function: Callable[[Item], Result],

@@ -83,6 +83,10 @@ class NumpyBackend(Backend):
         p, q = (winograd.KERNEL - 1 - p for p in geometry.padding)
         return _convolved(dy, turned, None, c, x.shape[2:], (p, q)), dW, db
 
+    @classmethod
+    def on_host(cls, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
+        return x.through(function) if isinstance(x, Tracer) else function(np.ascontiguousarray(x))
+
     @property
     def threads(self) -> Threads:
         return BLAS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Any, ClassVar
 
 from xpnet._checks import check_count, check_number, check_positive
@@ -11,6 +10,7 @@ from xpnet._typing import Array, Params
 from xpnet.backends.dispatch import namespace
 from xpnet.initializers import HostArray, ones, zeros
 from xpnet.layers.base import Layer, Shape
+from xpnet.parallel import minibatch
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,15 +86,15 @@ class BatchNorm(Layer):
     def train(self, params: Params, x: Array) -> tuple[Array, Any, Params]:
         self._check(x)
         xp, axes = namespace(x), self._others(x)
-        count = prod(x.shape[axis] for axis in axes)
+        count = minibatch.count(x, axes)
         if count < 2:
             raise ValueError(
                 f"BatchNorm: a minibatch of shape {tuple(x.shape)} has one value a feature, which has no variance; "
                 "take larger minibatches, and a batch_size that does not leave one sample over"
             )
-        mean = xp.mean(x, axis=axes)
+        mean = minibatch.mean(x, axes)
         difference = x - self._spread(mean, x)
-        var = xp.mean(difference * difference, axis=axes)
+        var = minibatch.mean(difference * difference, axes)
         scale = xp.sqrt(var + self.eps)
         normal = difference / self._spread(scale, x)
         y = self._spread(params["gamma"], x) * normal + self._spread(params["beta"], x)
@@ -110,8 +110,8 @@ class BatchNorm(Layer):
         axes, grads = self._others(dy), self.parameter_gradients(params, residuals, dy)
         dx = dy
         if trained:  # mean and variance depend on x as well
-            count = prod(dy.shape[axis] for axis in axes)
-            dx = dy - self._spread(grads["beta"] / count, dy) - normal * self._spread(grads["gamma"] / count, dy)
+            count, (gamma, beta) = minibatch.count(dy, axes), minibatch.totals(grads["gamma"], grads["beta"])
+            dx = dy - self._spread(beta / count, dy) - normal * self._spread(gamma / count, dy)
         return dx * self._spread(params["gamma"] / scale, dy), grads
 
     def parameter_gradients(self, params: Params, residuals: Any, dy: Array) -> Params:

@@ -143,20 +143,26 @@ class Sequential:
     @on_its_device
     @quiet
     def training_value_and_grad(
-        self, params: Params, x: Array, t: Array, weight: Array = None
+        self, params: Params, x: Array, t: Array, weight: Array = None, share: Any = None
     ) -> tuple[Array, Params, Params]:
         """The loss of a batch, its gradients, and new values of buffers by name, as a pure function.
 
         Layers compute as in a training step, which calls this: dropout is on where ``params`` has its masks, batch
-        normalization takes the statistics of the batch. Arguments as in :meth:`value_and_grad`.
+        normalization takes the statistics of the batch. Arguments as in :meth:`value_and_grad`; ``share``, a number or
+        a 0-d array, multiplies loss and gradients: it is the share of these samples in a larger minibatch.
         """
         full = self.buffers | params if self.buffers else params
         y, tape, updates = self.chain.train(full, self.as_floating(x))
-        return *self._back(full, tape, y, t, weight), updates
+        return *self._back(full, tape, y, t, weight, share), updates
 
-    def _back(self, params: Params, tape: Any, y: Array, t: Array, weight: Array) -> tuple[Array, Params]:
+    def _back(
+        self, params: Params, tape: Any, y: Array, t: Array, weight: Array, share: Any = None
+    ) -> tuple[Array, Params]:
         loss, residuals = self.loss_layer.forward(y, t) if weight is None else self.loss_layer.forward(y, t, weight)
-        grads = self.chain.parameter_gradients(params, tape, self.loss_layer.backward(residuals))
+        dy = self.loss_layer.backward(residuals)
+        if share is not None:
+            loss, dy = loss * share, dy * share
+        grads = self.chain.parameter_gradients(params, tape, dy)
         return loss, dict(zip(self._shapes, map(grads.__getitem__, self._shapes), strict=True))
 
     def as_floating(self, x: Array) -> Array:

@@ -9,10 +9,11 @@ from math import isfinite
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, Transform
-from xpnet.backends.base import CompiledStep, PlainStep
+from xpnet.backends.base import CompiledStep
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.models import Sequential
 from xpnet.models.evaluation import Judge, judge
+from xpnet.parallel import ALONE, Parallel
 from xpnet.training.step import make_step, only_ours
 
 #: How many trainings that are made of other parts keep what was compiled of them: those that were begun last.
@@ -29,16 +30,22 @@ class Compiled:
         net: it is not kept, nor are its arrays.
         optimizer, transforms: see :func:`xpnet.make_step`.
         compiles: whether to compile at all.
+        parallel: the processes that take steps together.
     """
 
     def __init__(
-        self, net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...], compiles: bool
+        self,
+        net: Sequential,
+        optimizer: Optimizer,
+        transforms: tuple[Transform, ...],
+        compiles: bool,
+        parallel: Parallel = ALONE,
     ) -> None:
         self.backend, self.compiles = net.backend, compiles
         self.shell = copy.copy(net)
         self.shell.params, self.shell.buffers = {}, {}
-        step = make_step(self.shell, optimizer, transforms=transforms)
-        self.step: CompiledStep = self.backend.compile(step) if compiles else PlainStep(step, self.backend)
+        step = make_step(self.shell, optimizer, transforms=transforms, parallel=parallel)
+        self.step: CompiledStep = parallel.compile(self.backend, step, compiles)
         self.judges: dict[bool, Judge] = {}
         self.total = self.backend.jit(_total)
 
@@ -64,13 +71,19 @@ class Compiled:
         return self.judges[classes]
 
 
-def compiled(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...], compiles: bool) -> Compiled:
+def compiled(
+    net: Sequential,
+    optimizer: Optimizer,
+    transforms: tuple[Transform, ...],
+    compiles: bool,
+    parallel: Parallel = ALONE,
+) -> Compiled:
     """What is there already of equal parts, or something new."""
-    key = _key(net, optimizer, transforms) if compiles else None
+    key = _key(net, optimizer, transforms, parallel) if compiles else None
     if key is None:
-        return Compiled(net, optimizer, transforms, compiles)
+        return Compiled(net, optimizer, transforms, compiles, parallel)
     with _lock:
-        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles)
+        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles, parallel)
         found = first.another()
         if found is None:
             return first
@@ -95,7 +108,7 @@ def forget() -> None:
         _shared.clear()
 
 
-def _key(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...]) -> Any:
+def _key(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...], parallel: Parallel) -> Any:
     """What all equal steps have in common; None where parts are not xpnet's own, or cannot be compared by value."""
     if not only_ours(net, optimizer, transforms):
         return None
@@ -103,7 +116,7 @@ def _key(net: Sequential, optimizer: Optimizer, transforms: tuple[Transform, ...
         parts = [_described(part) for part in (tuple(net.layers.values()), net.loss_layer, optimizer, transforms)]
     except TypeError:
         return None
-    return type(net), net.backend, dtype_name(net.dtype), *parts
+    return type(net), net.backend, dtype_name(net.dtype), parallel, *parts
 
 
 def _described(part: Any) -> Any:

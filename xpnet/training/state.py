@@ -14,6 +14,7 @@ from xpnet.backends.dispatch import describe
 from xpnet.hints import book_arguments
 from xpnet.models import Sequential
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
+from xpnet.parallel import Parallel, as_parallel
 from xpnet.training.callbacks import check_evaluated, check_monitored
 from xpnet.training.every import Every
 from xpnet.training.history import History
@@ -48,6 +49,7 @@ class TrainingState:
         sampling: str = "epochs",
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
         threads: int | None = None,
+        parallel: str | Parallel | None = None,
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -60,6 +62,8 @@ class TrainingState:
         self.sampling, self.batch_size = sampling, check_count(batch_size, "batch_size")
         self.compile = None if compile is None else check_switch(compile, "compile")
         self.threads = None if threads is None else check_count(threads, "threads")
+        self.parallel = as_parallel(parallel)
+        self.parallel.admit(net.backend)
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
         self.history = History()

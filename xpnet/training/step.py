@@ -13,9 +13,13 @@ from xpnet.backends.base import Backend, Data, Step
 from xpnet.backends.dispatch import namespace
 from xpnet.models import Sequential
 from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, step_when
+from xpnet.parallel import ALONE, Parallel
+from xpnet.training.shared import shared_gradients
 
 
-def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = ()) -> Step:
+def make_step(
+    net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = (), parallel: Parallel = ALONE
+) -> Step:
     """The training step ``step(state, data, rows, draws) -> (state, loss)``: one update on a minibatch.
 
     It is pure but for consuming ``state``, so it can be compiled.
@@ -30,6 +34,7 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
         net: the network, of which only the layers and the loss are used.
         optimizer: the update rule.
         transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``.
+        parallel: the processes that take a part of the rows each, and have the same state after the step.
 
     >>> import numpy as np
     >>> from xpnet import SGD, TwoLayerNet, get_backend
@@ -45,11 +50,16 @@ def make_step(net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Tra
     """
     applied = check_transforms(transforms)
 
-    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
+    def gradients(arrays: Params, data: Data, rows: Array) -> tuple[Array, Params, Params]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
+        return net.training_value_and_grad(arrays, **batch)
+
+    of_rows = gradients if parallel.size == 1 else shared_gradients(net, parallel)
+
+    def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]
-        loss, grads, updates = net.training_value_and_grad(params | buffers | draws, **batch)
+        loss, grads, updates = of_rows(params | buffers | draws, data, rows)
         transformed, ready = state["transforms"], None
         if applied:
             grads, transformed, ready = apply_transforms(applied, grads, transformed, params)

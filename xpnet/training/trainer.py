@@ -56,6 +56,10 @@ class Trainer(TrainingState):
             multiplications, as threads would wait for each other there, above all beside other programs; else all that
             there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
             and evaluations there are as many as before. JAX has threads of its own.
+        parallel: ``"mpi"`` in a program that ``mpiexec -n 4 python program.py`` starts: each process makes the same
+            network from the same seed, is given the same data and takes its part of each minibatch; what comes of it is
+            what one process would have made of it, to rounding, in all of them. Process 0 alone calls callbacks and
+            shows progress. None trains in this process alone.
 
     Attributes:
         history: what came of it so far.
@@ -240,9 +244,10 @@ class Trainer(TrainingState):
     def _programs(self) -> Compiled:
         """The step and what goes with it, compiled at the first call, and again only if made of something else."""
         net = self.net
-        parts = made_of((net.layers, net.loss_layer, self.optimizer, self.transforms, net.backend, self.compiles))
+        rules, how = (self.optimizer, self.transforms), (self.compiles, self.parallel)
+        parts = made_of((net.layers, net.loss_layer, *rules, net.backend, *how))
         if self._compiled is None or self._compiled[0] != parts:
-            self._compiled = parts, compiled(net, self.optimizer, self.transforms, self.compiles)
+            self._compiled = parts, compiled(net, *rules, *how)
         return self._compiled[1]
 
     def _loop(
@@ -259,6 +264,7 @@ class Trainer(TrainingState):
         programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
         self.history.threads = number
         step = ThreadedStep(programs.step, self.net, number)
+        data, held_out = self.parallel.place(data), held_out and self.parallel.place(held_out)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
 

@@ -79,6 +79,9 @@ TRANSPOSED = "transposed"
 #: The name of a call whose function gives calls in turn, which write into ``out``.
 WRITTEN = "written"
 
+#: The name of a call of a function of the host, which is told where its result goes.
+THROUGH = "through"
+
 #: What a call is given: places, and numbers.
 Operand = Any
 

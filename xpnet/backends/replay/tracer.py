@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
-from xpnet.backends.replay.program import TRANSPOSED, WRITTEN, Call, Ref, UnrecordableError, View, order_of
+from xpnet.backends.replay.program import THROUGH, TRANSPOSED, WRITTEN, Call, Ref, UnrecordableError, View, order_of
 
 #: What gives calls of NumPy, in order.
 Calls = Callable[..., Iterable[Callable[[], Any]]]
@@ -272,6 +272,10 @@ class Tracer:
     @property
     def T(self) -> Tracer:  # noqa: N802
         return self.seen(lambda a: a.T, self.array.T, TRANSPOSED if self.ndim == 2 else "T")
+
+    def through(self, function: Callable[..., np.ndarray]) -> Tracer:
+        """What a function of the host makes of it, which is called when steps are replayed, and not while recording."""
+        return _recorder().noted(THROUGH, (self,), {}, self.array.copy(order="C"), function)
 
     def seen(self, view: View, array: np.ndarray, how: str) -> Tracer:
         """A view of this."""

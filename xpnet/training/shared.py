@@ -1,0 +1,68 @@
+"""The gradients of a minibatch whose rows several processes share: each computes on its own, and one message adds up.
+
+Each multiplies its loss by the share that its rows have in that of the whole minibatch, before it goes back through the
+network. So all that is to be done afterwards is to add up, and layers that mix samples see the right derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any
+
+from xpnet._typing import Array, Params
+from xpnet.backends.base import Data
+from xpnet.backends.dispatch import dtype_name, namespace
+from xpnet.models import Sequential
+from xpnet.parallel import Parallel
+from xpnet.parallel.minibatch import added_up, shared_minibatch
+
+#: ``gradients(arrays, data, rows) -> (loss, gradients by name, new buffers by name)``.
+Gradients = Callable[[Params, Data, Array], tuple[Array, Params, Params]]
+
+
+def shared_gradients(net: Sequential, parallel: Parallel) -> Gradients:
+    """The function that computes on this process' part of the rows, and returns what all have together.
+
+    ``rows`` are those of the whole minibatch; draws among the arrays are those of this process' rows.
+    """
+
+    def gradients(arrays: Params, data: Data, rows: Array) -> tuple[Array, Params, Params]:
+        xp, count = namespace(data["x"]), rows.shape[0]
+        mine = parallel.mine(count)
+        own = rows[mine]
+        batch = {name: xp.take(samples, own, axis=0) for name, samples in data.items()}
+        share = _share(net, data, rows, own, (mine.stop - mine.start) / count)
+        with shared_minibatch(parallel, count):
+            loss, grads, updates = net.training_value_and_grad(arrays, **batch, share=share)
+        loss, *summed = summed_up(parallel, [loss, *grads.values()])
+        return loss, dict(zip(grads, summed, strict=True)), updates
+
+    return gradients
+
+
+def _share(net: Sequential, data: Data, rows: Array, own: Array, of_rows: float) -> Any:
+    """How much the loss of own rows counts in that of all; None if losses are simply added up."""
+    if getattr(net.loss_layer, "reduction", "mean") == "sum":
+        return None
+    if "weight" not in data:
+        return of_rows
+    xp = namespace(data["weight"])
+    whole, part = (xp.sum(xp.astype(xp.take(data["weight"], some, axis=0), net.dtype)) for some in (rows, own))
+    return part / xp.where(whole == 0, xp.ones_like(whole), whole)
+
+
+def summed_up(parallel: Parallel, parts: list[Array]) -> list[Array]:
+    """The sums over all processes of some arrays: one message, or one for each dtype that there is."""
+    kinds: dict[str, list[int]] = {}
+    for i, part in enumerate(parts):
+        kinds.setdefault(dtype_name(part.dtype), []).append(i)
+    found: dict[int, Array] = {}
+    for places in kinds.values():
+        xp = namespace(parts[places[0]])
+        flat = added_up(parallel, xp.concat([xp.reshape(parts[i], (-1,)) for i in places]))
+        ends = accumulate((prod(parts[i].shape) for i in places), initial=0)
+        for i, (start, end) in zip(places, pairwise(ends), strict=True):
+            found[i] = xp.reshape(flat[start:end], parts[i].shape)
+    return [found[i] for i in range(len(parts))]
