@@ -43,7 +43,12 @@ class Threads:
         pools: gives the pools, once they are first needed.
         variables: environment variables that are a user's word.
         environment: where they are looked up.
+
+    Attributes:
+        sharing: how many processes of one training share the cores, this one included.
     """
+
+    sharing = 1
 
     def __init__(
         self,
@@ -77,7 +82,9 @@ class Threads:
             if asked is not None:
                 return min(asked, now)
             told = now != self._first or any(self._environment.get(name) for name in self._variables)
-            return now if told or work >= WORTH_SHARING else 1
+            if told:
+                return now
+            return max(1, now // self.sharing) if work >= WORTH_SHARING else 1
 
     @contextmanager
     def limited(self, number: int | None) -> Iterator[None]:

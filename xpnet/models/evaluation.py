@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet._typing import Array, Loss, Params
 from xpnet.backends.dispatch import dtype_name, namespace
+from xpnet.parallel import ALONE, Parallel
 
 #: ``judged(params, x, t, weight) -> {...}``; see :func:`judge`.
 Judge = Callable[..., dict[str, Array]]
@@ -53,7 +54,12 @@ def judge(forward: Callable[[Params, Array], Array], loss: Loss, classes: bool) 
 
 
 def evaluate(
-    judged: Judge, net: Any, params: Params, data: tuple[Array, ...], asked: int | None = None
+    judged: Judge,
+    net: Any,
+    params: Params,
+    data: tuple[Array, ...],
+    asked: int | None = None,
+    parallel: Parallel = ALONE,
 ) -> tuple[float, float | None]:
     """The loss of samples, and the share of right classes or None where there are none.
 
@@ -66,22 +72,32 @@ def evaluate(
         params: parameters and buffers by name.
         data: x, t, and perhaps a weight of each sample.
         asked: the most threads that somebody wants.
+        parallel: the processes that look at a part of the samples each, and are told the same.
     """
     x, backend = data[0], net.backend
     n, shape = x.shape[0], tuple(x.shape[1:])
     parts = -(-n // _together(net, shape))
+    parts = min(n, -(-parts // parallel.size) * parallel.size)
     ends = [n * k // parts for k in range(parts + 1)]  # of two sizes at most, as each may be compiled
     slices = [slice(start, end) for start, end in pairwise(ends)]
+    mine = slices[parallel.mine(parts)]
     threads = net.threads_for((n if backend.workers > 1 else -(-n // parts), *shape), asked)
     apart = threads is not None and threads > 1 and parts > 1 and backend.workers > 1
     each = partial(backend.map, workers=threads if apart else 1) if backend.workers > 1 else backend.map
     with net.on_threads(1 if apart else threads):
-        found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), slices))
-    names = set.intersection(*map(set, found))
-    host = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
+        found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), mine))
+    names = set.intersection(*map(set, found)) if found else set()
+    own = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
+    host = _side_by_side(parallel.gather(own))
     total = total_loss(host["loss"], host.get("weight"), [rows.stop - rows.start for rows in slices], net.loss_layer)
     named = "hits" in host and all(host.get("named", [True]))
     return total, sum(host["hits"]) / sum(host["seen"]) if named else None
+
+
+def _side_by_side(found: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """What the processes found of their parts, those that had one, as of all parts."""
+    there = [each for each in found if each]
+    return {name: [value for each in there for value in each[name]] for name in set.intersection(*map(set, there))}
 
 
 def _together(net: Any, shape: tuple[int, ...]) -> int:

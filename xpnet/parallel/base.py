@@ -7,7 +7,8 @@ notes with the others between blocks of steps. Alone, all rows are its own and n
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class Parallel:
         rank: the number of this process, from 0. Process 0 writes, logs and calls callbacks.
         size: how many processes there are.
         beside: how many of them compute on this machine, this one included.
-        place_here: the number of this process among those, from 0; it chooses its GPU by it.
+        place_here: the number of this process among those, from 0: which GPU to take, for example.
     """
 
     name: ClassVar[str] = ""
@@ -85,6 +86,20 @@ class Parallel:
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         """The array of process 0, of this shape and dtype, on all."""
         return array
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All enter this block and leave it; where one fails in it, between two steps, the others fail with it.
+
+        Raises:
+            ParallelError: another process failed.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self.failed(error)
+            raise
+        self.gather(None)
 
     def failed(self, error: BaseException) -> None:
         """Tell the others, who wait in :meth:`gather` or will, that this process has failed between two steps."""

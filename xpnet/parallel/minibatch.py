@@ -55,7 +55,7 @@ def count(x: Array, axes: tuple[int, ...]) -> int:
     """How many entries x (N, ...) has along these axes, 0 among them, with the rows that others have of it."""
     shared = _shared.get()
     rows: int = x.shape[0] if shared is None else shared.rows
-    return rows * prod(x.shape[axis] for axis in axes if axis)
+    return rows * int(prod(x.shape[axis] for axis in axes if axis))
 
 
 def mean(x: Array, axes: tuple[int, ...]) -> Any:

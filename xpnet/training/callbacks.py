@@ -63,6 +63,7 @@ class Callback:
 
     Attributes:
         every: a number of steps; :meth:`on_block` is then also called at each iteration that is a multiple of it.
+        everywhere: whether it is called in all processes of a training, and not in the first one alone.
 
     >>> class Norm(Callback):
     ...     every = 100
@@ -74,6 +75,7 @@ class Callback:
     """
 
     every: int | None = None
+    everywhere: bool = False
 
     def __repr__(self) -> str:
         told = (f"{k}={v!r:.60}" for k, v in vars(self).items() if isinstance(v, str | int | float | Path))

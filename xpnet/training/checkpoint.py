@@ -21,6 +21,7 @@ from xpnet.models import Sequential
 from xpnet.models import load as models_load
 from xpnet.optimizers import OPTIMIZERS, TRANSFORMS
 from xpnet.optimizers.transforms import check_transforms
+from xpnet.parallel import Parallel
 from xpnet.schedules import SCHEDULES
 from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
@@ -119,6 +120,7 @@ def load(
     applied: Sequence[Transform] | None,
     backend: str | Backend | None,
     device: Any,
+    parallel: str | Parallel | None = None,
 ) -> Kind:
     """The trainer that :func:`save` wrote."""
     if net is not None and (backend is not None or device is not None):
@@ -142,7 +144,7 @@ def load(
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
         rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
-        trainer = kind(to, rule, transforms=pieces, **_options(fields))
+        trainer = kind(to, rule, transforms=pieces, parallel=parallel, **_options(fields))
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
         expected = _memory_header(trainer) | _series_header(fields, order)

@@ -9,6 +9,7 @@ from xpnet.backends.base import Data
 from xpnet.backends.dispatch import namespace
 from xpnet.models import Sequential
 from xpnet.models.evaluation import evaluate
+from xpnet.parallel import ALONE, Parallel
 from xpnet.training.compiled import Compiled
 from xpnet.training.every import Every
 from xpnet.training.explained import explained, spread
@@ -24,11 +25,20 @@ class Evaluator:
         data, validation: ``{"x", "t"}``, and ``"weight"`` where samples have one.
         plan: when to evaluate, and what of the training data.
         threads: the most threads that somebody wants.
+        parallel: the processes that evaluate a part of the samples each.
     """
 
     def __init__(
-        self, net: Sequential, programs: Compiled, data: Data, validation: Data | None, plan: Every, threads: int | None
+        self,
+        net: Sequential,
+        programs: Compiled,
+        data: Data,
+        validation: Data | None,
+        plan: Every,
+        threads: int | None,
+        parallel: Parallel = ALONE,
     ) -> None:
+        self.parallel = parallel
         self.net, self.programs, self.plan, self.threads = net, programs, plan, threads
         self.splits: dict[str, Data | None] = {"train": self._part(data), "validation": validation}
         self.spreads: dict[str, float | None] = {}
@@ -58,7 +68,7 @@ class Evaluator:
         if split is None:
             return {}
         judged = self.programs.judge(net.classifies(net.scores_shape(split["x"])))
-        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), self.threads)
+        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), self.threads, self.parallel)
         if rate is None and name not in self.spreads:
             self.spreads[name] = spread(net, split)
         r2 = None if rate is not None else explained(loss, self.spreads[name])

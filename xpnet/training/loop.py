@@ -15,11 +15,13 @@ from typing import NoReturn
 import numpy as np
 
 from xpnet._typing import Array, State
-from xpnet.backends.base import CompiledStep, Data
+from xpnet.backends.base import Block, CompiledStep, Data
 from xpnet.errors import DivergedError
 from xpnet.training.callbacks import Callbacks
 from xpnet.training.evaluator import Evaluator
 from xpnet.training.minibatches import Draws, Mark
+from xpnet.training.same import broadcast
+from xpnet.training.shared import names_by_sample, own_draws
 from xpnet.training.state import TrainingState
 from xpnet.training.step import copy_state
 
@@ -68,12 +70,16 @@ class Loop:
         begun: float | None = None,
     ):
         self.training, self.history, self.batches = training, training.history, training.batches
+        self.parallel = training.parallel
         self.step, self.data, self.draws = step, data, draws
         self.evaluator, self.plan = evaluator, evaluator.plan
         self.callbacks, self.interrupted = callbacks, interrupted
         self.begun, self.before = begun, self.history.wall
         self.snapshots: list[_Snapshot] = []
         self.size, self.looked_at = 1, -1
+        self.was_interrupted = False
+        alone = self.parallel.size == 1
+        self.by_sample = None if alone or draws is None else names_by_sample(training.net, data["x"].shape[1:])
 
     def run(self) -> None:
         """Take blocks of steps until it is enough."""
@@ -82,8 +88,8 @@ class Loop:
         training.compose()
         self.callbacks.begin()
         self.look(self.plan.at_start)
-        while training.iteration < training.goal and training.stopped is None and not self.interrupted():
-            self.take(self._steps())
+        while steps := self._agreed():
+            self.take(steps)
             self.tick()
             self.callbacks.block()
             if self._due():
@@ -105,14 +111,27 @@ class Loop:
         most = self.plan.steps_until_one(done, min(self.size, self.training.goal - done))
         return self.callbacks.steps_until_one(done, most)
 
+    def _agreed(self) -> int:
+        """How many steps to take now; 0 to end, as any of the processes may want, and all do then."""
+        training = self.training
+        ends = training.iteration >= training.goal
+        wanted = 0 if ends else self._steps()
+        found = self.parallel.gather((wanted, training.stopped, self.interrupted()))
+        training.stopped = next((stopped for _, stopped, _ in found if stopped is not None), None)
+        self.was_interrupted = any(interrupted for *_, interrupted in found)
+        return 0 if training.stopped is not None or self.was_interrupted else int(found[0][0])
+
     def _due(self) -> bool:
         return self.plan.due(self.training.iteration, self.batches.epoch, self.batches.epoch_ended)
 
     def state(self) -> State:
-        """The tree for the next step, with what callbacks assigned."""
-        if self.training.replaced():
-            self.snapshots = []  # the steps to what was there before lead nowhere now
+        """The tree for the next step, with what callbacks assigned; those of process 0 where there are several."""
+        replaced = self.training.replaced()
+        if replaced:
             self.training.take_over()
+        if self.parallel.gather(replaced)[0]:
+            self.snapshots = []  # the steps to what was there before lead nowhere now
+            broadcast(self.training)
         return self.training.tree()
 
     def take(self, most: int) -> None:
@@ -122,10 +141,11 @@ class Loop:
         copies = copy_state(training.net.backend, state)
         here = _Snapshot(training.iteration, self.history.samples, copies, self.batches.mark())
         self.snapshots = [*self.snapshots[-1:], here]
-        block = self.batches.block(most, self.draws)
+        block = self._block(most)
         try:
             state, losses = self.step.run(state, self.data, block)
-        except BaseException:  # the state is consumed, and this may have happened in the middle of a step
+        except BaseException as error:  # the state is consumed, and this may have happened in the middle of a step
+            self.parallel.abort(error)
             self._return_to(here)
             raise
         seconds = time.perf_counter() - start
@@ -142,6 +162,13 @@ class Loop:
             self.size = min(2 * self.size, LONGEST_BLOCK)
         elif seconds > 2 * BLOCK_SECONDS:
             self.size = max(self.size // 2, 1)
+
+    def _block(self, most: int) -> Block:
+        """The next minibatches, with the draws of own rows."""
+        block = self.batches.block(most, self.draws)
+        if self.by_sample is None:
+            return block
+        return own_draws(block, self.parallel.mine(block.rows.shape[1]), self.by_sample)
 
     def look(self, evaluate: bool) -> None:
         """Evaluate the weights, or see at least that they are finite."""
@@ -198,7 +225,7 @@ class Loop:
         good = training.iteration + again
         self.history.evaluations = [e for e in self.history.evaluations if e.iteration <= good]
         if again:
-            block = self.batches.block(again, self.draws)
+            block = self._block(again)
             state, _ = self.step.run(training.compose(), self.data, block)
             training.take_back(state)
             self._advance(block.rows)

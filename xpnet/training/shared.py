@@ -11,8 +11,10 @@ from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from xpnet._typing import Array, Params
-from xpnet.backends.base import Data
+from xpnet.backends.base import Block, Data
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.models import Sequential
 from xpnet.parallel import Parallel
@@ -66,3 +68,28 @@ def summed_up(parallel: Parallel, parts: list[Array]) -> list[Array]:
         for i, (start, end) in zip(places, pairwise(ends), strict=True):
             found[i] = xp.reshape(flat[start:end], parts[i].shape)
     return [found[i] for i in range(len(parts))]
+
+
+def names_by_sample(net: Sequential, shape: tuple[int, ...]) -> set[str]:
+    """Which draws have a part for each sample of this shape (...), so that each process needs that of its own rows.
+
+    Raises:
+        ValueError: it cannot be told from their shapes.
+    """
+    two, three = (net.draws(np.random.default_rng(0), (n, *shape)) for n in (2, 3))
+    found = set()
+    for name in two:
+        a, b = two[name].shape, three[name].shape
+        if (a[:1], b[:1], a[1:]) == ((2,), (3,), b[1:]):
+            found.add(name)
+        elif a != b:
+            raise ValueError(
+                f"the draws {name!r} have shape {a} for two samples and {b} for three; processes share out what has a "
+                "part for each sample, (N, ...), and what is the same for all"
+            )
+    return found
+
+
+def own_draws(block: Block, mine: slice, by_sample: set[str]) -> Block:
+    """The block with the draws of these rows of each minibatch."""
+    return Block(block.rows, {name: a[:, mine] if name in by_sample else a for name, a in block.draws.items()})

@@ -16,7 +16,9 @@ from xpnet._checks import check_count
 from xpnet._typing import Array, Optimizer, Params, Transform
 from xpnet.backends.base import Data
 from xpnet.backends.dispatch import Backend, describe
+from xpnet.errors import DivergedError
 from xpnet.models import Sequential
+from xpnet.parallel import Parallel
 from xpnet.streams import warn
 from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
@@ -28,6 +30,7 @@ from xpnet.training.interrupt import deferred_interrupt
 from xpnet.training.loop import Loop, Split
 from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
+from xpnet.training.same import align, notes
 from xpnet.training.shown import trainer_as_html, trainer_as_text
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, only_ours
@@ -130,30 +133,39 @@ class Trainer(TrainingState):
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         begun, plan = time.perf_counter(), as_every(evaluate)
-        data, held_out = self._admitted(x, t, weight, validation)
-        if self._running:
-            raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
-        if not isinstance(callbacks, Sequence):
-            raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
-        self.evaluated = plan
-        watchers = Callbacks(self, [*map(as_callback, callbacks), *([Progress()] if progress else [])])
-        self._go_to(data["x"].shape[0])
-        self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
-        self._warn_of_steps_for_nothing(stacklevel=3)
-        # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
-        with (
-            self.net.backend.current(),
-            np.errstate(all="ignore"),
-            deferred_interrupt() as interrupted,
-            ExitStack() as ends,
-        ):
-            loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
-            ends.callback(loop.tick)
-            ends.callback(loop.step.release)
-            ends.callback(setattr, self, "_running", False)
-            ends.callback(watchers.end)
-            self._running = True
-            loop.run()
+        with self.parallel.together():
+            data, held_out = self._admitted(x, t, weight, validation)
+            if self._running:
+                raise RuntimeError("fit was called while it runs, by a callback perhaps; trainer.stop() ends it")
+            if not isinstance(callbacks, Sequence):
+                raise TypeError(f"callbacks is {callbacks!r}, expected a list of callbacks and functions: [print]")
+            watchers = self._watchers([*map(as_callback, callbacks), *([Progress()] if progress else [])])
+            self.evaluated = plan
+            self._go_to(data["x"].shape[0])
+            self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
+            self._check_same(data, held_out)
+            self._warn_of_steps_for_nothing(stacklevel=3)
+            # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
+            with (
+                self.net.backend.current(),
+                np.errstate(all="ignore"),
+                deferred_interrupt() as interrupted,
+                ExitStack() as ends,
+            ):
+                loop = self._loop(data, held_out, plan, self._draws(data), watchers, interrupted, begun)
+                ends.callback(loop.tick)
+                ends.callback(loop.step.release)
+                ends.push(self._settled)
+                ends.callback(setattr, self, "_running", False)
+                ends.callback(watchers.end)
+                self._running = True
+                try:
+                    loop.run()
+                except (KeyboardInterrupt, SystemExit) as error:  # of a second Ctrl-C, in the middle of anything
+                    self.parallel.abort(error)
+                    raise
+                if loop.was_interrupted and not interrupted():
+                    raise KeyboardInterrupt  # another process received it
         return self.history
 
     def evaluate(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
@@ -164,18 +176,34 @@ class Trainer(TrainingState):
         Raises:
             DivergedError: the weights are not finite.
         """
-        data, held_out = self._admitted(x, t, weight, validation)
-        with self.net.backend.current(), np.errstate(all="ignore"):
+        with self.parallel.together(), self.net.backend.current(), np.errstate(all="ignore"):
+            data, held_out = self._admitted(x, t, weight, validation)
             self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
+
+    def _watchers(self, callbacks: list[Callback]) -> Callbacks:
+        """What is called in between: all in the first process, in the others what has to be heard everywhere."""
+        return Callbacks(self, [each for each in callbacks if self.parallel.leads or each.everywhere])
+
+    def _check_same(self, data: Data, held_out: Data | None) -> None:
+        """Raise ``MismatchError`` unless all processes of this training are about to do the same."""
+        if self.parallel.size > 1:
+            self.parallel.check_same(notes(self, data, held_out))
+
+    def _settled(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """All processes leave with one state, unless one has failed."""
+        if kind is None or issubclass(kind, DivergedError | KeyboardInterrupt):
+            align(self)
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint: all that is needed to go on as if nothing had happened, in one safetensors file.
 
         It has the parameters and buffers, the optimizer and the transforms with what they remember, the place in the
         permutation, the state of the random generator, and the history. It is synced before it takes the place of an
-        older file of that name, so a crash at any moment leaves one of the two whole.
+        older file of that name, so a crash at any moment leaves one of the two whole. Of several processes the first
+        writes it, and the others do nothing here; any number of processes can go on with it.
         """
-        checkpoint.save(self, path)
+        if self.parallel.leads:
+            checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
         """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
@@ -191,6 +219,7 @@ class Trainer(TrainingState):
         transforms: Sequence[Transform] | None = None,
         backend: str | Backend | None = None,
         device: Any = None,
+        parallel: str | Parallel | None = None,
     ) -> Self:
         """The trainer that :meth:`save` wrote, on whatever backend.
 
@@ -201,13 +230,14 @@ class Trainer(TrainingState):
                 default it is made again; one of one's own has to be given.
             transforms: those to go on with, of the same kinds in the same order, as with ``optimizer``.
             backend, device: where the network shall be made; see :func:`xpnet.get_backend`.
+            parallel: as in :class:`Trainer`; the number of processes may be another one than before.
 
         Raises:
             OSError: the file cannot be read.
             CheckpointError: it is damaged, foreign, holds weights alone, or is of another network or optimizer; each
                 difference is listed.
         """
-        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device)
+        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device, parallel)
 
     def check(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Raise what :meth:`fit` would raise for this data, and do nothing else."""
@@ -265,7 +295,7 @@ class Trainer(TrainingState):
         self.history.threads = number
         step = ThreadedStep(programs.step, self.net, number)
         data, held_out = self.parallel.place(data), held_out and self.parallel.place(held_out)
-        evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads)
+        evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
 
     def _admitted(self, x: Array, t: Array, weight: Array | None, validation: Split | None) -> tuple[Data, Data | None]:
@@ -273,9 +303,16 @@ class Trainer(TrainingState):
         data = self._samples((x, t, weight), "")
         if self.batch_size > data["x"].shape[0]:
             raise ValueError(f"batch_size is {self.batch_size}, but there are only {data['x'].shape[0]} samples")
-        if self.net.buffers:  # of the smallest minibatch that there will be
-            last = data["x"].shape[0] % self.batch_size if self.sampling != "replacement" else 0
-            self.net.check_training(data["x"][: last or self.batch_size, ...])
+        last = data["x"].shape[0] % self.batch_size if self.sampling != "replacement" else 0
+        smallest = last or self.batch_size
+        if smallest < self.parallel.size:
+            raise ValueError(
+                f"the {'last minibatch of an epoch' if last else 'minibatch'} has {smallest} of {data['x'].shape[0]} "
+                f"samples, and {self.parallel.size} processes cannot share so few; choose another batch_size than "
+                f"{self.batch_size}, or start fewer processes"
+            )
+        if self.net.buffers:
+            self.net.check_training(data["x"][:smallest, ...])
         if validation is None:
             return data, None
         if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
