@@ -33,12 +33,17 @@ def devices_of(device: Any) -> list[Any]:
     return list(device.mesh.devices.flat) if hasattr(device, "mesh") else [device]
 
 
-def with_shared_rows(step: Step, device: Any) -> Step:
-    """The step, in which each device has its share of the rows and draws; sizes that do not divide are XLA's to pad."""
+def shared_out(arrays: Any, device: Any) -> Any:
+    """In what is compiled: arrays (N, ...) of which each device has its share; XLA pads what does not divide."""
     jax = import_module("jax")
     shared = jax.sharding.NamedSharding(device.mesh, jax.sharding.PartitionSpec(device.mesh.axis_names))
+    return jax.lax.with_sharding_constraint(arrays, shared)
+
+
+def with_shared_rows(step: Step, device: Any) -> Step:
+    """The step, in which each device has its share of the rows and draws."""
 
     def stepped(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
-        return step(state, data, *jax.lax.with_sharding_constraint((rows, draws), shared))
+        return step(state, data, *shared_out((rows, draws), device))
 
     return stepped

@@ -13,10 +13,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet.backends.base import Backend, CompiledStep, Data, PlainStep, Step
+from xpnet._typing import Array
+from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
+
+Judge = Callable[..., dict[str, Array]]
 
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
-NAMES = {"mpi": "xpnet.parallel.mpi"}
+NAMES = {"mpi": "xpnet.parallel.mpi", "jax": "xpnet.parallel.jax"}
 
 
 class ParallelUnavailableError(RuntimeError):
@@ -35,11 +38,12 @@ class Parallel:
     """One process by itself, and what others override: the seam that a training has towards those beside it.
 
     An engine with processes overrides ``rank``, ``size``, :meth:`all_reduce` and :meth:`gather`, and all else follows.
-    One whose library divides the rows itself, over several devices for example, overrides :meth:`place` and
-    :meth:`compile`.
+    One whose library divides the rows itself, over several devices for example, says so, and overrides :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
+        divides: whether a step takes :meth:`mine` of the rows and adds up by :meth:`all_reduce`; False where the
+            library does both for a step of all rows.
         rank: the number of this process, from 0. Process 0 writes, logs and calls callbacks.
         size: how many processes there are.
         beside: how many of them compute on this machine, this one included.
@@ -47,6 +51,7 @@ class Parallel:
     """
 
     name: ClassVar[str] = ""
+    divides: ClassVar[bool] = True
     rank: int = 0
     size: int = 1
     beside: int = 1
@@ -113,13 +118,13 @@ class Parallel:
     def admit(self, backend: Backend) -> None:
         """Raise ``ValueError`` if arrays of this backend cannot take part, and share the machine with those beside."""
 
-    def place(self, data: Data) -> Data:
-        """The data of all samples, where steps and evaluations take them from."""
-        return data
-
     def compile(self, backend: Backend, step: Step, compiles: bool) -> CompiledStep:
         """The step, compiled if that is wanted."""
         return backend.compile(step) if compiles else PlainStep(step, backend)
+
+    def compile_function(self, backend: Backend, function: Judge) -> Judge:
+        """What looks at samples in an evaluation, compiled: ``function(params, x, t, weight)``."""
+        return backend.compile_function(function)
 
     def check_same(self, found: dict[str, str]) -> None:
         """Compare notes: texts or digests by what they are of, which have to be the same in all processes.

@@ -55,7 +55,7 @@ def make_step(
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
         return net.training_value_and_grad(arrays, **batch)
 
-    of_rows = gradients if parallel.size == 1 else shared_gradients(net, parallel)
+    of_rows = shared_gradients(net, parallel) if parallel.size > 1 and parallel.divides else gradients
 
     def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]

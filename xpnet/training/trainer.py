@@ -62,7 +62,8 @@ class Trainer(TrainingState):
         parallel: ``"mpi"`` in a program that ``mpiexec -n 4 python program.py`` starts: each process makes the same
             network from the same seed, is given the same data and takes its part of each minibatch; what comes of it is
             what one process would have made of it, to rounding, in all of them. Process 0 alone calls callbacks and
-            shows progress. None trains in this process alone.
+            shows progress. ``"jax"`` does the same with all devices of JAX, in this process and in those that
+            ``jax.distributed`` joined with it. None trains in this process alone, on one device.
 
     Attributes:
         history: what came of it so far.
@@ -294,7 +295,6 @@ class Trainer(TrainingState):
         programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
         self.history.threads = number
         step = ThreadedStep(programs.step, self.net, number)
-        data, held_out = self.parallel.place(data), held_out and self.parallel.place(held_out)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)
 
