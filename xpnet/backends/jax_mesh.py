@@ -33,11 +33,18 @@ def devices_of(device: Any) -> list[Any]:
     return list(device.mesh.devices.flat) if hasattr(device, "mesh") else [device]
 
 
+def row_by_row(device: Any) -> Any:
+    """Arrays (N, ...) of which each device has as many rows as the others."""
+    sharding = import_module("jax").sharding
+    return sharding.NamedSharding(device.mesh, sharding.PartitionSpec(device.mesh.axis_names))
+
+
 def shared_out(arrays: Any, device: Any) -> Any:
-    """In what is compiled: arrays (N, ...) of which each device has its share; XLA pads what does not divide."""
+    """Arrays (N, ...) of which each device has its share, in what is compiled, where XLA pads what does not divide."""
     jax = import_module("jax")
-    shared = jax.sharding.NamedSharding(device.mesh, jax.sharding.PartitionSpec(device.mesh.axis_names))
-    return jax.lax.with_sharding_constraint(arrays, shared)
+    if not all(isinstance(each, jax.core.Tracer) for each in jax.tree.leaves(arrays)):
+        return arrays
+    return jax.lax.with_sharding_constraint(arrays, row_by_row(device))
 
 
 def with_shared_rows(step: Step, device: Any) -> Step:

@@ -24,7 +24,7 @@ import numpy as np
 
 from xpnet._typing import Array, State
 from xpnet.backends.base import Backend, Block, CompiledStep, Data, Step, backend_class
-from xpnet.backends.jax_mesh import on_all, shared_out
+from xpnet.backends.jax_mesh import on_all, row_by_row, shared_out
 from xpnet.parallel.base import Judge, Parallel, ParallelError
 from xpnet.streams import Quiet, warn
 
@@ -152,12 +152,25 @@ class JaxParallel(Parallel):
 
     def _gathered(self, part: np.ndarray) -> list[np.ndarray]:
         """The bytes of all processes, as many from each."""
+        jax, shared = self.jax, self._places[0]
+        here = jax.device_put(part[None, :], shared.mesh.devices[self.rank])
         try:
-            found = import_module("jax.experimental.multihost_utils").process_allgather(part)
-        except self.jax.errors.JaxRuntimeError as error:
+            everywhere = jax.make_array_from_single_device_arrays((self.size, part.size), shared, [here])
+            return list(np.asarray(self._spread(everywhere)))
+        except Exception as error:  # JAX has several kinds for a connection that is closed
             self.lost(error)
             raise
-        return list(np.asarray(found).reshape(self.size, -1))
+
+    @functools.cached_property
+    def _places(self) -> tuple[Any, Any]:
+        """Arrays with a row on the first device of each process, and whole on each of these."""
+        first = [next(each for each in self.jax.devices() if each.process_index == rank) for rank in range(self.size)]
+        whole = on_all(first)
+        return row_by_row(whole), whole
+
+    @functools.cached_property
+    def _spread(self) -> Callable[[Array], Array]:
+        return self.jax.jit(lambda x: x, out_shardings=self._places[1])  # type: ignore[no-any-return]
 
 
 class SpreadStep(CompiledStep):
@@ -182,8 +195,9 @@ class SpreadStep(CompiledStep):
         self.kept = {}  # they are consumed
         try:
             wide, losses = self.step.run(wide, samples, block)
-        except jax.errors.JaxRuntimeError as error:
-            self.parallel.lost(error)
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            if "Gloo" in str(error) or not isinstance(error, ValueError):
+                self.parallel.lost(error)
             raise
         everywhere = jax.tree.leaves(wide)
         here = [leaf.addressable_data(0) for leaf in everywhere]
