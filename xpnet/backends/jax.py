@@ -68,9 +68,9 @@ class JaxBackend(Backend):
 
     @classmethod
     def find_device(cls, device: Any) -> Any:
-        """Accept ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"gpu:1"`` or a ``jax.Device``; by default JAX's own default.
+        """Accept ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"gpu:1"`` or a ``jax.Device``; several are ``"gpu:0,gpu:1"``.
 
-        Several are ``"gpu:0,gpu:1"``, or what :func:`xpnet.backends.jax_mesh.on_all` makes of a list of devices.
+        By default it is JAX's own default.
         """
         found = cls._devices()
         if device is None or device in found or hasattr(device, "device_set"):
@@ -226,8 +226,7 @@ class JaxStep(CompiledStep):
         devices = devices_of(backend.device)
         turned = with_turned_products(step, jax) if devices[0].platform == "cpu" else step
         shared = with_shared_rows(turned, backend.device) if len(devices) > 1 else turned
-        # for its cache: what is asked for the dtype of the loss is traced once
-        self.body = jax.jit(shared, inline=True)
+        self.body = jax.jit(shared, inline=True)  # for its cache: asked for the loss's dtype, it is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
 
     def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
