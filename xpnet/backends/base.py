@@ -457,8 +457,8 @@ class Backend(ABC):
         """``function(params, x)``, where each sample of x (N, ...) is by itself; ``shape`` says what comes of one."""
         return function(params, x)
 
-    @staticmethod
-    def check_sizes(x: Array, name: str) -> None:  # noqa: ARG004, B027
+    @staticmethod  # noqa: B027  (most always know)
+    def check_sizes(x: Array, name: str) -> None:
         """Raise ``ValueError`` if a library does not know yet how many samples an array has."""
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
