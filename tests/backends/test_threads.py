@@ -37,6 +37,17 @@ def test_what_is_asked_for_is_given_up_to_what_is_in_force():
     assert [ours.choose(SMALL, asked) for asked in (1, 3, 8, 100)] == [1, 3, 8, 8]
 
 
+def test_processes_of_one_training_share_the_cores():
+    """Unless somebody has told how many each shall take."""
+    ours = threads(Pool(8))
+    for processes, expected in ((2, 4), (3, 2), (16, 1)):
+        ours.sharing = processes
+        assert (ours.choose(LARGE), ours.choose(SMALL), ours.choose(LARGE, 6)) == (expected, 1, 6)
+    told = threads(Pool(8), OMP_NUM_THREADS="8")
+    told.sharing = 2
+    assert told.choose(LARGE) == 8
+
+
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_limit_in_the_environment_stands(name):
     ours = threads(Pool(2), **{name: "2"})

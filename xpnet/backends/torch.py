@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import threading
 import warnings
@@ -36,6 +37,25 @@ Program = Callable[..., list[Array]]
 
 #: It keeps a number of threads for each thread that calls it.
 _here = threading.local()
+
+
+#: Functions of the host that graphs call.
+_called: list[Callable[[np.ndarray], np.ndarray]] = []
+
+
+@functools.cache
+def _host_operation() -> Any:
+    """The operation by which a graph calls one of these functions."""
+    library = TorchBackend.library().library
+
+    def on_host(x: Array, number: int) -> Array:
+        if getattr(_here, "tries", False):  # whoever else is called by the function does not try
+            return x.clone()
+        return TorchBackend.on_host(_called[number], x).clone()
+
+    made = library.custom_op("xpnet::on_host", on_host, mutates_args=(), schema="(Tensor x, int number) -> Tensor")
+    made.register_fake(lambda x, _: TorchBackend.library().empty_like(x))
+    return made
 
 
 class _Pool:
@@ -106,6 +126,14 @@ class TorchBackend(Backend):
     @staticmethod
     def add_at(x: Array, index: Array, rows: Array) -> Array:
         return x.index_add_(0, index, rows)
+
+    @classmethod
+    def on_host(cls, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
+        if type(x) is cls.library().Tensor:
+            return super().on_host(function, x)
+        if function not in _called:  # a graph is being traced, which names it by its number
+            _called.append(function)
+        return _host_operation()(x, _called.index(function))
 
     @staticmethod
     def image_axes(x: Array) -> tuple[int, ...]:  # noqa: ARG004
@@ -276,7 +304,11 @@ def compiled(flat: Program, arrays: list[Array], trial: list[Array]) -> Program:
         warnings.simplefilter("ignore")  # they are of torch's own workings, for those who work on it
         graph = make_fx(flat, tracing_mode="fake")(*arrays)
         program: Program = TorchBackend.library().compile(graph, fullgraph=True, dynamic=False)
-        program(*trial)
+        _here.tries = True
+        try:
+            program(*trial)
+        finally:
+            _here.tries = False
     return program
 
 

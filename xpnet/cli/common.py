@@ -25,6 +25,7 @@ from xpnet.models import (
     TwoLayerNet,
     load_network,
 )
+from xpnet.parallel import ParallelError, ParallelUnavailableError
 from xpnet.streams import printable
 from xpnet.validation import check_finite
 
@@ -205,7 +206,7 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except BrokenPipeError:  # nobody reads on, head(1) for example: click ends without a word
         raise
-    except (BackendUnavailableError, ImagesUnavailableError) as error:
+    except (BackendUnavailableError, ImagesUnavailableError, ParallelUnavailableError, ParallelError) as error:
         raise click.ClickException(str(error)) from error
     except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
         raise click.ClickException(printable(error)) from error

@@ -167,6 +167,8 @@ class CheckpointOrSay(Checkpoint):
 class Signals(Callback):
     """Ctrl-C, SIGTERM and a terminal that is closed end training after the block of steps; a second one at once."""
 
+    everywhere = True
+
     def __init__(self) -> None:
         self.received: int | None = None
         self.at = 0.0

@@ -31,16 +31,19 @@ from xpnet.cli.common import (
 from xpnet.cli.evaluations import FORMS, EvaluateForm, every
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import quoted, tell
+from xpnet.cli.processes import own_device, processes
 from xpnet.cli.rates import FORMS as RATES
 from xpnet.cli.rates import ScheduleForm, schedule
 from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
+from xpnet.parallel import Parallel
+from xpnet.parallel.base import NAMES as PARALLEL
 from xpnet.streams import printable
 from xpnet.training import Callback, Split, Trainer
 
 #: What a run that goes on may be told anew; the rest is in its checkpoint.
 ANEW = (
-    *("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "evaluate"),
+    *("iterations", "epochs", "backend", "device", "checkpoint_every", "threads", "parallel", "evaluate"),
     *("no_plot", "quiet", "resume"),
 )
 
@@ -106,6 +109,11 @@ NOTES: dict[str, Any] = {
     help="Most threads to multiply on, on a CPU. [default: 1 for small products, else one a core]",
 )
 @click.option(
+    "--parallel",
+    type=click.Choice(list(PARALLEL)),
+    help="How processes that train together speak with each other. [default: mpi where mpiexec starts more than one]",
+)
+@click.option(
     "--evaluate",
     type=EvaluateForm(),
     help=f"When to look at losses and accuracies of all data: {', '.join(FORMS)}. TRAIN, what to look at of the "
@@ -128,10 +136,12 @@ def train(context: click.Context, /, **options: Any) -> None:
 
     One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
     two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
+
+    ``mpiexec -n 4 xpnet train`` trains in four processes, each on its part of every minibatch: the same training.
     """
-    with run.Signals() as signals, ExitStack() as held:
+    with run.Signals() as signals, processes(options["parallel"]) as parallel, ExitStack() as held:
         with errors_in_one_line():
-            begun = _begin(context, options, held)
+            begun = _begin(context, options, held, parallel)
         if begun is None:
             return
         trainer, data, goal, folder = begun
@@ -141,13 +151,14 @@ def train(context: click.Context, /, **options: Any) -> None:
         if problem is not None and trainer.iteration == start:
             with errors_in_one_line():
                 raise problem
-        interrupted = status > 128 or problem is not None
-        checkpoint = interrupted or (status == 0 and (saving is not None or resumed))
-        stale = not (checkpoint or resumed or (saving is not None and saving.saved))
-        made, failed = run.save(trainer, folder, plot=not options["no_plot"], checkpoint=checkpoint, stale=stale)
-        _report(trainer, made, options)
-        if interrupted and (folder / run.CHECKPOINT).is_file():
-            click.echo(f"go on with: xpnet train --resume {quoted(folder)}", err=True)
+        interrupted, failed = status > 128 or problem is not None, list[str]()
+        if parallel.leads:
+            checkpoint = interrupted or (status == 0 and (saving is not None or resumed))
+            stale = not (checkpoint or resumed or (saving is not None and saving.saved))
+            made, failed = run.save(trainer, folder, plot=not options["no_plot"], checkpoint=checkpoint, stale=stale)
+            _report(trainer, made, options)
+            if interrupted and (folder / run.CHECKPOINT).is_file():
+                click.echo(f"go on with: xpnet train --resume {quoted(folder)}", err=True)
     if problem is not None:
         failed.insert(0, f"{type(problem).__name__}: {printable(problem)}")
     if failed:
@@ -157,7 +168,7 @@ def train(context: click.Context, /, **options: Any) -> None:
 
 
 def _begin(
-    context: click.Context, options: dict[str, Any], held: ExitStack
+    context: click.Context, options: dict[str, Any], held: ExitStack, parallel: Parallel
 ) -> tuple[Trainer, list[Split], int, Path] | None:
     """A trainer, its data, its goal and the folder for the results, held for this process; None if all is done."""
     if options["epochs"] is not None and options["iterations"] is not None:
@@ -170,9 +181,10 @@ def _begin(
         if not path.exists() and _is_over(folder, options):
             return None
         run.check_checkpoint(path, options["resume"])
-        held.enter_context(only_one(folder, "train"))  # before it is read, as another process may replace it
+        if parallel.leads:
+            held.enter_context(only_one(folder, "train"))  # before it is read, as another process may replace it
     digits = mnist_digits(as_bytes=True)
-    trainer = _resumed(path, options) if resumed else _new(options, digits[0][0].shape[0])
+    trainer = _resumed(path, options, parallel) if resumed else _new(options, digits[0][0].shape[0], parallel)
     move = trainer.net.backend.asarray
     data = [(move(as_taken(trainer.net, x)), move(t)) for x, t in digits]
     trainer.check(*data[0], validation=data[1])
@@ -180,9 +192,11 @@ def _begin(
     if goal == trainer.iteration:
         if every(trainer.notes["evaluate"] or "epoch").at_end:
             _evaluate(trainer, data)
-        if run.is_written(trainer, folder, plot=not options["no_plot"]):
+        if parallel.leads and run.is_written(trainer, folder, plot=not options["no_plot"]):
             _say_over(folder, goal, f"to train on, say how many it shall have in all: --iterations {2 * goal}")
             return None
+    if not parallel.leads:
+        return trainer, data, goal, Path()
     if resumed:
         run.check_writable(folder, "copy the run into a folder that can be")
     else:
@@ -215,12 +229,14 @@ def _evaluate(trainer: Trainer, data: list[Split]) -> None:
         raise ValueError(str(error)) from None
 
 
-def _new(options: dict[str, Any], samples: int) -> Trainer:
+def _new(options: dict[str, Any], samples: int, parallel: Parallel) -> Trainer:
     """A trainer at its start, as the options want it."""
     if options["iterations"] is None and options["epochs"] is None:
         options["iterations"] = 10_000
     rng = np.random.default_rng(options["seed"])
     net = on_bytes(network(options, rng))
+    if (here := own_device(net.backend, options["device"], parallel)) != net.backend:
+        net = net.to(here)
     options["optimizer"] = options["optimizer"] or ("sgd" if options["model"] == "two-layer" else "adam")
     kind = OPTIMIZERS[options["optimizer"]]
     usual: Any = 0.1 if kind is SGD else next(field.default for field in fields(kind) if field.name == "lr")
@@ -229,8 +245,8 @@ def _new(options: dict[str, Any], samples: int) -> Trainer:
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
     about = {"batch_size": options["batch_size"], "compile": options["compile"], "threads": options["threads"]}
-    trainer = Trainer(net, optimizer, seed=rng, **about)
-    elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads")
+    trainer = Trainer(net, optimizer, seed=rng, parallel=parallel, **about)
+    elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads", "parallel")
     settings = {k: v for k, v in options.items() if k not in elsewhere}
     trainer.notes = settings | {"lr": lr, "weight_decay": optimizer.weight_decay}
     _note_place(trainer)
@@ -246,14 +262,15 @@ def _check_told_anew(context: click.Context, options: dict[str, Any]) -> None:
         raise click.UsageError(f"{', '.join(refused)} cannot be changed in a run that goes on; what can: {allowed}")
 
 
-def _resumed(path: Path, options: dict[str, Any]) -> Trainer:
+def _resumed(path: Path, options: dict[str, Any], parallel: Parallel) -> Trainer:
     """The trainer of a checkpoint, with what may be told anew."""
-    trainer = Trainer.load(path, backend="numpy")
+    trainer = Trainer.load(path, backend="numpy", parallel=parallel)
     if not _are_of_train(trainer.notes, dtype_name(trainer.net.dtype)):
         raise CheckpointError(f"{path} was not written by xpnet train; go on with it in Python, by Trainer.load")
     where = options["backend"] or trainer.notes["backend"], options["device"]
     if where != ("numpy", None):
-        trainer = Trainer.load(path, backend=place(*where))
+        here = own_device(place(*where), options["device"], parallel)
+        trainer = Trainer.load(path, backend=here, parallel=parallel)
     anew = {
         name: options[name]
         for name in ("iterations", "epochs", "checkpoint_every", "evaluate")
@@ -333,8 +350,8 @@ def _train(
         return _interrupted(trainer, 130), None
     except Exception as error:  # a device that is lost, for example: what was learned until then is kept
         return 1, error
-    if signals.received and trainer.iteration < goal:
-        return _interrupted(trainer, signals.status), None
+    if (signals.received or trainer.stopped) and trainer.iteration < goal:  # another process may have received it
+        return _interrupted(trainer, signals.status or 130), None
     return 0, None
 
 

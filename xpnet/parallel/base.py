@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
 
+#: What looks at samples in an evaluation: ``function(params, x, t, weight)``, see :mod:`xpnet.models.evaluation`.
 Judge = Callable[..., dict[str, Array]]
 
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
@@ -34,11 +35,18 @@ class MismatchError(ValueError):
     """The processes of a training were not given the same; the message says what differs, and where."""
 
 
+class Failure(NamedTuple):
+    """What a process that failed tells in the place of a value."""
+
+    message: str
+
+
 class Parallel:
     """One process by itself, and what others override: the seam that a training has towards those beside it.
 
-    An engine with processes overrides ``rank``, ``size``, :meth:`all_reduce` and :meth:`gather`, and all else follows.
-    One whose library divides the rows itself, over several devices for example, says so, and overrides :meth:`compile`.
+    An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
+    :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
+    devices for example, says so by ``divides``, and overrides :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
@@ -56,6 +64,7 @@ class Parallel:
     size: int = 1
     beside: int = 1
     place_here: int = 0
+    _told: BaseException | None = None
 
     @property
     def leads(self) -> bool:
@@ -80,13 +89,21 @@ class Parallel:
         out[...] = part
         return out
 
+    def exchange(self, value: Any) -> list[Any]:
+        """The values of all processes, by their ranks, on each of them; whatever can be pickled."""
+        return [value]
+
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by their ranks, on each of them.
 
         Raises:
-            ParallelError: one of the others called :meth:`failed` instead.
+            ParallelError: another process has failed.
         """
-        return [value]
+        found = self.exchange(value)
+        for rank, each in enumerate(found):
+            if isinstance(each, Failure) and not isinstance(value, Failure):
+                raise ParallelError(f"process {rank} of {self.size} failed, and so all of them end: {each.message}")
+        return found
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         """The array of process 0, of this shape and dtype, on all."""
@@ -107,7 +124,14 @@ class Parallel:
         self.gather(None)
 
     def failed(self, error: BaseException) -> None:
-        """Tell the others, who wait in :meth:`gather` or will, that this process has failed between two steps."""
+        """Tell the others, who wait in :meth:`gather` or will, that this process has failed between two steps.
+
+        What they know already is not told again: that one of them failed, or what this one has told before.
+        """
+        if not any(isinstance(each, ParallelError) or each is self._told for each in _causes(error)):
+            self._told = error
+            message = getattr(error, "message", "")  # of click's, whose kind says nothing to a user
+            self.gather(Failure(message or f"{type(error).__name__}: {error}"))
 
     def abort(self, error: BaseException) -> None:
         """End all processes, with this error on standard error; for one in the middle of a step.
@@ -123,7 +147,7 @@ class Parallel:
         return backend.compile(step) if compiles else PlainStep(step, backend)
 
     def compile_function(self, backend: Backend, function: Judge) -> Judge:
-        """What looks at samples in an evaluation, compiled: ``function(params, x, t, weight)``."""
+        """What looks at samples in an evaluation, compiled."""
         return backend.compile_function(function)
 
     def check_same(self, found: dict[str, str]) -> None:
@@ -158,6 +182,13 @@ class Parallel:
 
 #: A process by itself.
 ALONE = Parallel()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _difference(what: str, ranks: list[int], found: list[dict[str, str]]) -> str:

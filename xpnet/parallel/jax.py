@@ -98,18 +98,8 @@ class JaxParallel(Parallel):
         flat = self._gathered(np.ascontiguousarray(array).reshape(-1).view(np.uint8))[0]
         return np.ascontiguousarray(flat).view(array.dtype).reshape(array.shape)
 
-    def gather(self, value: Any) -> list[Any]:
-        if self.size == 1:
-            return [value]
-        found = [pickle.loads(note) for note in self._notes(pickle.dumps((None, value)))]
-        for rank, (error, _) in enumerate(found):
-            if error is not None:
-                raise ParallelError(f"process {rank} of {self.size} failed, and so all of them end: {error}")
-        return [each for _, each in found]
-
-    def failed(self, error: BaseException) -> None:
-        if self.size > 1 and not isinstance(error, ParallelError):  # of which all know
-            self._notes(pickle.dumps((f"{type(error).__name__}: {error}", None)))
+    def exchange(self, value: Any) -> list[Any]:
+        return [value] if self.size == 1 else [pickle.loads(note) for note in self._notes(pickle.dumps(value))]
 
     def abort(self, error: BaseException) -> None:
         """The others find the connection closed; JAX's own end would wait for them, who do not come to it."""

@@ -15,32 +15,27 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.backends.base import Backend
-from xpnet.parallel.base import Parallel, ParallelError, ParallelUnavailableError
+from xpnet.parallel.base import Parallel, ParallelUnavailableError
 from xpnet.streams import Quiet, warn
 
-#: By which variable the programs that start processes say how many they started: MPICH's, Intel's and Slurm's, and that
-#: of Open MPI.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+#: By which variables the programs that start processes say how many they started, and which of them this one is: those
+#: of MPICH, Intel and Slurm, and those of Open MPI.
+SIZES, RANKS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"), ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 #: The longest that a process waits for the others before it ends all of them, in seconds; 0 for no end.
 TIMEOUT, TIMEOUT_VARIABLE = 600.0, "XPNET_MPI_TIMEOUT"
 #: How long a process that failed waits for process 0 to fail in the same way, which then speaks for all.
 FIRST_SECONDS = 1.0
 INSTALL = 'pip install "xpnet[mpi]"'
-
-
-class Failure(NamedTuple):
-    """What :meth:`Mpi.failed` tells in the place of a value."""
-
-    message: str
 
 
 class Mpi(Parallel):
@@ -66,23 +61,22 @@ class Mpi(Parallel):
             self._comm.Allreduce(part, out)
         return out
 
-    def gather(self, value: Any) -> list[Any]:
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        with warnings.catch_warnings(), super().together():
+            if not self.leads:
+                warnings.simplefilter("ignore")  # the first process has the same to say
+            yield
+
+    def exchange(self, value: Any) -> list[Any]:
         with self._waiting():
-            found: list[Any] = self._comm.allgather(value)
-        for rank, each in enumerate(found):
-            if isinstance(each, Failure) and not isinstance(value, Failure):
-                raise ParallelError(f"process {rank} of {self.size} failed, and so all of them end: {each.message}")
-        return found
+            return self._comm.allgather(value)  # type: ignore[no-any-return]
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
         array = np.array(array, order="C") if self.leads else np.empty_like(array, order="C")
         with self._waiting():
             self._comm.Bcast(array)
         return array
-
-    def failed(self, error: BaseException) -> None:
-        if not isinstance(error, ParallelError):  # of which all know
-            self.gather(Failure(f"{type(error).__name__}: {error}"))
 
     def abort(self, error: BaseException) -> None:
         if self.size > 1:
@@ -137,8 +131,18 @@ class Mpi(Parallel):
 
 def launched() -> int:
     """How many processes say those who started this one that there are, by variables of the environment."""
-    sizes = [os.environ.get(name, "") for name in SIZES]
-    return max([1, *(int(size) for size in sizes if size.isdecimal())])
+    return max(1, *_numbers_in(SIZES))
+
+
+def launched_first() -> bool:
+    """Whether this is the first of them, as far as the environment tells."""
+    return not any(_numbers_in(RANKS))
+
+
+def _numbers_in(names: tuple[str, ...]) -> list[int]:
+    """The numbers in these variables, 0 for those that are missing."""
+    texts = [os.environ.get(name, "") for name in names]
+    return [int(text) if text.isdecimal() else 0 for text in texts]
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ from xpnet.training.state import TrainingState
 
 
 def notes(training: TrainingState, data: Data, held_out: Data | None) -> dict[str, str]:
-    """Versions, options, seed, network, arrays and data by what messages call them; digests of what is long."""
+    """Versions, options, seed, network, arrays and data by what messages call them; digests of what is long.
+
+    What shows itself by its address in memory, a function or a loss of the user's own for example, does so without it.
+    """
     net, batches = training.net, training.batches
     versions = {
         f"the version of {name}": str(getattr(importlib.import_module(name), "__version__", "unknown"))
@@ -40,7 +44,7 @@ def notes(training: TrainingState, data: Data, held_out: Data | None) -> dict[st
     }
     for prefix, split in (("", data), ("validation ", held_out or {})):
         found |= {f"{prefix}{name}": digest({name: array}) for name, array in split.items()}
-    return found
+    return {what: re.sub(r" at 0x[0-9A-Fa-f]+", "", text) for what, text in found.items()}
 
 
 def digest(tree: dict[str, Any]) -> str:
@@ -78,7 +82,10 @@ def broadcast(training: TrainingState) -> None:
     parallel, backend = training.parallel, training.net.backend
 
     def sent(tree: State) -> State:
-        return {name: sent(value) if isinstance(value, dict) else received(value) for name, value in tree.items()}
+        found = {
+            name: sent(tree[name]) if isinstance(tree[name], dict) else received(tree[name]) for name in sorted(tree)
+        }
+        return {name: found[name] for name in tree}  # whose order need not be that of the others
 
     def received(array: Array) -> Array:
         host = parallel.broadcast(backend.to_numpy(array))
@@ -89,8 +96,9 @@ def broadcast(training: TrainingState) -> None:
 
 
 def align(training: TrainingState) -> None:
-    """Have all processes end with one state: callbacks of process 0 may have assigned some, and machines that are not
-    alike may round otherwise.
+    """Have all processes end with one state.
+
+    Callbacks of process 0 may have assigned some, and machines that are not alike may round otherwise.
     """
     if training.parallel.size > 1 and len(set(training.parallel.gather(digest(training.compose())))) > 1:
         broadcast(training)

@@ -16,9 +16,11 @@ import numpy as np
 from xpnet._typing import Array, Params
 from xpnet.backends.base import Block, Data
 from xpnet.backends.dispatch import dtype_name, namespace
+from xpnet.layers.chain import leaves_of
 from xpnet.models import Sequential
 from xpnet.parallel import Parallel
 from xpnet.parallel.minibatch import added_up, shared_minibatch
+from xpnet.streams import warn
 
 #: ``gradients(arrays, data, rows) -> (loss, gradients by name, new buffers by name)``.
 Gradients = Callable[[Params, Data, Array], tuple[Array, Params, Params]]
@@ -68,6 +70,18 @@ def summed_up(parallel: Parallel, parts: list[Array]) -> list[Array]:
         for i, (start, end) in zip(places, pairwise(ends), strict=True):
             found[i] = xp.reshape(flat[start:end], parts[i].shape)
     return [found[i] for i in range(len(parts))]
+
+
+def warn_of_mixing(net: Sequential, stacklevel: int) -> None:
+    """Warn of layers of the user's own that may mix samples: each process would mix those of its own rows alone."""
+    for name, layer in leaves_of(net.chain, ""):
+        if layer.acts_on == "batch" and not type(layer).__module__.startswith("xpnet."):
+            warn(
+                f"{name.removeprefix('.')} does not say that it keeps samples apart, by acts_on = 'sample' or "
+                "'element'; if it mixes those of a minibatch, several processes train otherwise than one, unless it "
+                "takes its sums from xpnet.parallel.minibatch, as BatchNorm does",
+                stacklevel=stacklevel + 1,
+            )
 
 
 def names_by_sample(net: Sequential, shape: tuple[int, ...]) -> set[str]:

@@ -31,6 +31,7 @@ from xpnet.training.loop import Loop, Split
 from xpnet.training.minibatches import Minibatches
 from xpnet.training.progress import Progress
 from xpnet.training.same import align, notes
+from xpnet.training.shared import warn_of_mixing
 from xpnet.training.shown import trainer_as_html, trainer_as_text
 from xpnet.training.state import TrainingState
 from xpnet.training.step import made_of, only_ours
@@ -188,6 +189,8 @@ class Trainer(TrainingState):
     def _check_same(self, data: Data, held_out: Data | None) -> None:
         """Raise ``MismatchError`` unless all processes of this training are about to do the same."""
         if self.parallel.size > 1:
+            if self.parallel.divides:
+                warn_of_mixing(self.net, stacklevel=3)
             self.parallel.check_same(notes(self, data, held_out))
 
     def _settled(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -292,7 +295,8 @@ class Trainer(TrainingState):
         begun: float | None = None,
     ) -> Loop:
         """What takes steps and evaluates; the history says on how many threads steps multiply."""
-        programs, number = self._programs(), self.net.threads_for((self.batch_size, *data["x"].shape[1:]), self.threads)
+        rows = -(-self.batch_size // self.parallel.size)
+        programs, number = self._programs(), self.net.threads_for((rows, *data["x"].shape[1:]), self.threads)
         self.history.threads = number
         step = ThreadedStep(programs.step, self.net, number)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)
