@@ -36,9 +36,9 @@ def samples(shape=(20,), dtype="float64", classes=10):
     return x, t, rng.random(SAMPLES).astype(dtype)
 
 
-def dense(dtype="float64", **options):
+def dense(dtype="float64", device="cpu:0"):
     layers = [Affine(20, 24), ReLU(), Dropout(0.2), Affine(24, 10)]
-    return Sequential(layers, seed=0, dtype=dtype, backend="jax", device="cpu:0", **options)
+    return Sequential(layers, seed=0, dtype=dtype, backend="jax", device=device)
 
 
 def trained(
@@ -136,8 +136,12 @@ class _Assigns(Callback):
 
 
 def test_what_a_callback_assigns_is_trained_on():
-    one, many = (trained(dense(), SGD(0.1), *samples(), parallel=p, callbacks=[_Assigns()]) for p in (None, "jax"))
+    one, many = (
+        trained(dense(device=d), SGD(0.1), *samples(), parallel=p, callbacks=[_Assigns()])
+        for d, p in (("cpu:0", None), ("cpu:2", "jax"))
+    )
     agree(one, many, 1e-12)
+    assert {str(array.device.id) for array in many.net.params.values()} == {"2"}
 
 
 def test_a_training_that_diverges_keeps_the_same_weights():
