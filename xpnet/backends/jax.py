@@ -68,10 +68,7 @@ class JaxBackend(Backend):
 
     @classmethod
     def find_device(cls, device: Any) -> Any:
-        """Accept ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"gpu:1"`` or a ``jax.Device``; several are ``"gpu:0,gpu:1"``.
-
-        By default it is JAX's own default.
-        """
+        """Accept ``"cpu"``, ``"gpu"``, ``"gpu:1"``, several as ``"gpu:0,gpu:1"``, or a ``jax.Device``."""
         found = cls._devices()
         if device is None or device in found or hasattr(device, "device_set"):
             return found[0] if device is None else device
@@ -223,9 +220,9 @@ class JaxStep(CompiledStep):
         self.plain, self.failed = PlainStep(step, backend), False
         self.sizes: set[int] = set()
         self.jax = jax = backend.library()
-        devices = devices_of(backend.device)
-        turned = with_turned_products(step, jax) if devices[0].platform == "cpu" else step
-        shared = with_shared_rows(turned, backend.device) if len(devices) > 1 else turned
+        first, *others = devices_of(backend.device)
+        turned = with_turned_products(step, jax) if first.platform == "cpu" else step
+        shared = with_shared_rows(turned, backend.device) if others else turned
         self.body = jax.jit(shared, inline=True)  # for its cache: asked for the loss's dtype, it is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
 

@@ -3,7 +3,7 @@
 A step is written for all rows, and stays so. It is told where the rows are, and XLA does the rest: each device takes
 its samples from the data that it has, computes what depends on them, and what depends on all of a minibatch (gradients,
 the loss, the statistics of batch normalization) is summed over the devices. As parameters are whole everywhere, that is
-one reduction a step, and two more for each batch normalization.
+one reduction a step, one more where samples have weights, and three for each batch normalization.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import numpy as np
 
 from xpnet._typing import Array, State
 from xpnet.backends.base import Backend, Block, CompiledStep, Data, Step, backend_class
-from xpnet.backends.jax_mesh import devices_of, on_all, row_by_row, shared_out
+from xpnet.backends.jax_mesh import on_all, row_by_row, shared_out
 from xpnet.parallel.base import Judge, Parallel, ParallelError
 from xpnet.streams import Quiet, warn
 
@@ -173,8 +173,7 @@ class SpreadStep(CompiledStep):
     def __init__(self, step: Step, backend: Backend, device: Any, parallel: JaxParallel) -> None:
         self.parallel, self.device = parallel, device
         self.step = type(backend)(device).compile(step)
-        here = [each for each in devices_of(device) if each.process_index == parallel.rank]
-        self.place = here.index(backend.device)
+        self.owner = backend.device
         self.kept: dict[int, tuple[Array, Array]] = {}
         self.data: dict[int, tuple[Array, Array]] = {}
 
@@ -192,7 +191,7 @@ class SpreadStep(CompiledStep):
                 self.parallel.lost(error)
             raise
         everywhere = jax.tree.leaves(wide)
-        here = [leaf.addressable_data(self.place) for leaf in everywhere]
+        here = [next(s.data for s in leaf.addressable_shards if s.device == self.owner) for leaf in everywhere]
         self.kept = {id(x): (x, leaf) for x, leaf in zip(here, everywhere, strict=True)}
         return jax.tree.unflatten(jax.tree.structure(wide), here), losses
 
