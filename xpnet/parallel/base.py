@@ -13,10 +13,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
 
+#: What looks at samples in an evaluation: ``function(params, x, t, weight)``, see :mod:`xpnet.models.evaluation`.
+Judge = Callable[..., dict[str, Array]]
+
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
-NAMES = {"mpi": "xpnet.parallel.mpi"}
+NAMES = {"mpi": "xpnet.parallel.mpi", "jax": "xpnet.parallel.jax"}
 
 
 class ParallelUnavailableError(RuntimeError):
@@ -42,10 +46,12 @@ class Parallel:
 
     An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
     :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
-    devices for example, overrides :meth:`compile`.
+    devices for example, says so by ``divides``, and overrides :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
+        divides: whether a step takes :meth:`mine` of the rows and adds up by :meth:`all_reduce`; False where the
+            library does both for a step of all rows.
         rank: the number of this process, from 0. Process 0 writes, logs and calls callbacks.
         size: how many processes there are.
         beside: how many of them compute on this machine, this one included.
@@ -53,6 +59,7 @@ class Parallel:
     """
 
     name: ClassVar[str] = ""
+    divides: ClassVar[bool] = True
     rank: int = 0
     size: int = 1
     beside: int = 1
@@ -138,6 +145,10 @@ class Parallel:
     def compile(self, backend: Backend, step: Step, compiles: bool) -> CompiledStep:
         """The step, compiled if that is wanted."""
         return backend.compile(step) if compiles else PlainStep(step, backend)
+
+    def compile_function(self, backend: Backend, function: Judge) -> Judge:
+        """What looks at samples in an evaluation, compiled."""
+        return backend.compile_function(function)
 
     def check_same(self, found: dict[str, str]) -> None:
         """Compare notes: texts or digests by what they are of, which have to be the same in all processes.

@@ -78,7 +78,7 @@ class Loop:
         self.snapshots: list[_Snapshot] = []
         self.size, self.looked_at = 1, -1
         self.was_interrupted = False
-        alone = self.parallel.size == 1
+        alone = self.parallel.size == 1 or not self.parallel.divides
         self.by_sample = None if alone or draws is None else names_by_sample(training.net, data["x"].shape[1:])
 
     def run(self) -> None:

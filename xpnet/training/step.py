@@ -69,7 +69,8 @@ def make_step(
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
         return value_and_grad(arrays, **batch, **scaled)
 
-    of_rows = gradients if parallel.size == 1 else shared_gradients(net, parallel, value_and_grad)
+    shares = parallel.size > 1 and parallel.divides
+    of_rows = shared_gradients(net, parallel, value_and_grad) if shares else gradients
 
     def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]
