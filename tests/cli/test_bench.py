@@ -86,6 +86,22 @@ def test_the_file_says_on_what_and_how_it_was_measured(command, tmp_path):
     assert 0 < result["seconds"] < 100
 
 
+def test_mixed_precision_is_measured_and_named(command, tmp_path):
+    done = command("bench", *TINY, "--compute-dtype", "float16", "--tf32")
+    assert done.exit_code == 0, done.output
+    assert "numpy cpu; float32, computed in float16, about 20 s" in done.stderr
+    assert "samples/s, medians, computed in float16\n" in done.output
+    result = result_in(tmp_path / "out")
+    assert (result["settings"]["compute_dtype"], result["settings"]["tf32"]) == ("float16", True)
+    (entrant,) = result["entrants"]
+    assert (entrant["name"], entrant["compute_dtype"], entrant["tf32"]) == ("numpy cpu", "float16", None)
+    assert "strict device1" in result["not_run"]
+    assert all("samples_per_second" in cell for cell in result["cells"]), result["cells"]
+    refused = command("bench", *TINY, "--overwrite", "--compute-dtype", "float16", "--dtype", "float64")
+    assert refused.exit_code == 1
+    assert "--compute-dtype is for --dtype float32, and it is float64" in refused.stderr
+
+
 def test_the_picture_is_drawn_unless_it_is_not_wanted(command, tmp_path):
     assert command("bench", *TINY).exit_code == 0
     assert (tmp_path / "out" / "throughput.png").read_bytes().startswith(PNG)

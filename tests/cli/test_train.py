@@ -76,6 +76,22 @@ def test_every_optimizer_trains_and_checkpoints(optimizer, command, tmp_path):
     assert repr(trainer.optimizer) in result.output
 
 
+def test_mixed_precision_is_trained_in_and_gone_on_with(command, tmp_path):
+    options = "--compute-dtype", "float16", "--iterations", 20, "--out"
+    assert command(*options, "straight").exit_code == 0
+    done = command(*options, "cut", "--checkpoint-every", 10, "--no-tf32", "--iterations", 10)
+    assert "float32, computed in float16, SGD" in done.output
+    assert history_in(tmp_path / "cut")["compute_dtype"] == "float16"
+    assert history_in(tmp_path / "cut")["tf32"] is None
+    resumed = command("--resume", "cut", "--iterations", 20)
+    assert resumed.exit_code == 0, resumed.output
+    assert "computed in float16" in resumed.output
+    assert weights_in(tmp_path / "cut") == weights_in(tmp_path / "straight")
+    assert_refused(command("--resume", "cut", "--compute-dtype", "bfloat16"), "--compute-dtype cannot be changed")
+    refused = command("--compute-dtype", "bfloat16", "--backend", "numpy", "--out", "other")
+    assert_refused(refused, "backend 'numpy' does not train in bfloat16, it has float16")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(number, status, command, tmp_path, monkeypatch):

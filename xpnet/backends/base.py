@@ -29,14 +29,20 @@ Data = dict[str, Array]
 Step = Callable[[State, Data, Array, Params], tuple[State, Array]]
 
 DTYPES = ("float32", "float64")
+#: What networks of float32 can be trained in, beside it: mixed precision.
+HALF_DTYPES = ("bfloat16", "float16")
 
 _NOTHING = nullcontext()
 
 #: For height and width.
 Pair = tuple[int, int]
 
+#: The shape of what comes of a sample of a shape; None where that is not known.
+SampleShape = Callable[[tuple[int, ...]], tuple[int, ...] | None]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
@@ -158,8 +164,15 @@ class Backend(ABC):
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.
     compiles_shapes: ClassVar[bool] = False
+    #: Whether arrays lie in chunks, so that work on all samples need not be cut into parts.
+    in_chunks: ClassVar[bool] = False
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
+
+    #: The dtypes of 16 bits that networks may be trained in.
+    half_dtypes: ClassVar[tuple[str, ...]] = ()
+    #: Whether products of them are computed in float32, from numbers that are rounded: where the library is slow in 16.
+    emulates_half: ClassVar[bool] = False
 
     #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
     in_place: ClassVar[bool] = False
@@ -255,6 +268,18 @@ class Backend(ABC):
         """:meth:`current`, on the device of an array."""
         return _NOTHING
 
+    @property
+    def tf32(self) -> bool | str | None:
+        """Whether this device multiplies float32 in TF32 now, which keeps three digits of each factor.
+
+        ``"products"`` or ``"convolutions"`` if it does so in these alone; None where it cannot.
+        """
+        return None
+
+    def with_tf32(self, on: bool | None) -> AbstractContextManager[Any]:
+        """In this block float32 is multiplied in TF32, or is not; None leaves that as it is."""
+        return _NOTHING
+
     def regained(self, tree: State) -> State:
         """Nested dicts of arrays that were on this device, and came out of a pickle perhaps on another."""
         return tree
@@ -275,6 +300,18 @@ class Backend(ABC):
         if name not in DTYPES:
             raise ValueError(f"unknown dtype {name!r}; a network computes in one of: {', '.join(DTYPES)}")
         return getattr(self.xp, name)
+
+    def half_dtype(self, dtype: Any) -> Any:
+        """The library's dtype for ``"bfloat16"`` or ``"float16"``; raises ``ValueError`` if there is none."""
+        name = dtype_name(dtype)
+        if name in self.half_dtypes:
+            return getattr(self.xp, name)
+        if name not in HALF_DTYPES:
+            raise ValueError(f"unknown compute_dtype {name!r}; expected one of: {', '.join(HALF_DTYPES)}")
+        others = f"it has {', '.join(self.half_dtypes)}" if self.half_dtypes else "it computes in no 16 bits"
+        raise ValueError(
+            f"backend {self.name!r} does not train in {name}, {others}; net.to() another, to torch or jax for example"
+        )
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Array:
         """Put an array of any backend, a list or a number on this backend's device.
@@ -435,6 +472,26 @@ class Backend(ABC):
     def copy(self, x: Array) -> Array:
         """x in memory of its own, row after row where the library lets one choose."""
         return self.xp.asarray(x, copy=True)
+
+    @staticmethod
+    def computed(tree: Tree) -> Tree:
+        """Arrays in nested lists and dicts, computed together where a library waits until they are read."""
+        return tree
+
+    @classmethod
+    def by_sample(
+        cls,
+        function: Callable[[Params, Array], Array],
+        params: Params,
+        x: Array,
+        shape: SampleShape,  # noqa: ARG003  (for those that have to know before)
+    ) -> Array:
+        """``function(params, x)``, where each sample of x (N, ...) is by itself; ``shape`` says what comes of one."""
+        return function(params, x)
+
+    @staticmethod  # noqa: B027  (most always know)
+    def check_sizes(x: Array, name: str) -> None:
+        """Raise ``ValueError`` if a library does not know yet how many samples an array has."""
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         """Arrays of one shape, numbers above all, as one NumPy array; the device is waited for once."""

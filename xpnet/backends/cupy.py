@@ -11,8 +11,8 @@ The steps of a Trainer are captured as CUDA graphs (``captured/``); ``Trainer(co
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -26,12 +26,15 @@ from xpnet.backends.replay.tracer import Tracer
 
 #: cudaErrorNoDevice: there is a driver, and no GPU that it shows.
 NO_DEVICE = 100
+#: CuPy's numbers for how float32 is multiplied: as it is, and in TF32.
+DEFAULT, TF32 = 1, 7
 
 
 class CupyBackend(Backend):
     name = "cupy"
     packages = ("cupy",)
     in_place = True
+    half_dtypes = ("float16",)  # bfloat16 is experimental in CuPy 14, and products of stacks of it fail
     install = 'pip install "xpnet[cuda13]" for a CUDA 13 driver, "xpnet[cuda12]" for CUDA 12'
     special_module = "cupyx.scipy.special"
 
@@ -77,6 +80,27 @@ class CupyBackend(Backend):
     @staticmethod
     def label(device: Any) -> str:
         return f"cuda:{device.id}"
+
+    @property
+    def tf32(self) -> bool | str | None:
+        """CuPy's own choice is not to, unless the environment variable CUPY_TF32 is 1."""
+        core: Any = getattr(self.library(), "_core", None)  # no part of its interface, so it may not be there
+        if not hasattr(core, "set_compute_type") or int(self.device.compute_capability) < 80:
+            return None
+        return bool(core.get_compute_type(np.float32) == TF32)
+
+    @contextmanager
+    def with_tf32(self, on: bool | None) -> Iterator[None]:
+        if on is None or self.tf32 is None:
+            yield
+            return
+        core = self.library()._core
+        before = core.get_compute_type(np.float32)
+        core.set_compute_type(np.float32, TF32 if on else DEFAULT)
+        try:
+            yield
+        finally:
+            core.set_compute_type(np.float32, before)
 
     def current(self) -> AbstractContextManager[Any]:
         return _entered(self.device)  # type: ignore[no-any-return]

@@ -27,6 +27,8 @@ class NumpyBackend(Backend):
     in_place = True
     install = "pip install numpy"
     checks_rows = True
+    half_dtypes = ("float16",)
+    emulates_half = True
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import importlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.base import (
+    HALF_DTYPES,
     Backend,
     BackendUnavailableError,
     Block,
@@ -25,6 +27,8 @@ from xpnet.backends.base import (
     dtype_name,
 )
 from xpnet.backends.threads import Threads
+from xpnet.backends.torch_graph import CapturedStep
+from xpnet.backends.trees import check_alike, leaves, names, rebuilt
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -75,6 +79,7 @@ class TorchBackend(Backend):
     install = 'pip install "xpnet[torch]"'
     special_module = "torch.special"
     compiles_by_default = False  # it takes many seconds
+    half_dtypes = HALF_DTYPES
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -105,6 +110,32 @@ class TorchBackend(Backend):
         if self.device.type == "mps" and found == self.xp.float64:
             raise ValueError("torch has no float64 on mps; use dtype 'float32' or device 'cpu'")
         return found
+
+    @property
+    def tf32(self) -> bool | str | None:
+        """PyTorch's own choice is not to in products, and to in convolutions."""
+        torch = self.library()
+        if self.device.type != "cuda" or torch.cuda.get_device_capability(self.device) < (8, 0):
+            return None
+        overall = getattr(torch.backends, "fp32_precision", None)
+        values = [(getattr(s.part, s.name), s.on) for s in _switches()]
+        products, convolutions = ((overall if value == "none" else value) == on for value, on in values)
+        return products if products == convolutions else "products" if products else "convolutions"
+
+    @contextmanager
+    def with_tf32(self, on: bool | None) -> Iterator[None]:
+        if on is None or self.tf32 is None:
+            yield
+            return
+        switches = _switches()
+        before = [getattr(s.part, s.name) for s in switches]
+        try:
+            for s in switches:
+                setattr(s.part, s.name, s.on if on else s.off)
+            yield
+        finally:
+            for s, value in zip(switches, before, strict=True):
+                setattr(s.part, s.name, value)
 
     def _asarray(self, x: Any, dtype: Any, copy: bool | None) -> Array:
         if isinstance(x, np.ndarray):
@@ -192,9 +223,11 @@ class TorchBackend(Backend):
         return x.clone(memory_format=self.library().contiguous_format)
 
     def compile(self, step: Step) -> CompiledStep:
-        return TorchStep(step, self)
+        return CapturedStep(step, self) if self.device.type == "cuda" else TorchStep(step, self)
 
     def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
+        if self.device.type == "cuda":
+            return function  # evaluations have few launches, and compiling takes as long as many of them
         return TorchFunction(function, self)
 
 
@@ -203,7 +236,6 @@ class TorchStep(CompiledStep):
 
     The graph is traced with arrays that have no values, by their operations rather than by the lines of Python, so
     a failing compilation leaves the state as it was: one :class:`CompileWarning` says why, and steps run as they are.
-    On CUDA it is what ``torch.compile`` makes of it by default.
     """
 
     def __init__(self, step: Step, backend: TorchBackend) -> None:
@@ -245,7 +277,7 @@ class TorchStep(CompiledStep):
         def flat_step(*arrays: Array) -> list[Array]:
             given = rebuilt(tree, iter(arrays))
             after, loss = self.step(given["state"], given["data"], given["rows"], given["draws"])
-            self._check_alike(tree["state"], after)
+            check_alike(tree["state"], after)
             return [*leaves(after), loss]
 
         # it is tried on copies, so that whatever fails has not touched the state
@@ -253,11 +285,6 @@ class TorchStep(CompiledStep):
 
     def another(self) -> TorchStep:
         return self  # it keeps no arrays
-
-    def _check_alike(self, before: State, after: State) -> None:
-        pairs = zip(leaves(before), leaves(after), strict=True)
-        if names(before) != names(after) or any((a.shape, a.dtype) != (b.shape, b.dtype) for a, b in pairs):
-            raise TypeError("the state after a step has other names, shapes or dtypes than before")
 
 
 class TorchFunction:
@@ -312,6 +339,23 @@ def compiled(flat: Program, arrays: list[Array], trial: list[Array]) -> Program:
     return program
 
 
+class _Switch(NamedTuple):
+    """Where PyTorch is told how to multiply float32 on CUDA, and what turns TF32 on and off."""
+
+    part: Any
+    name: str
+    on: Any
+    off: Any
+
+
+def _switches() -> tuple[_Switch, ...]:
+    """That for products and that for convolutions; PyTorch 2.9 has named them anew, and refuses to read old ones."""
+    backends = TorchBackend.library().backends
+    if hasattr(backends, "fp32_precision"):
+        return tuple(_Switch(p, "fp32_precision", "tf32", "ieee") for p in (backends.cuda.matmul, backends.cudnn.conv))
+    return tuple(_Switch(p, "allow_tf32", True, False) for p in (backends.cuda.matmul, backends.cudnn))
+
+
 def _channels_last(x: Array) -> Array:
     """x (N, C, H, W) with channels innermost in memory, and strides that say so also where there is but one."""
     x = x.contiguous(memory_format=TorchBackend.library().channels_last)
@@ -324,23 +368,6 @@ def _uncompiled(error: Exception) -> str:
         f"torch.compile failed with {type(error).__name__}: {what}; steps run uncompiled. It needs a C++ compiler, and "
         "operations that it knows; Trainer(..., compile=False) does not ask for it"
     )
-
-
-def leaves(tree: Any) -> list[Array]:
-    """The arrays of nested dicts, in their order."""
-    return [a for v in tree.values() for a in (leaves(v) if isinstance(v, dict) else [v])]
-
-
-def rebuilt(tree: Any, arrays: Iterator[Array]) -> Any:
-    """Nested dicts with the names of these and other arrays."""
-    return {k: rebuilt(v, arrays) if isinstance(v, dict) else next(arrays) for k, v in tree.items()}
-
-
-def names(tree: Any) -> Any:
-    """What is where in nested dicts, to compare and to look up by."""
-    if isinstance(tree, dict):
-        return tuple((k, names(v)) for k, v in tree.items())
-    return tuple(map(names, tree)) if isinstance(tree, tuple) else None
 
 
 BACKEND = TorchBackend

@@ -15,7 +15,7 @@ import click
 import xpnet
 from xpnet import plotting, throughput
 from xpnet._checks import check_positive
-from xpnet.backends.base import DTYPES
+from xpnet.backends.base import DTYPES, HALF_DTYPES
 from xpnet.cli import run, scaling
 from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
@@ -49,6 +49,12 @@ WORK = (
 @click.option("--batch-sizes", type=Sizes(), default=BATCH_SIZES, show_default=True, help="Samples a minibatch.")
 @click.option("--hidden", type=Sizes(), default=HIDDEN, show_default=True, help="Hidden units, each a network.")
 @click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="What it computes in.")
+@click.option(
+    "--compute-dtype", type=click.Choice(HALF_DTYPES), help="Measure mixed precision: 16 bits, with weights in float32."
+)
+@click.option(
+    "--tf32/--no-tf32", default=None, help="Multiply float32 in TF32 on GPUs, or not. [default: as each library has it]"
+)
 @click.option(
     "--compile", "compiled", is_flag=True, help="Measure PyTorch compiled as well, which takes long, and CuPy as it is."
 )
@@ -98,12 +104,13 @@ def bench(**options: Any) -> None:
             jobs = _jobs(options, len(data[0]))
             names = options["backend"] or throughput.MEASURED
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the memory of a GPU is for all libraries
-            found = throughput.entrants(names, options["device"], compiled=options["compiled"], dtype=options["dtype"])
-            entrants, missing = found
+            how = {name: options[name] for name in ("compiled", "dtype", "compute_dtype")}
+            entrants, missing = throughput.entrants(names, options["device"], **how)
             if not entrants:
                 raise click.ClickException("nothing can be measured:\n" + _missing(missing))
             looked_for = not options["device"] and bool(set(names) & {*throughput.FOR_GPUS})
-            chosen = {"wanted": options["wide"], "expected": looked_for, "seed": options["seed"]}
+            usual = options["compute_dtype"] is None and options["tf32"] is None  # as are the rates of its products
+            chosen = {"wanted": options["wide"] if usual else False, "expected": looked_for, "seed": options["seed"]}
             wide = Wide(entrants, samples=len(data[0]), **chosen)
             overwrite, names = options["overwrite"], (RESULT, PICTURE)
             folder = held.enter_context(run.output_folder(options["out"], names, overwrite=overwrite, command="bench"))
@@ -147,13 +154,32 @@ def _jobs(options: dict[str, Any], samples: int) -> list[Job]:
     if largest > samples:
         raise ValueError(f"--batch-sizes: a minibatch of {largest}, and there are {samples} digits to train on")
     sizes = [(hidden, batch) for hidden in options["hidden"] for batch in options["batch_sizes"]]
-    return [Job(*pair, seed=options["seed"], dtype=options["dtype"]) for pair in dict.fromkeys(sizes)]
+    if options["compute_dtype"] and options["dtype"] != "float32":
+        raise ValueError(f"--compute-dtype is for --dtype float32, and it is {options['dtype']}")
+    how = {name: options[name] for name in ("seed", "dtype", "compute_dtype", "tf32")}
+    return [Job(*pair, **how) for pair in dict.fromkeys(sizes)]
 
 
 def _title(entrants: list[Entrant], options: dict[str, Any]) -> None:
     if not options["quiet"]:
         names = ", ".join(e.name for e in entrants)
-        click.echo(f"{names}; {options['dtype']}, about {options['seconds']:g} s", err=True)
+        click.echo(f"{names}; {_precision(entrants, options)}, about {options['seconds']:g} s", err=True)
+
+
+def _precision(entrants: list[Entrant], options: dict[str, Any]) -> str:
+    """What is computed in, and who of them does so in TF32."""
+    fast = [e.name for e in entrants if _tf32(e, options)]
+    dtypes: str = options["dtype"] + _mixed(options["compute_dtype"])
+    return dtypes + (f", TF32 on {', '.join(fast)}" if fast else "")
+
+
+def _mixed(compute_dtype: str | None) -> str:
+    return f", computed in {compute_dtype}" if compute_dtype else ""
+
+
+def _tf32(e: Entrant, options: dict[str, Any]) -> bool | str | None:
+    with e.backend.current(), e.backend.with_tf32(options["tf32"]):
+        return e.backend.tf32
 
 
 def _tell(cell: Cell) -> None:
@@ -188,7 +214,13 @@ def _report(comparison: Comparison, missing: list[NotRun], wide: Wide, made: lis
     headers = ["hidden", "batch", *names, "fastest"]
     align = ["right"] * (len(headers) - 1) + ["left"]
     table = tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=align if rows else None)
-    lines = ["samples/s, medians", table, *_changes(comparison), *_unsteady(cells), *_reasons(comparison, cells)]
+    lines = [
+        f"samples/s, medians{_mixed(comparison.jobs[0].compute_dtype)}",
+        table,
+        *_changes(comparison),
+        *_unsteady(cells),
+        *_reasons(comparison, cells),
+    ]
     lines += ["Not run:\n" + _missing(missing)] if missing else []
     tell("\n".join([*lines, *wide.lines(), *made]))
 
@@ -255,8 +287,8 @@ def _save(
     comparison: Comparison, missing: list[NotRun], wide: Wide, folder: Path, options: dict[str, Any]
 ) -> tuple[list[str], list[str]]:
     """Write the numbers and the picture, one even if the other fails; returns a line for each, and what failed."""
-    result = _result(comparison, missing, options) | {"wide": wide.result()}
-    panels = {f"{hidden} hidden units": rates for hidden, rates in _rates(comparison).items()}
+    result, mixed = _result(comparison, missing, options) | {"wide": wide.result()}, _mixed(options["compute_dtype"])
+    panels = {f"{hidden} hidden units{mixed}": rates for hidden, rates in _rates(comparison).items()}
     writers: dict[str, Callable[[Path], Any]] = {
         RESULT: lambda path: atomic.write_bytes(path, (json.dumps(result, indent=1) + "\n").encode())
     }
@@ -275,16 +307,18 @@ def _result(comparison: Comparison, missing: list[NotRun], options: dict[str, An
         "machine": throughput.described([e.backend for e in entrants]),
         "settings": {k: v for k, v in options.items() if k not in ("out", "overwrite", "no_plot", "quiet")},
         "seconds": round(comparison.used, 3),
-        "entrants": [_entrant(e) for e in entrants],
+        "entrants": [_entrant(e, options) for e in entrants],
         "not_run": {each.name: each.why for each in missing},
         "cells": [line for cell in _in_order(comparison) for line in _lines(cell)],
     }
 
 
-def _entrant(e: Entrant) -> dict[str, Any]:
+def _entrant(e: Entrant, options: dict[str, Any]) -> dict[str, Any]:
     model = throughput.device_model(e.backend)
     return {"name": e.name, "backend": e.backend.name, "device": e.backend.device_name, "model": model} | {
-        "compiled": e.compiled
+        "compiled": e.compiled,
+        "compute_dtype": options["compute_dtype"],
+        "tf32": _tf32(e, options),
     }
 
 

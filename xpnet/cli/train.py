@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 import xpnet
-from xpnet.backends.base import DTYPES
+from xpnet.backends.base import DTYPES, HALF_DTYPES
 from xpnet.backends.dispatch import backend_names, dtype_name
 from xpnet.cli import run
 from xpnet.cli.common import (
@@ -56,6 +56,7 @@ NOTES: dict[str, Any] = {
     "command": str,
     "backend": str,
     "dtype": str,
+    "compute_dtype": (str, NoneType),
     "iterations": (int, NoneType),
     "epochs": (int, NoneType),
     "checkpoint_every": (int, NoneType),
@@ -122,6 +123,14 @@ NOTES: dict[str, Any] = {
 )
 @click.option(
     "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Precision to compute in."
+)
+@click.option(
+    "--compute-dtype",
+    type=click.Choice(HALF_DTYPES),
+    help="Train in mixed precision: steps go forward and back in 16 bits, weights stay float32.",
+)
+@click.option(
+    "--tf32/--no-tf32", default=None, help="Multiply float32 in TF32 on a GPU, or not. [default: as the library has it]"
 )
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace the results of an earlier run in --out.")
@@ -246,6 +255,7 @@ def _new(options: dict[str, Any], samples: int, parallel: Parallel) -> Trainer:
     decay = {} if options["weight_decay"] is None else {"weight_decay": options["weight_decay"]}
     optimizer = kind(lr=schedule(options["schedule"], lr, options["warmup"], steps), **decay)
     about = {"batch_size": options["batch_size"], "compile": options["compile"], "threads": options["threads"]}
+    about |= {name: options[name] for name in ("compute_dtype", "tf32")}
     trainer = Trainer(net, optimizer, seed=rng, parallel=parallel, **about)
     elsewhere = ("out", "overwrite", "no_plot", "quiet", "resume", "threads", "parallel")
     settings = {k: v for k, v in options.items() if k not in elsewhere}
@@ -265,11 +275,11 @@ def _check_told_anew(context: click.Context, options: dict[str, Any]) -> None:
 
 def _resumed(path: Path, options: dict[str, Any], parallel: Parallel) -> Trainer:
     """The trainer of a checkpoint, with what may be told anew."""
-    trainer = Trainer.load(path, backend="numpy", parallel=parallel)
+    trainer = Trainer.load(path, backend="numpy", parallel=parallel, compute_dtype="float32")
     if not _are_of_train(trainer.notes, dtype_name(trainer.net.dtype)):
         raise CheckpointError(f"{path} was not written by xpnet train; go on with it in Python, by Trainer.load")
     where = options["backend"] or trainer.notes["backend"], options["device"]
-    if where != ("numpy", None):
+    if where != ("numpy", None) or trainer.notes.get("compute_dtype"):
         here = own_device(place(*where), options["device"], parallel)
         trainer = Trainer.load(path, backend=here, parallel=parallel)
     anew = {
@@ -298,6 +308,7 @@ def _are_of_train(notes: dict[str, Any], dtype: str) -> bool:
     return (
         (notes["command"], notes["dtype"]) == ("train", dtype)
         and notes["backend"] in backend_names()
+        and notes.get("compute_dtype") in (None, *HALF_DTYPES)
         and (notes["iterations"] is None) != (notes["epochs"] is None)
         and all(0 < count <= MOST for count in counts)
         and 0 <= notes["dropout"] < 1
@@ -364,6 +375,7 @@ def _interrupted(trainer: Trainer, status: int) -> int:
 def _title(trainer: Trainer, goal: int) -> str:
     notes = trainer.notes
     parts = [title(trainer.net), notes["dtype"]]
+    parts += [f"computed in {trainer.compute_dtype}"] if trainer.compute_dtype else []
     parts += [f"dropout {notes['dropout']}"] if notes["dropout"] else []
     parts += [str(trainer.optimizer), f"batch {trainer.batch_size}"]
     parts += [f"{notes['epochs']} epochs" if notes["epochs"] else f"{goal} iterations", f"seed {notes['seed']}"]
@@ -373,6 +385,7 @@ def _title(trainer: Trainer, goal: int) -> str:
 def _report(trainer: Trainer, made: list[str], options: dict[str, Any]) -> None:
     history = trainer.history
     rate = history.times
+    rate += ", TF32" if history.tf32 is True else f", TF32 in {history.tf32}" if history.tf32 else ""
     rate += f", {history.threads} thread{'s' if history.threads > 1 else ''}" if history.threads else ""
     last = history.evaluations[-1] if history.evaluations else None
     done = (

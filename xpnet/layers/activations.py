@@ -94,6 +94,7 @@ class LeakyReLU(Activation):
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
 
+    in_float32 = True
     weight_gain = 4.0  # its slope at 0 is 1/4; Bengio, "Practical recommendations for gradient-based training" (2012)
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
@@ -128,6 +129,7 @@ class GELU(Activation):
         exact: whether to compute Φ itself, as ``torch.nn.GELU()`` does; else as ``torch.nn.GELU("tanh")``.
     """
 
+    in_float32 = True
     label = "Gelu"
     weight_gain = sqrt(2)
 
@@ -156,6 +158,7 @@ class Swish(Activation):
     functions" (2017).
     """
 
+    in_float32 = True
     weight_gain = sqrt(2)
 
     beta: float = 1.0
@@ -183,6 +186,8 @@ class Softplus(Activation):
     Dugas, Bengio, Bélisle, Nadeau, Garcia, "Incorporating second-order functional knowledge" (2000).
     """
 
+    in_float32 = True
+
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:
         xp = namespace(x)
         return relu(x) + xp.log1p(xp.exp(-xp.abs(x))), x
@@ -198,6 +203,7 @@ class ELU(Activation):
     Clevert, Unterthiner, Hochreiter, "Fast and accurate deep network learning by exponential linear units" (2016).
     """
 
+    in_float32 = True
     label = "Elu"
 
     alpha: float = 1.0
@@ -232,6 +238,7 @@ class Softmax(Activation):
     To train a classifier, end it with its scores and the loss ``SoftmaxWithLoss`` instead: exact, and cheaper.
     """
 
+    in_float32 = True
     acts_on = "sample"
 
     def forward(self, params: Params, x: Array) -> tuple[Array, Array]:

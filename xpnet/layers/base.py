@@ -40,6 +40,8 @@ class Layer(ABC):
             ``out_channels``.
         takes: the input: ``"floating"``, in the dtype of the parameters; ``"any"``, integers too, which the network
             converts to its dtype a minibatch at a time; ``"integers"``, which stay integers.
+        in_float32: whether a network that trains in mixed precision leaves it in float32, since it adds up many
+            numbers or takes exponentials; products of matrices are faster in 16 bits. Layers with buffers always are.
 
     >>> import numpy as np
     >>> from xpnet import namespace
@@ -62,6 +64,7 @@ class Layer(ABC):
     weight_gain: ClassVar[float | None] = 1.0
     takes: ClassVar[str] = "floating"
     keeps_channels: ClassVar[bool] = False
+    in_float32: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

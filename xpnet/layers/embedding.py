@@ -32,6 +32,7 @@ class Embedding(Layer):
 
     acts_on: ClassVar[str] = "sample"
     takes: ClassVar[str] = "integers"
+    in_float32: ClassVar[bool] = True  # a row's gradient is a sum over all places that have its number
 
     n: int
     dim: int
@@ -96,6 +97,7 @@ class Rescale(Activation):
     """
 
     takes: ClassVar[str] = "any"
+    in_float32: ClassVar[bool] = True
     weight_gain: ClassVar[float | None] = None
 
     scale: float

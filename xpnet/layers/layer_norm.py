@@ -35,6 +35,7 @@ class LayerNorm(Layer):
 
     acts_on: ClassVar[str] = "sample"
     weight_gain: ClassVar[float | None] = None
+    in_float32: ClassVar[bool] = True
 
     shape: int | tuple[int, ...]
     eps: float = 1e-5

@@ -168,6 +168,7 @@ class AvgPool2d(Pooling):
     """
 
     label: ClassVar[str] = "AvgPool"
+    in_float32: ClassVar[bool] = True
 
     def forward(self, params: Params, x: Array) -> tuple[Array, tuple[int, ...]]:
         check_images(self, x)
@@ -194,6 +195,7 @@ class GlobalAvgPool2d(Layer):
     """
 
     label: ClassVar[str] = "GlobalAvgPool"
+    in_float32: ClassVar[bool] = True
     acts_on: ClassVar[str] = "sample"
     weight_gain: ClassVar[float | None] = None
 

@@ -8,6 +8,7 @@ from xpnet._typing import Transform
 from xpnet.optimizers.adam import Adam, AdaMax, AdamW, NAdam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSprop
 from xpnet.optimizers.base import Optimizer
+from xpnet.optimizers.loss_scaling import LossScaling
 from xpnet.optimizers.momentum import SGD, Momentum, Nesterov
 from xpnet.optimizers.options import check_learning_rate
 from xpnet.optimizers.signs import Ftrl, Lion
@@ -27,6 +28,7 @@ __all__ = [
     "ClipByValue",
     "Ftrl",
     "Lion",
+    "LossScaling",
     "Momentum",
     "NAdam",
     "Nesterov",
@@ -57,5 +59,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 #: The transforms by the name of their class.
 TRANSFORMS: dict[str, type[Transform]] = {
-    kind.__name__: kind for kind in (ClipByValue, ClipByNorm, WeightDecay, ScaleGradients, Accumulate)
+    kind.__name__: kind for kind in (ClipByValue, ClipByNorm, WeightDecay, ScaleGradients, LossScaling, Accumulate)
 }

@@ -39,6 +39,8 @@ class Stack:
             raise StackError(
                 f"{first.optimizer!r:.100} watches the history of one network; one_by_one=True trains with it"
             )
+        if halves := [f"{t.compute_dtype!r} in network {i}" for i, t in enumerate(trainers) if t.compute_dtype]:
+            raise StackError(f"compute_dtype is {halves[0]}; one_by_one=True trains in mixed precision")
         optimizer = merged([t.optimizer for t in trainers], "optimizer")
         transforms = merged([t.transforms for t in trainers], "transforms")
         step = together(make_step(self.net, optimizer, transforms=transforms), self.count)

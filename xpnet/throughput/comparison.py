@@ -191,6 +191,7 @@ class Comparison:
 
     def _expected(self, job: Job) -> _Expected:
         """What the reference computes."""
+        job = replace(job, compute_dtype=None)  # in mixed precision, too, they have to be those of single precision
         training, losses = self._start(self.reference, job)
         start = Training(self.reference, job, self.data, self.clock).weights()
         return _Expected(losses, training.weights(), start)

@@ -42,7 +42,12 @@ class NotRun:
 
 
 def entrants(
-    names: Iterable[str], devices: Sequence[str] = (), *, compiled: bool = False, dtype: str = "float32"
+    names: Iterable[str],
+    devices: Sequence[str] = (),
+    *,
+    compiled: bool = False,
+    dtype: str = "float32",
+    compute_dtype: str | None = None,
 ) -> tuple[list[Entrant], list[NotRun]]:
     """All that can train here, of these backends, on these devices or else on all there are.
 
@@ -61,6 +66,8 @@ def entrants(
                 backend = get_backend(name, device)
                 backend.check_trains()
                 backend.dtype(dtype)
+                if compute_dtype is not None:
+                    backend.half_dtype(compute_dtype)
             except (ValueError, BackendUnavailableError) as error:
                 missing.append(NotRun(f"{name} {device}", str(error)))
                 continue

@@ -14,6 +14,7 @@ from xpnet.initializers import normal
 from xpnet.layers import Affine, Layer, ReLU, Rescale
 from xpnet.models import Sequential
 from xpnet.optimizers import SGD, Adam
+from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.parallel import ALONE, Parallel
 from xpnet.throughput.entrants import Entrant
 from xpnet.training import LONGEST_BLOCK, init_state, make_step
@@ -28,7 +29,8 @@ Split = tuple[Array, Array]
 class Job:
     """Minibatches of ``batch_size`` images, uint8 (N, 784) and divided by 255, on a network of ``depth`` hidden layers.
 
-    They are as wide as each other; with one it is the book's 784-hidden-10. The rule is SGD, or ``adam``.
+    They are as wide as each other; with one it is the book's 784-hidden-10. The rule is SGD, or ``adam``;
+    ``compute_dtype`` and ``tf32`` are those of :class:`xpnet.Trainer`.
     """
 
     hidden: int
@@ -37,6 +39,8 @@ class Job:
     dtype: str = "float32"
     depth: int = 1
     adam: bool = False
+    compute_dtype: str | None = None
+    tf32: bool | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -76,8 +80,10 @@ class Training:
         hidden = [layer for each in affine[:-1] for layer in (each, ReLU())]
         layers: list[Layer] = [Rescale(1 / 255), *hidden, affine[-1]]
         net = Sequential(layers, weight_init=normal(0.01), seed=job.seed, dtype=job.dtype, backend=self.backend)
-        self.step = parallel.compile(self.backend, make_step(net, optimizer, parallel=parallel), entrant.compiled)
-        self.state = init_state(net, optimizer)
+        transforms = with_loss_scaling((), job.compute_dtype)
+        step = make_step(net, optimizer, transforms=transforms, parallel=parallel, compute_dtype=job.compute_dtype)
+        self.step = parallel.compile(self.backend, step, entrant.compiled)
+        self.state, self.tf32 = init_state(net, optimizer, transforms), job.tf32
         # whole minibatches only: a shorter one would be of another shape, which some libraries compile
         whole = x.shape[0] // job.batch_size * job.batch_size
         self.batches = Minibatches(whole, job.batch_size, np.random.default_rng(job.seed))
@@ -93,8 +99,9 @@ class Training:
         while len(block.rows) < steps:
             block = self.batches.block(steps)
         start = self.clock()
-        self.state, losses = self.step.run(self.state, self.data, block)
-        self.backend.synchronize()
+        with self.backend.with_tf32(self.tf32):
+            self.state, losses = self.step.run(self.state, self.data, block)
+            self.backend.synchronize()
         return Timed(self.clock() - start, losses)
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -15,11 +15,14 @@ import numpy as np
 
 from xpnet import optimizers
 from xpnet._typing import Optimizer, State, Transform
+from xpnet.backends.base import HALF_DTYPES
 from xpnet.backends.dispatch import Backend, dtype_name
 from xpnet.errors import CheckpointError
 from xpnet.models import Sequential
 from xpnet.models import load as models_load
+from xpnet.models.mixed import check_compute_dtype
 from xpnet.optimizers import OPTIMIZERS, TRANSFORMS
+from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.optimizers.transforms import check_transforms
 from xpnet.parallel import Parallel
 from xpnet.schedules import SCHEDULES
@@ -86,6 +89,8 @@ def _checked(trainer: TrainingState) -> tuple[str, dict[str, np.ndarray]]:
         "batch_size": trainer.batch_size,
         "sampling": trainer.sampling,
         "compile": trainer.compile,
+        "compute_dtype": trainer.compute_dtype,
+        "tf32": trainer.tf32,
         "iteration": trainer.iteration,
         "epoch": batches.epoch,
         "n": batches.n,
@@ -121,6 +126,7 @@ def load(
     backend: str | Backend | None,
     device: Any,
     parallel: str | Parallel | None = None,
+    compute_dtype: Any = None,
 ) -> Kind:
     """The trainer that :func:`save` wrote."""
     if net is not None and (backend is not None or device is not None):
@@ -143,8 +149,14 @@ def load(
             expected = files.arrays_of(to.chain, dtype_name(to.dtype))
             files.check_header(path, weights, expected, "this network")
             _check_alike(path, about.get("network"), files.network_description(to))
-        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, applied)
-        trainer = kind(to, rule, transforms=pieces, parallel=parallel, **_options(fields))
+        options = _options(fields) | ({} if compute_dtype is None else {"compute_dtype": compute_dtype})
+        try:
+            half = check_compute_dtype(to, options["compute_dtype"])
+        except ValueError as error:
+            raise CheckpointError(f'{path}: {error}, or go on with compute_dtype="float32"') from None
+        given = None if applied is None else with_loss_scaling(check_transforms(applied), half)
+        rule, pieces = _optimizer(path, fields, optimizer), _transforms(path, fields, given)
+        trainer = kind(to, rule, transforms=pieces, parallel=parallel, **options)
         beside = {name: what for name, what in header.items() if name not in weights}
         order, _ = beside.get(f"{SERIES}order", ((), ""))
         expected = _memory_header(trainer) | _series_header(fields, order)
@@ -233,14 +245,14 @@ def _optimizer(path: Path, fields: _Fields, given: Optimizer | None) -> Optimize
     return made
 
 
-def _transforms(path: Path, fields: _Fields, given: Sequence[Transform] | None) -> tuple[Transform, ...]:
+def _transforms(path: Path, fields: _Fields, given: tuple[Transform, ...] | None) -> tuple[Transform, ...]:
     """The transforms in the file, or those that are given if they are of the same kinds."""
     found = fields.of("transforms", list)
     if given is not None:
         kinds = [each.get("kind") if isinstance(each, dict) else None for each in found]
-        if kinds != [kind_of(type(each)) for each in check_transforms(given)]:
+        if kinds != [kind_of(type(each)) for each in given]:
             raise CheckpointError(f"{path} is of other transforms: {shortened(kinds)} in the file, {given!r} given")
-        return tuple(given)
+        return given
     try:
         return check_transforms([from_config(each, TRANSFORM_KINDS) for each in found])
     except (CheckpointError, TypeError) as error:
@@ -252,8 +264,11 @@ def _options(fields: _Fields) -> dict[str, Any]:
     sampling = fields.of("sampling", str)
     if sampling not in SAMPLING:
         raise fields.damaged("sampling")
-    batch_size, compiled = fields.count("batch_size", 1), fields.of("compile", bool, type(None))
-    return {"sampling": sampling, "batch_size": batch_size, "compile": compiled}
+    if fields.of("compute_dtype", str, type(None)) not in (None, *HALF_DTYPES):
+        raise fields.damaged("compute_dtype")
+    found = {name: fields.of(name, bool, type(None)) for name in ("compile", "tf32")}
+    found |= {"sampling": sampling, "batch_size": fields.count("batch_size", 1)}
+    return found | {"compute_dtype": fields.of("compute_dtype", str, type(None))}
 
 
 def _memory_header(trainer: TrainingState) -> tensors.Header:

@@ -31,6 +31,7 @@ class Compiled:
         optimizer, transforms: see :func:`xpnet.make_step`.
         compiles: whether to compile at all.
         parallel: the processes that take steps together.
+        compute_dtype: see :func:`xpnet.make_step`.
     """
 
     def __init__(
@@ -40,11 +41,12 @@ class Compiled:
         transforms: tuple[Transform, ...],
         compiles: bool,
         parallel: Parallel = ALONE,
+        compute_dtype: str | None = None,
     ) -> None:
-        self.backend, self.compiles = net.backend, compiles
+        self.backend, self.compiles, self.parallel = net.backend, compiles, parallel
         self.shell = copy.copy(net)
         self.shell.params, self.shell.buffers = {}, {}
-        step = make_step(self.shell, optimizer, transforms=transforms, parallel=parallel)
+        step = make_step(self.shell, optimizer, transforms=transforms, parallel=parallel, compute_dtype=compute_dtype)
         self.step: CompiledStep = parallel.compile(self.backend, step, compiles)
         self.judges: dict[bool, Judge] = {}
         self.total = self.backend.jit(_total)
@@ -67,7 +69,7 @@ class Compiled:
         """See :func:`xpnet.models.evaluation.judge`."""
         if classes not in self.judges:
             function = judge(self.shell.forward, self.shell.loss_layer, classes)
-            self.judges[classes] = self.backend.compile_function(function) if self.compiles else function
+            self.judges[classes] = self.parallel.compile_function(self.backend, function) if self.compiles else function
         return self.judges[classes]
 
 
@@ -77,13 +79,15 @@ def compiled(
     transforms: tuple[Transform, ...],
     compiles: bool,
     parallel: Parallel = ALONE,
+    compute_dtype: str | None = None,
 ) -> Compiled:
     """What is there already of equal parts, or something new."""
     key = _key(net, optimizer, transforms, parallel) if compiles else None
     if key is None:
-        return Compiled(net, optimizer, transforms, compiles, parallel)
+        return Compiled(net, optimizer, transforms, compiles, parallel, compute_dtype)
+    key, how = (key, compute_dtype), (compiles, parallel, compute_dtype)
     with _lock:
-        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), compiles, parallel)
+        first = _shared.pop(key, None) or Compiled(*_copied(net, optimizer, transforms), *how)
         found = first.another()
         if found is None:
             return first

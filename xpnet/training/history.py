@@ -90,6 +90,9 @@ class History:
         seconds: how long the steps took, drawing of minibatches included, evaluations and callbacks left out.
         wall: how long the calls of ``fit`` took, with all that is in them: checks, steps, evaluations, callbacks.
         learning_rates: the learning rate of each step; NaN if the optimizer does not tell.
+        compute_dtype: the dtype that steps were computed in, if not in that of the network.
+        tf32: whether float32 was multiplied in TF32 in the last call of ``fit``; ``"products"`` or ``"convolutions"``
+            if in these alone, None where there is none.
         threads: how many threads the library multiplied on in the last call of ``fit``; None if it does not tell.
     """
 
@@ -100,6 +103,8 @@ class History:
     learning_rates: list[float] = field(default_factory=list)
     threads: int | None = field(default=None, compare=False)
     wall: float = field(default=0.0, compare=False)
+    compute_dtype: str | None = None
+    tf32: bool | str | None = field(default=None, compare=False)
 
     @property
     def iterations(self) -> int:
@@ -148,6 +153,8 @@ class History:
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second,
             "threads": self.threads,
+            "compute_dtype": self.compute_dtype,
+            "tf32": self.tf32,
             "losses": [_finite(loss) for loss in self.losses],
             "learning_rates": [_finite(rate) for rate in self.learning_rates],
             "evaluations": [{k: _finite(v) for k, v in asdict(e).items()} for e in self.evaluations],

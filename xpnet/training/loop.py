@@ -149,12 +149,12 @@ class Loop:
             self._return_to(here)
             raise
         seconds = time.perf_counter() - start
+        training.take_back(state)
         finite = np.isfinite(losses)
         if not finite.all():
             bad = int(np.argmin(finite))
             self._note(losses[: bad + 1])
             self._rewind(training.iteration + bad, float(losses[bad]))
-        training.take_back(state)
         self._note(losses)
         self._advance(block.rows)
         self.history.seconds += seconds
@@ -218,6 +218,7 @@ class Loop:
     def _rewind(self, iteration: int, loss: float) -> NoReturn:
         """Go back to the last weights whose loss was finite, by taking the steps to them again, and raise."""
         training, again = self.training, 0
+        failure = training.failure(iteration, loss)
         if self.snapshots:
             origin = next((s for s in reversed(self.snapshots) if s.iteration < iteration), self.snapshots[0])
             self._return_to(origin)
@@ -232,8 +233,8 @@ class Loop:
         if self.plan.at_end:
             self._evaluate(self.state())
         raise DivergedError(
-            f"training diverged: the loss at iteration {iteration} is {loss}; the network keeps the last weights with "
-            f"a finite loss. Try a smaller learning rate than {training.learning_rate:g}",
+            f"training diverged: {failure}; the network keeps the last weights with a finite loss. Try a smaller "
+            f"learning rate than {training.learning_rate:g}{training.other_dtype}",
             iteration=iteration,
             loss=loss,
         )

@@ -33,6 +33,8 @@ def notes(training: TrainingState, data: Data, held_out: Data | None) -> dict[st
         "batch_size": str(training.batch_size),
         "sampling": training.sampling,
         "compile": str(training.compile),
+        "compute_dtype": str(training.compute_dtype),
+        "tf32": str(training.tf32),
         "evaluate": repr(training.evaluated),
         "the number of iterations": f"{training.iteration} to {training.goal}",
         "the seed of the trainer": digest_of(_text(_known(training.rng.bit_generator.state))),

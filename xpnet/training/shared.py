@@ -18,28 +18,30 @@ from xpnet.backends.base import Block, Data
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.layers.chain import leaves_of
 from xpnet.models import Sequential
+from xpnet.models.mixed import ValueAndGrad
 from xpnet.parallel import Parallel
 from xpnet.parallel.minibatch import added_up, shared_minibatch
 from xpnet.streams import warn
 
-#: ``gradients(arrays, data, rows) -> (loss, gradients by name, new buffers by name)``.
-Gradients = Callable[[Params, Data, Array], tuple[Array, Params, Params]]
+#: ``gradients(arrays, data, rows, scale=None) -> (loss, gradients by name, new buffers by name)``.
+Gradients = Callable[..., tuple[Array, Params, Params]]
 
 
-def shared_gradients(net: Sequential, parallel: Parallel) -> Gradients:
+def shared_gradients(net: Sequential, parallel: Parallel, value_and_grad: ValueAndGrad) -> Gradients:
     """The function that computes on this process' part of the rows, and returns what all have together.
 
-    ``rows`` are those of the whole minibatch; draws among the arrays are those of this process' rows.
+    ``rows`` are those of the whole minibatch; draws among the arrays are those of this process' rows. The loss is
+    scaled on each alike, if it is, so that a gradient that overflows somewhere does so in the sum that all have.
     """
 
-    def gradients(arrays: Params, data: Data, rows: Array) -> tuple[Array, Params, Params]:
+    def gradients(arrays: Params, data: Data, rows: Array, **scaled: Array) -> tuple[Array, Params, Params]:
         xp, count = namespace(data["x"]), rows.shape[0]
         mine = parallel.mine(count)
         own = rows[mine]
         batch = {name: xp.take(samples, own, axis=0) for name, samples in data.items()}
         share = _share(net, data, rows, own, (mine.stop - mine.start) / count)
         with shared_minibatch(parallel, count):
-            loss, grads, updates = net.training_value_and_grad(arrays, **batch, share=share)
+            loss, grads, updates = value_and_grad(arrays, **batch, share=share, **scaled)
         loss, *summed = summed_up(parallel, [loss, *grads.values()])
         return loss, dict(zip(grads, summed, strict=True)), updates
 

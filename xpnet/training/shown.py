@@ -28,9 +28,10 @@ def curves_as_html(history: Any) -> str:
 def trainer_as_text(trainer: Any) -> str:
     """One line: what is trained by what, and how far it is."""
     transforms = f"transforms={list(trainer.transforms)!r}, " if trainer.transforms else ""
+    dtype = f", compute_dtype={trainer.compute_dtype!r}" if trainer.compute_dtype else ""
     return (
         f"{type(trainer).__name__}({trainer.net!r}, {trainer.optimizer!r}, {transforms}"
-        f"batch_size={trainer.batch_size}) after {trainer.iteration:,} iterations"
+        f"batch_size={trainer.batch_size}{dtype}) after {trainer.iteration:,} iterations"
     )
 
 
@@ -38,6 +39,7 @@ def trainer_as_html(trainer: Any) -> str:
     """The network's layers, what trains them, and the curves so far."""
     net: Any = trainer.net
     how = f"{trainer.optimizer!r}, batch_size={trainer.batch_size}, {trainer.iteration:,} iterations so far"
+    how += f"\ncomputed in {trainer.compute_dtype}" if trainer.compute_dtype else ""
     how += f"\ntransforms {list(trainer.transforms)!r}" if trainer.transforms else ""
     past = trainer.history._repr_html_() if trainer.iteration else ""
     return f"{net._repr_html_()}{_html.text(how)}{past}"

@@ -13,6 +13,8 @@ from xpnet._typing import Array, Optimizer, State, Transform
 from xpnet.backends.dispatch import describe
 from xpnet.hints import book_arguments
 from xpnet.models import Sequential
+from xpnet.models.mixed import check_compute_dtype
+from xpnet.optimizers.loss_scaling import LEAST_SCALE, scaling_state, with_loss_scaling
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
 from xpnet.parallel import Parallel, as_parallel
 from xpnet.training.callbacks import check_evaluated, check_monitored
@@ -50,6 +52,8 @@ class TrainingState:
         compile: bool | None = None,  # noqa: A002  (what array libraries call it)
         threads: int | None = None,
         parallel: str | Parallel | None = None,
+        compute_dtype: Any = None,
+        tf32: bool | None = None,
     ) -> None:
         if not isinstance(net, Sequential):
             raise TypeError(f"net is {describe(net)}, expected a network: TwoLayerNet(784, 50, 10), for example")
@@ -58,15 +62,18 @@ class TrainingState:
         if sampling not in SAMPLING:
             raise ValueError(f"sampling is {sampling!r}, expected one of: {', '.join(SAMPLING)}")
         net.backend.check_trains()
-        self.net, self.optimizer, self.transforms = net, optimizer, check_transforms(transforms)
+        self.net, self.optimizer = net, optimizer
+        self.compute_dtype = check_compute_dtype(net, compute_dtype)
+        self.transforms = with_loss_scaling(check_transforms(transforms), self.compute_dtype)
         self.sampling, self.batch_size = sampling, check_count(batch_size, "batch_size")
         self.compile = None if compile is None else check_switch(compile, "compile")
         self.threads = None if threads is None else check_count(threads, "threads")
+        self.tf32 = None if tf32 is None else check_switch(tf32, "tf32")
         self.parallel = as_parallel(parallel)
         self.parallel.admit(net.backend)
         self.rng = np.random.default_rng(seed)
         self.batches = Minibatches(0, self.batch_size, self.rng)
-        self.history = History()
+        self.history = History(compute_dtype=self.compute_dtype)
         self.iteration, self.goal = 0, 0
         self.evaluated = Every()
         self.stopped: str | None = None
@@ -134,7 +141,14 @@ class TrainingState:
         return self.learning_rates(self.iteration, 1)[0]
 
     def optimizer_steps(self, iterations: Any) -> Any:
-        """How many steps the optimizer has taken after so many iterations: fewer where gradients are accumulated."""
+        """How many steps the optimizer has taken after so many iterations.
+
+        Fewer where gradients are accumulated, or where some were left out; which of a block is not known, so it may be
+        off by as many within one.
+        """
+        remembered = scaling_state(self.transforms, self.transform_states)
+        if remembered:
+            iterations = np.maximum(iterations - int(remembered["skipped"]), 0)
         return iterations // prod(each.steps for each in self.transforms if isinstance(each, Accumulate))
 
     def learning_rates(self, start: int, count: int) -> list[float]:
@@ -145,6 +159,23 @@ class TrainingState:
         rates = self.optimizer.learning_rates(steps.astype(np.float64)) * self.scale
         low, high = float(rates.min()), float(rates.max())
         return [low] * count if low == high else rates.tolist()
+
+    def failure(self, iteration: int, loss: float) -> str:
+        """What went wrong with a loss that is not finite, from the state after the step."""
+        scale = scaling_state(self.transforms, self.transform_states).get("scale")
+        if scale is not None and float(scale) < LEAST_SCALE:
+            return (
+                f"gradients are not finite, however small the loss scale: it came down to {float(scale):.1g} at "
+                f"iteration {iteration}"
+            )
+        return f"the loss at iteration {iteration} is {loss}"
+
+    @property
+    def other_dtype(self) -> str:
+        """What else to try where numbers do not fit into the dtype."""
+        return (
+            ', or compute_dtype="bfloat16", whose range is that of float32' if self.compute_dtype == "float16" else ""
+        )
 
     def stop(self, reason: str) -> None:
         """End the call of ``fit`` that is running, after this block of steps; for callbacks."""

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
+from math import nan
 from types import FunctionType, ModuleType
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, State, Transform
 from xpnet.backends.base import Backend, Data, Step
-from xpnet.backends.dispatch import namespace
+from xpnet.backends.dispatch import namespace, quiet
 from xpnet.models import Sequential
-from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, step_when
+from xpnet.models.mixed import check_compute_dtype, mixed_value_and_grad
+from xpnet.optimizers.loss_scaling import LEAST_SCALE, loss_scaling_in
+from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, select, step_when
 from xpnet.parallel import ALONE, Parallel
 from xpnet.training.shared import shared_gradients
 
 
 def make_step(
-    net: Sequential, optimizer: Optimizer, *, transforms: Sequence[Transform] = (), parallel: Parallel = ALONE
+    net: Sequential,
+    optimizer: Optimizer,
+    *,
+    transforms: Sequence[Transform] = (),
+    parallel: Parallel = ALONE,
+    compute_dtype: Any = None,
 ) -> Step:
     """The training step ``step(state, data, rows, draws) -> (state, loss)``: one update on a minibatch.
 
@@ -33,8 +41,11 @@ def make_step(
     Args:
         net: the network, of which only the layers and the loss are used.
         optimizer: the update rule.
-        transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``.
+        transforms: what is done to the gradients before it, in their order: ``(ClipByNorm(1.0),)``. The loss is
+            scaled if the first is a :class:`xpnet.optimizers.LossScaling`.
         parallel: the processes that take a part of the rows each, and have the same state after the step.
+        compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision, see :class:`xpnet.Trainer`, which has
+            losses scaled in float16 by itself.
 
     >>> import numpy as np
     >>> from xpnet import SGD, TwoLayerNet, get_backend
@@ -49,26 +60,40 @@ def make_step(
     >>> net.params = state["params"]
     """
     applied = check_transforms(transforms)
+    scaling = loss_scaling_in(applied)
+    plain = scaling is None and check_compute_dtype(net, compute_dtype) is None
+    value_and_grad = net.training_value_and_grad if plain else mixed_value_and_grad(net, compute_dtype)
 
-    def gradients(arrays: Params, data: Data, rows: Array) -> tuple[Array, Params, Params]:
+    def gradients(arrays: Params, data: Data, rows: Array, **scaled: Array) -> tuple[Array, Params, Params]:
         xp = namespace(data["x"])
         batch = {name: xp.take(samples, rows, axis=0) for name, samples in data.items()}
-        return net.training_value_and_grad(arrays, **batch)
+        return value_and_grad(arrays, **batch, **scaled)
 
-    of_rows = shared_gradients(net, parallel) if parallel.size > 1 and parallel.divides else gradients
+    shares = parallel.size > 1 and parallel.divides
+    of_rows = shared_gradients(net, parallel, value_and_grad) if shares else gradients
 
     def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]
-        loss, grads, updates = of_rows(params | buffers | draws, data, rows)
+        scaled = {} if scaling is None else {"scale": state["transforms"]["0"]["scale"]}
+        loss, grads, updates = of_rows(params | buffers | draws, data, rows, **scaled)
         transformed, ready = state["transforms"], None
         if applied:
             grads, transformed, ready = apply_transforms(applied, grads, transformed, params)
+        if scaling is not None:
+            loss, updates = _kept(transformed["0"], loss, updates, buffers)
         take = optimizer.step if ready is None else partial(step_when, ready, optimizer)
         params, optimized = take(params, grads, state["optimizer"])
         after = {"params": params, "buffers": buffers | updates, "optimizer": optimized, "transforms": transformed}
         return after, loss
 
-    return net.backend.here(step)
+    return net.backend.here(step if plain else quiet(step))  # a gradient that overflows is looked for
+
+
+def _kept(scaling: State, loss: Array, updates: Params, buffers: Params) -> tuple[Array, Params]:
+    """The buffers as they were if the step is left out; and no loss if no scale keeps gradients finite."""
+    xp = namespace(loss)
+    loss = xp.where(scaling["scale"] < LEAST_SCALE, xp.full_like(loss, nan), loss)
+    return xp.asarray(loss), select(scaling["finite"], updates, buffers)
 
 
 def init_state(net: Sequential, optimizer: Optimizer, transforms: Sequence[Transform] = ()) -> State:

@@ -55,16 +55,27 @@ class Trainer(TrainingState):
         compile: whether steps are compiled: the same but for rounding, and faster. A compiled step is written down at
             its first call, so layers, losses and optimizers have to be pure: whatever changes from step to step is in
             the parameters and the optimizer's state. By default steps are compiled if all parts are xpnet's, but not on
-            PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all. What
-            was compiled is kept for the next call of :meth:`fit`.
+            PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all, and
+            for PyTorch on CUDA, where a step becomes a CUDA graph at once. What was compiled is kept for the next call
+            of :meth:`fit`.
         threads: the most threads to multiply on, on a CPU. By default one where no product of a step takes 50 million
             multiplications, as threads would wait for each other there, above all beside other programs; else all that
             there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
             and evaluations there are as many as before. JAX has threads of its own.
+        compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision: steps go forward and back in 16 bits, which
+            GPUs do several times as fast. Parameters, the loss, gradients once they are there, optimizer and transforms
+            stay float32, and so do the layers that say ``in_float32``, normalizations above all; evaluations and
+            ``predict`` compute in float32. In float16 losses are scaled, by a first transform ``LossScaling()`` if
+            there is none: steps whose gradients overflow are left out. PyTorch and JAX have both dtypes, CuPy float16,
+            and NumPy only the rounding of float16. On a CPU they are for trying out, and slower than float32.
+        tf32: whether GPUs multiply float32 in TF32, with three digits of each factor and several times as fast, while
+            :meth:`fit` runs. By default it is as the library has it: JAX does, PyTorch in convolutions, CuPy if the
+            environment variable ``CUPY_TF32`` is 1. The history says what it was. On a CPU it changes nothing.
         parallel: ``"mpi"`` in a program that ``mpiexec -n 4 python program.py`` starts: each process makes the same
             network from the same seed, is given the same data and takes its part of each minibatch; what comes of it is
             what one process would have made of it, to rounding, in all of them. Process 0 alone calls callbacks and
-            shows progress. None trains in this process alone.
+            shows progress. ``"jax"`` does the same with all devices of JAX, in this process and in those that
+            ``jax.distributed`` joined with it. None trains in this process alone, on one device.
 
     Attributes:
         history: what came of it so far.
@@ -131,7 +142,7 @@ class Trainer(TrainingState):
             TypeError, ValueError: what :meth:`Sequential.gradient` raises for such data, before anything is done. An
                 array x that was looked at in the last call is not looked through for NaN again: what was written into
                 it since comes out as a loss that is not finite.
-            DivergedError: a loss was not finite.
+            DivergedError: a loss was not finite; or in float16, gradients were not, however small the loss scale.
             KeyboardInterrupt: after Ctrl-C; the step it fell into was finished, and the network has its weights.
         """
         begun, plan = time.perf_counter(), as_every(evaluate)
@@ -147,9 +158,12 @@ class Trainer(TrainingState):
             self.goal = self.iteration + _total(epochs, iterations, self.batches.per_epoch)
             self._check_same(data, held_out)
             self._warn_of_steps_for_nothing(stacklevel=3)
+            if self.tf32 and self.net.backend.tf32 is None:
+                warn(f"tf32=True changes nothing: {self.net.backend.device_name} has no TF32", stacklevel=2)
             # losses and weights are looked at in the loop, so the libraries' own warnings would say it twice
             with (
                 self.net.backend.current(),
+                self.net.backend.with_tf32(self.tf32),
                 np.errstate(all="ignore"),
                 deferred_interrupt() as interrupted,
                 ExitStack() as ends,
@@ -178,7 +192,8 @@ class Trainer(TrainingState):
         Raises:
             DivergedError: the weights are not finite.
         """
-        with self.parallel.together(), self.net.backend.current(), np.errstate(all="ignore"):
+        backend = self.net.backend
+        with self.parallel.together(), backend.current(), backend.with_tf32(self.tf32), np.errstate(all="ignore"):
             data, held_out = self._admitted(x, t, weight, validation)
             self._loop(data, held_out, Every(), None, Callbacks(self, ()), lambda: False).evaluate()
 
@@ -224,6 +239,7 @@ class Trainer(TrainingState):
         backend: str | Backend | None = None,
         device: Any = None,
         parallel: str | Parallel | None = None,
+        compute_dtype: Any = None,
     ) -> Self:
         """The trainer that :meth:`save` wrote, on whatever backend.
 
@@ -235,13 +251,16 @@ class Trainer(TrainingState):
             transforms: those to go on with, of the same kinds in the same order, as with ``optimizer``.
             backend, device: where the network shall be made; see :func:`xpnet.get_backend`.
             parallel: as in :class:`Trainer`; the number of processes may be another one than before.
+            compute_dtype: another than that of the file, ``"float32"`` where the backend has no other.
 
         Raises:
             OSError: the file cannot be read.
             CheckpointError: it is damaged, foreign, holds weights alone, or is of another network or optimizer; each
                 difference is listed.
         """
-        return checkpoint.load(cls, path, net, optimizer, transforms, backend, device, parallel)
+        return checkpoint.load(
+            cls, path, net, optimizer, transforms, backend, device, parallel=parallel, compute_dtype=compute_dtype
+        )
 
     def check(self, x: Array, t: Array, *, weight: Array | None = None, validation: Split | None = None) -> None:
         """Raise what :meth:`fit` would raise for this data, and do nothing else."""
@@ -278,10 +297,10 @@ class Trainer(TrainingState):
     def _programs(self) -> Compiled:
         """The step and what goes with it, compiled at the first call, and again only if made of something else."""
         net = self.net
-        rules, how = (self.optimizer, self.transforms), (self.compiles, self.parallel)
+        rules, how = (self.optimizer, self.transforms), (self.compiles, self.parallel, self.compute_dtype)
         parts = made_of((net.layers, net.loss_layer, *rules, net.backend, *how))
         if self._compiled is None or self._compiled[0] != parts:
-            self._compiled = parts, compiled(net, *rules, *how)
+            self._compiled = parts, compiled(net, *rules, self.compiles, self.parallel, self.compute_dtype)
         return self._compiled[1]
 
     def _loop(
@@ -297,7 +316,7 @@ class Trainer(TrainingState):
         """What takes steps and evaluates; the history says on how many threads steps multiply."""
         rows = -(-self.batch_size // self.parallel.size)
         programs, number = self._programs(), self.net.threads_for((rows, *data["x"].shape[1:]), self.threads)
-        self.history.threads = number
+        self.history.threads, self.history.tf32 = number, self.net.backend.tf32
         step = ThreadedStep(programs.step, self.net, number)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)
         return Loop(self, step, data, evaluator, draws, callbacks, interrupted, begun)

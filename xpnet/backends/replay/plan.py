@@ -123,8 +123,13 @@ def allocated(program: Program, empty: Callable[[int], Any]) -> Arrays:
 
 
 def _apart(ref: Ref, out: Ref) -> bool:
-    """Whether elements may lie elsewhere than those of ``out`` that are computed of them, if both had one memory."""
-    return ref.base is not None or (ref.nbytes == out.nbytes and (ref.shape, ref.order) != (out.shape, out.order))
+    """Whether elements may lie elsewhere than those of ``out`` that are computed of them, if both had one memory.
+
+    NumPy makes no copy of rows that it converts where they lie, so wider numbers would be written over the next ones.
+    """
+    if ref.base is not None or ref.dtype.itemsize != out.dtype.itemsize:
+        return True
+    return ref.nbytes == out.nbytes and (ref.shape, ref.order) != (out.shape, out.order)
 
 
 def _roots(call: Call) -> dict[Ref, None]:
