@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from xpnet import SGD, Trainer, TwoLayerNet
+from xpnet import SGD, Trainer, TwoLayerNet, get_backend
+from xpnet.backends.base import Backend, PlainStep
 from xpnet.parallel import ALONE, Parallel, ParallelUnavailableError, as_parallel, mpi
 
 
@@ -64,3 +65,10 @@ def test_the_command_says_once_that_mpi4py_is_missing(command, monkeypatch):
         assert done.exit_code == 1
         assert done.output.startswith(said)
         assert bool(done.output) == bool(said)
+
+
+@pytest.mark.parametrize(("captures", "processes", "plain"), [(True, 2, True), (True, 1, False), (False, 2, False)])
+def test_a_step_that_waits_for_others_is_not_captured(monkeypatch, captures, processes, plain):
+    monkeypatch.setattr(Backend, "captures", captures)
+    step = Ranked(0, processes).compile(get_backend("numpy"), lambda state, data, rows, draws: (state, 0.0), True)
+    assert isinstance(step, PlainStep) == plain

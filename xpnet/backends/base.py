@@ -355,6 +355,11 @@ class Backend(ABC):
         """Wait until everything asked of the device is done; at once where calls return finished work."""
 
     @property
+    def captures(self) -> bool:
+        """Whether compiled steps are CUDA graphs, in whose middle the host is not asked."""
+        return False
+
+    @property
     def tile_bytes(self) -> int:
         """How much memory work that can be cut into blocks should take at a time: enough to keep the device busy."""
         return 2**23 if self.device_name.startswith("cpu") else 2**28

@@ -136,6 +136,10 @@ class CupyBackend(Backend):
         library.add.at(x, index, rows)
         return x
 
+    @property
+    def captures(self) -> bool:
+        return True
+
     def compile(self, step: Step) -> CompiledStep:
         return CapturedStep(step, self)
 

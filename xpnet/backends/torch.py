@@ -222,11 +222,15 @@ class TorchBackend(Backend):
     def copy(self, x: Array) -> Array:
         return x.clone(memory_format=self.library().contiguous_format)
 
+    @property
+    def captures(self) -> bool:
+        return bool(self.device.type == "cuda")
+
     def compile(self, step: Step) -> CompiledStep:
-        return CapturedStep(step, self) if self.device.type == "cuda" else TorchStep(step, self)
+        return CapturedStep(step, self) if self.captures else TorchStep(step, self)
 
     def compile_function(self, function: Callable[..., dict[str, Array]]) -> Callable[..., dict[str, Array]]:
-        if self.device.type == "cuda":
+        if self.captures:
             return function  # evaluations have few launches, and compiling takes as long as many of them
         return TorchFunction(function, self)
 

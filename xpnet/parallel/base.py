@@ -143,7 +143,9 @@ class Parallel:
         """Raise ``ValueError`` if arrays of this backend cannot take part, and share the machine with those beside."""
 
     def compile(self, backend: Backend, step: Step, compiles: bool) -> CompiledStep:
-        """The step, compiled if that is wanted."""
+        """The step, compiled if that is wanted and may be: a CUDA graph cannot wait for others in its middle."""
+        if self.size > 1 and self.divides and backend.captures:
+            compiles = False
         return backend.compile(step) if compiles else PlainStep(step, backend)
 
     def compile_function(self, backend: Backend, function: Judge) -> Judge:
