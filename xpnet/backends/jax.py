@@ -1,4 +1,7 @@
-"""JAX: CPU, GPU and TPU through XLA. Many steps are one compiled loop, and the state they consume is donated."""
+"""JAX: CPU, GPU and TPU through XLA. Many steps are one compiled loop, and the state they consume is donated.
+
+Several devices may be one device; :mod:`xpnet.backends.jax_mesh` says how.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from xpnet.backends.base import (
     Step,
     dtype_name,
 )
+from xpnet.backends.jax_mesh import devices_of, everywhere, on_all, with_shared_rows
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -52,21 +56,24 @@ class JaxBackend(Backend):
 
     @classmethod
     def _devices(cls) -> list[Any]:
+        """Those of this process: of several processes none can reach those of the others."""
         jax = cls.library()
         try:
-            found = list(jax.devices())
+            found = list(jax.local_devices())
             if found[0].platform != "cpu":
-                found += jax.devices("cpu")
+                found += jax.local_devices(backend="cpu")
         except RuntimeError as error:
             raise BackendUnavailableError(f"backend 'jax': JAX finds no device: {error}") from error
         return found
 
     @classmethod
     def find_device(cls, device: Any) -> Any:
-        """Accept ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"gpu:1"`` or a ``jax.Device``; by default JAX's own default."""
+        """Accept ``"cpu"``, ``"gpu"``, ``"gpu:1"``, several as ``"gpu:0,gpu:1"``, or a ``jax.Device``."""
         found = cls._devices()
-        if device is None or device in found:
+        if device is None or device in found or hasattr(device, "device_set"):
             return found[0] if device is None else device
+        if "," in str(device):
+            return on_all([cls.find_device(each) for each in str(device).split(",")])
         kind, _, index = str(device).partition(":")
         wanted = f"{'gpu' if kind == 'cuda' else kind}:{index or 0}"
         for candidate in found:
@@ -75,8 +82,14 @@ class JaxBackend(Backend):
         raise ValueError(cls.no_such_device(device))
 
     @staticmethod
+    def device_of(x: Array) -> Any:
+        """Of an array that is spread over devices, in whatever way: all of them, on which others may stand whole."""
+        where = getattr(x, "device", None)  # what is traced has none
+        return where if where is None or not hasattr(where, "mesh") else everywhere(where.mesh)
+
+    @staticmethod
     def label(device: Any) -> str:
-        return f"{device.platform}:{device.id}"
+        return ",".join(f"{each.platform}:{each.id}" for each in devices_of(device))
 
     def dtype(self, dtype: Any) -> Any:
         if dtype_name(dtype) == "float64" and not self.library().config.jax_enable_x64:
@@ -160,6 +173,10 @@ class JaxBackend(Backend):
     def jit(self, function: Callable[..., Result]) -> Callable[..., Result]:
         return self.library().jit(function)  # type: ignore[no-any-return]
 
+    def regained(self, tree: State) -> State:
+        """JAX takes them out of a pickle on its default device."""
+        return self.library().device_put(tree, self.device)  # type: ignore[no-any-return]
+
     def synchronize(self) -> None:
         """Wait for every array there is: JAX promises no order in which computations end."""
         self.library().block_until_ready(self.library().live_arrays())
@@ -203,10 +220,10 @@ class JaxStep(CompiledStep):
         self.plain, self.failed = PlainStep(step, backend), False
         self.sizes: set[int] = set()
         self.jax = jax = backend.library()
-        turned = with_turned_products(step, jax) if backend.device.platform == "cpu" else step
-        self.body = jax.jit(
-            turned, inline=True
-        )  # for its cache: what is asked for the dtype of the loss is traced once
+        first, *others = devices_of(backend.device)
+        turned = with_turned_products(step, jax) if first.platform == "cpu" else step
+        shared = with_shared_rows(turned, backend.device) if others else turned
+        self.body = jax.jit(shared, inline=True)  # for its cache: asked for the loss's dtype, it is traced once
         self.many = jax.jit(self._many, donate_argnums=0)
 
     def run(self, state: State, data: Data, block: Block) -> tuple[State, np.ndarray]:
