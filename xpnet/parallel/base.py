@@ -13,10 +13,14 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from xpnet._typing import Array
 from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
 
+#: What looks at samples in an evaluation: ``function(params, x, t, weight)``, see :mod:`xpnet.models.evaluation`.
+Judge = Callable[..., dict[str, Array]]
+
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
-NAMES = {"mpi": "xpnet.parallel.mpi"}
+NAMES = {"mpi": "xpnet.parallel.mpi", "jax": "xpnet.parallel.jax"}
 
 
 class ParallelUnavailableError(RuntimeError):
@@ -141,6 +145,10 @@ class Parallel:
     def compile(self, backend: Backend, step: Step, compiles: bool) -> CompiledStep:
         """The step, compiled if that is wanted."""
         return backend.compile(step) if compiles else PlainStep(step, backend)
+
+    def compile_function(self, backend: Backend, function: Judge) -> Judge:
+        """What looks at samples in an evaluation, compiled."""
+        return backend.compile_function(function)
 
     def check_same(self, found: dict[str, str]) -> None:
         """Compare notes: texts or digests by what they are of, which have to be the same in all processes.

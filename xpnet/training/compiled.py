@@ -41,7 +41,7 @@ class Compiled:
         compiles: bool,
         parallel: Parallel = ALONE,
     ) -> None:
-        self.backend, self.compiles = net.backend, compiles
+        self.backend, self.compiles, self.parallel = net.backend, compiles, parallel
         self.shell = copy.copy(net)
         self.shell.params, self.shell.buffers = {}, {}
         step = make_step(self.shell, optimizer, transforms=transforms, parallel=parallel)
@@ -67,7 +67,7 @@ class Compiled:
         """See :func:`xpnet.models.evaluation.judge`."""
         if classes not in self.judges:
             function = judge(self.shell.forward, self.shell.loss_layer, classes)
-            self.judges[classes] = self.backend.compile_function(function) if self.compiles else function
+            self.judges[classes] = self.parallel.compile_function(self.backend, function) if self.compiles else function
         return self.judges[classes]
 
 

@@ -64,7 +64,8 @@ class Trainer(TrainingState):
         parallel: ``"mpi"`` in a program that ``mpiexec -n 4 python program.py`` starts: each process makes the same
             network from the same seed, is given the same data and takes its part of each minibatch; what comes of it is
             what one process would have made of it, to rounding, in all of them. Process 0 alone calls callbacks and
-            shows progress. None trains in this process alone.
+            shows progress. ``"jax"`` does the same with all devices of JAX, in this process and in those that
+            ``jax.distributed`` joined with it. None trains in this process alone, on one device.
 
     Attributes:
         history: what came of it so far.
