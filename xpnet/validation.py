@@ -150,6 +150,8 @@ def as_samples(
     t = as_array(t, backend, t_name)
     check_same_backend(t, t_name, backend, "the network")
     check_detached(t, t_name)
+    for name, array in ((x_name, x), (t_name, t)):
+        backend.check_sizes(array, name)
     if t.ndim == 0 or t.shape[0] != x.shape[0]:
         count = t.shape[0] if t.ndim else 1
         raise ValueError(f"{x_name} has {x.shape[0]} samples and {t_name} has {count}; expected as many")

@@ -35,8 +35,12 @@ _NOTHING = nullcontext()
 #: For height and width.
 Pair = tuple[int, int]
 
+#: The shape of what comes of a sample of a shape; None where that is not known.
+SampleShape = Callable[[tuple[int, ...]], tuple[int, ...] | None]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,8 @@ class Backend(ABC):
     trains: ClassVar[bool] = True
     #: Whether each new shape costs a compilation, so that leaving work out costs more than doing it.
     compiles_shapes: ClassVar[bool] = False
+    #: Whether arrays lie in chunks, so that work on all samples need not be cut into parts.
+    in_chunks: ClassVar[bool] = False
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
 
@@ -434,6 +440,26 @@ class Backend(ABC):
     def copy(self, x: Array) -> Array:
         """x in memory of its own, row after row where the library lets one choose."""
         return self.xp.asarray(x, copy=True)
+
+    @staticmethod
+    def computed(tree: Tree) -> Tree:
+        """Arrays in nested lists and dicts, computed together where a library waits until they are read."""
+        return tree
+
+    @classmethod
+    def by_sample(
+        cls,
+        function: Callable[[Params, Array], Array],
+        params: Params,
+        x: Array,
+        shape: SampleShape,  # noqa: ARG003  (for those that have to know before)
+    ) -> Array:
+        """``function(params, x)``, where each sample of x (N, ...) is by itself; ``shape`` says what comes of one."""
+        return function(params, x)
+
+    @staticmethod  # noqa: B027  (most always know)
+    def check_sizes(x: Array, name: str) -> None:
+        """Raise ``ValueError`` if a library does not know yet how many samples an array has."""
 
     def read_together(self, numbers: list[Array]) -> np.ndarray:
         """Arrays of one shape, numbers above all, as one NumPy array; the device is waited for once."""

@@ -76,7 +76,7 @@ def evaluate(
     """
     x, backend = data[0], net.backend
     n, shape = x.shape[0], tuple(x.shape[1:])
-    parts = -(-n // _together(net, shape))
+    parts = 1 if backend.in_chunks else -(-n // _together(net, shape))
     parts = min(n, -(-parts // parallel.size) * parallel.size)
     ends = [n * k // parts for k in range(parts + 1)]  # of two sizes at most, as each may be compiled
     slices = [slice(start, end) for start, end in pairwise(ends)]
@@ -86,6 +86,7 @@ def evaluate(
     each = partial(backend.map, workers=threads if apart else 1) if backend.workers > 1 else backend.map
     with net.on_threads(1 if apart else threads):
         found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), mine))
+    found = backend.computed(found)
     names = set.intersection(*map(set, found)) if found else set()
     own = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
     host = _side_by_side(parallel.gather(own))

@@ -123,7 +123,8 @@ class Sequential:
 
         ``params`` may have buffers and draws among them; buffers that it lacks are the network's.
         """
-        return self.chain.predict(self.buffers | params if self.buffers else params, self.as_floating(x))
+        full = self.buffers | params if self.buffers else params
+        return self.backend.by_sample(self.chain.predict, full, self.as_floating(x), self.output_shape)
 
     @on_its_device
     @quiet
