@@ -41,10 +41,12 @@ def row_by_row(device: Any) -> Any:
 
 def shared_out(arrays: Any, device: Any) -> Any:
     """Arrays (N, ...) of which each device has its share, in what is compiled, where XLA pads what does not divide."""
-    jax = import_module("jax")
-    if not all(isinstance(each, jax.core.Tracer) for each in jax.tree.leaves(arrays)):
-        return arrays
-    return jax.lax.with_sharding_constraint(arrays, row_by_row(device))
+    jax, rows = import_module("jax"), row_by_row(device)
+
+    def shared(x: Array) -> Array:
+        return jax.lax.with_sharding_constraint(x, rows) if x.ndim and isinstance(x, jax.core.Tracer) else x
+
+    return jax.tree.map(shared, arrays)
 
 
 def with_shared_rows(step: Step, device: Any) -> Step:
