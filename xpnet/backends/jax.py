@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from xpnet.backends.base import (
     dtype_name,
 )
 from xpnet.backends.jax_mesh import devices_of, everywhere, on_all, with_shared_rows
+from xpnet.backends.jax_products import with_turned_products
 from xpnet.errors import CompileWarning
 from xpnet.streams import warn
 
@@ -39,9 +39,6 @@ MOST_SIZES = 16
 #: How much memory the minibatches and draws of one dispatch may take. They are padded to one size, so that blocks of
 #: every length run the same program, and padding that is never read has to be moved to the device all the same.
 DISPATCH_BYTES = 2**22
-#: Where y has at most so many columns, and x at least so many times as many, XLA on a CPU takes less time for xᵀ y as
-#: (yᵀ x)ᵀ. With more columns of y the transpose costs what the product gains, and more where x has a power of two.
-NARROW, TIMES = 64, 4
 #: The names of JAX for products in which float32 keeps its digits.
 SINGLE = ("float32", "highest", "F32_F32_F32")
 
@@ -347,44 +344,6 @@ def _weight_gradient(x: Array, W: Array, dy: Array, geometry: Geometry) -> Array
     options = {"rhs_dilation": geometry.stride, "dimension_numbers": LAST}
     dW = lax.conv_general_dilated(x, dy, geometry.dilation, padding, **options)
     return lax.optimization_barrier(dW).transpose(3, 0, 1, 2)
-
-
-def with_turned_products(step: Step, jax: ModuleType) -> Step:
-    """The step, with products xᵀ y written (yᵀ x)ᵀ where y (N, O) is narrow and x (N, I) is not.
-
-    Such are the gradients of weights. What a step calls under a ``jit`` of its own stays as it is.
-    """
-
-    def turned(*arguments: Any) -> Any:
-        closed, result = jax.make_jaxpr(step, return_shape=True)(*arguments)
-        stored, equations = {}, []
-        for equation in closed.eqns:
-            if equation.primitive.name == "transpose" and equation.params["permutation"] == (1, 0):
-                stored[equation.outvars[0]] = equation.invars[0]
-            equations.append(_turned(equation, stored, jax) if equation.primitive.name == "dot_general" else equation)
-        closed = closed.replace(jaxpr=closed.jaxpr.replace(eqns=equations))
-        found = import_module("jax.extend.core").jaxpr_as_fun(closed)(*jax.tree.leaves(arguments))
-        return jax.tree.unflatten(jax.tree.structure(result), found)
-
-    return turned
-
-
-def _turned(equation: Any, stored: dict[Any, Any], jax: ModuleType) -> Any:
-    """A product as it is, or turned: if its left factor is the transpose of an x in ``stored``, and x has the shape."""
-    left, y = equation.invars
-    x, numbers = stored.get(left), equation.params["dimension_numbers"]
-    if x is None or numbers != (((1,), (0,)), ((), ())) or y.aval.ndim != 2:
-        return equation
-    if y.aval.shape[1] > NARROW or x.aval.shape[1] < TIMES * y.aval.shape[1]:
-        return equation
-    options = {name: equation.params[name] for name in ("precision", "preferred_element_type")}
-
-    def product(x: Array, y: Array) -> Array:
-        turned = jax.lax.dot_general(y, x, (((0,), (0,)), ((), ())), **options)
-        return jax.lax.optimization_barrier(turned).T  # without the barrier XLA turns it back
-
-    call = jax.make_jaxpr(jax.jit(product))(x.aval, y.aval).eqns[0]
-    return equation.replace(invars=[x, y], primitive=call.primitive, params=call.params, effects=call.effects)
 
 
 def steps_a_dispatch(block: Block) -> int:
