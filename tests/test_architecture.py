@@ -33,7 +33,7 @@ FLOORS = [
     {"gradient"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing", "sklearn", "sweeping"},
+    {"throughput", "testing", "sklearn", "sweeping", "drawing"},
     {"__init__"},
     {"cli"},
     {"__main__"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import xpnet
-from xpnet.cli import backends, bench, book, check, compare, evaluate, predict, sweep, train
+from xpnet.cli import backends, bench, book, check, compare, draw, evaluate, predict, sweep, train
 from xpnet.cli.output import Program
 
 
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(train.train, sweep.sweep_command, compare.compare, evaluate.evaluate, predict.predict),
+    *(train.train, sweep.sweep_command, compare.compare, evaluate.evaluate, predict.predict, draw.draw),
     *(check.check, backends.backends, bench.bench, book.book),
 )
 for command in COMMANDS:
