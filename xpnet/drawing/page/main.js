@@ -114,7 +114,7 @@ function showState() {
   const { phase, network, steps = 0, goal, accuracy, error } = state;
   at("network").textContent = network ?? "";
   at("preparing").hidden = phase !== "preparing";
-  at("answer").hidden = phase === "failed";
+  for (const id of ["answer", "pictures", "inside"]) at(id).hidden = phase !== "ready";
   if (goal) at("progress").value = steps / goal;
   at("steps").textContent = goal ? words.steps(whole(steps), whole(goal), accuracy ? percent(accuracy) : "") : "";
   if (phase === "failed") tell(words.failed(error));

@@ -39,12 +39,20 @@ export function drawReasons(canvas, reasons, ink) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// About so many columns that the last row is as full as can be.
+function columns(count, wanted) {
+  const empty = (n) => (n - (count % n)) % n;
+  let best = Math.min(Math.ceil(wanted), count);
+  for (let n = best; n <= Math.min(1.8 * wanted, count); n++) if (empty(n) < empty(best)) best = n;
+  return best;
+}
+
 // Units (n) as blocks, feature maps (n, height, width) as pictures, row after row.
 export function drawUnits(canvas, { shape, values }) {
   const { sheet, line, more, less } = colours();
   const [count, height, width] = shape.length === 3 ? shape : [shape[0], 1, 1];
   const enlarge = height * width === 1 ? BLOCK : 1;
-  const across = Math.ceil(Math.sqrt(count * (shape.length === 3 ? 1.6 : 4)));
+  const across = columns(count, Math.sqrt(count * (shape.length === 3 ? 1.6 : 4)));
   const [stepX, stepY] = [width * enlarge + GAP, height * enlarge + GAP];
   canvas.width = across * stepX - GAP;
   canvas.height = Math.ceil(count / across) * stepY - GAP;
