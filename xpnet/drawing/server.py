@@ -132,6 +132,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: PageServer
     timeout = SECONDS
+    default_request_version = "HTTP/1.0"  # also what is no request gets an answer with a head
 
     def setup(self) -> None:
         super().setup()

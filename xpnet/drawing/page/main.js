@@ -13,8 +13,7 @@ let state = { phase: "preparing" };
 let answer = null; // the last one, of what is on the paper
 let chosen = null; // the class to be explained, if it is not the answer
 let sample = null; // the digit of MNIST on the paper
-let busy = false;
-let again = false;
+let again = false; // whether there is something newer to ask for
 let speaking = 0;
 
 const paper = new Paper(at("paper"), changed, (word) => say(words[word]));
@@ -28,8 +27,9 @@ function changed() {
 
 async function ask() {
   again = true;
-  if (busy) return; // the answer that is on its way comes first, then one for the latest drawing
-  busy = true;
+  const { dataset } = document.body;
+  if (dataset.busy === "true") return; // the answer that is on its way comes first, then one for the latest drawing
+  dataset.busy = "true";
   while (again) {
     again = false;
     const found = paper.isEmpty || state.phase !== "ready" ? null : await fetched(question(), {
@@ -38,7 +38,7 @@ async function ask() {
     if (found !== undefined) answer = paper.isEmpty ? null : found;
     show();
   }
-  busy = false;
+  dataset.busy = "false";
 }
 
 function question() {
