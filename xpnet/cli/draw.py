@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import webbrowser
 from contextlib import suppress
@@ -64,24 +65,35 @@ def draw(weights: Path | None, backend: str | None, device: str | None, port: in
         if weights is not None:
             preparation.make_now()
         server = PageServer(preparation, Samples(lambda: mnist_digits(as_bytes=True)[1]), port)
-    with server, AsCtrlC():
+    with server, AsCtrlC() as signals:
         if port not in (0, server.port):
             tell(f"port {port} is taken; using {server.port}")
         tell(f"draw a digit at {server.address}\nCtrl-C ends this")
         if weights is None:
             preparation.start()
-        if not no_browser:  # in a thread, as a browser in the terminal comes back when it is closed
-            threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
+        if not no_browser:
+            threading.Thread(target=_open, args=(server.address,), daemon=True).start()
         with suppress(KeyboardInterrupt):
             server.serve_forever()
         preparation.end()
-    if preparation.problem is not None:
-        raise SystemExit(1)
+    if signals.status or preparation.problem is not None:
+        raise SystemExit(signals.status or 1)
+
+
+def _open(address: str) -> None:
+    """Open the browser, unless it is one of text: that would take the terminal, and show nothing."""
+    with suppress(webbrowser.Error, OSError):
+        browser = webbrowser.get()
+        of_text = type(browser) is webbrowser.GenericBrowser or not getattr(browser, "background", True)
+        if not of_text or "BROWSER" in os.environ:
+            browser.open(address)
 
 
 def _given(weights: Path, where: Backend) -> Sequential:
     """The network in a file, for pixels 0 to 1."""
-    return on_numbers(load_network(weights, backend=where))
+    net = on_numbers(load_network(weights, backend=where))
+    tell(f"{printable(weights)}: {title(net)}")
+    return net
 
 
 def _trained(told: Preparation, where: Backend) -> Sequential:
@@ -96,5 +108,7 @@ def _trained(told: Preparation, where: Backend) -> Sequential:
     except Exception as error:
         click.echo(f"Error: {printable(error)}", err=True)
         raise
-    tell(f"it reads {history.evaluations[-1].validation_accuracy:.2%} of the test digits; xpnet train would keep it")
+    if not told.ended:
+        accuracy = history.evaluations[-1].validation_accuracy
+        tell(f"it reads {accuracy:.2%} of the test digits; xpnet train keeps such a network")
     return on_numbers(net)

@@ -42,6 +42,10 @@ class Preparation(Callback):
         if self._thread.ident is not None:
             self._thread.join()
 
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
     def make_now(self) -> None:
         """Make the network here; what goes wrong is raised."""
         net = self.make(self)
@@ -65,7 +69,7 @@ class Preparation(Callback):
 
     def on_block(self, trainer: Training) -> None:
         self._told |= {"steps": trainer.iteration, "goal": trainer.goal}
-        if self._ended.is_set():
+        if self.ended:
             trainer.stop("the page was closed")
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:

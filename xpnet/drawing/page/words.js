@@ -12,7 +12,8 @@ const english = {
   source: (number, label) => `test digit ${number}, a ${label}`,
   keys: "Keys on the paper: arrows move the pen, Space sets it down and lifts it, 0 to 9 take a digit of MNIST, " +
     "Backspace undoes, Delete clears.",
-  penDown: "Pen down", penUp: "Pen up",
+  penDown: "Pen down",
+  penUp: "Pen up",
   preparing: "A network is being trained",
   steps: (done, goal, accuracy) => `${done} of ${goal} steps${accuracy ? `, ${accuracy} of the test digits read` : ""}`,
   answer: "Answer",
@@ -49,7 +50,8 @@ const japanese = {
   source: (number, label) => `テスト画像${number}番、正解は${label}`,
   keys: "用紙の上で使えるキー：矢印でペンを動かし、スペースでペンを下ろす・上げる、0〜9でMNISTの数字を読み込み、" +
     "Backspaceで元に戻し、Deleteで消去します。",
-  penDown: "ペンを下ろしました", penUp: "ペンを上げました",
+  penDown: "ペンを下ろしました",
+  penUp: "ペンを上げました",
   preparing: "ネットワークを学習しています",
   steps: (done, goal, accuracy) => `${goal}回中${done}回${accuracy ? `、テスト画像の正解率${accuracy}` : ""}`,
   answer: "答え",
