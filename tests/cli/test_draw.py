@@ -54,11 +54,6 @@ def opened(monkeypatch):
     return found
 
 
-def saved(net, path="weights.safetensors"):
-    net.save(path)
-    return path
-
-
 @pytest.mark.parametrize("kind", [TwoLayerNet, SimpleConvNet, Sequential])
 def test_a_network_from_a_file_is_served(kind, command, served, opened, tmp_path):
     shape = (784, 3, 10) if kind is TwoLayerNet else (([Affine(784, 3)],) if kind is Sequential else ())
@@ -141,6 +136,14 @@ def test_files_that_are_none_are_refused(command, served, tmp_path):
         result = command("draw", name)
         assert (result.exit_code, served) == (1, [])
         assert result.output.startswith("Error: ")
+
+
+def test_a_library_that_does_not_train_needs_a_file(command, served, tmp_path):
+    pytest.importorskip("dask")
+    result = command("draw", "--backend", "dask", "--no-browser")
+    assert (result.exit_code, served) == (1, [])
+    TwoLayerNet(784, 3, 10, backend="numpy").save(tmp_path / "weights.safetensors")
+    assert command("draw", "weights.safetensors", "--backend", "dask", "--no-browser", "--port", 0).exit_code == 0
 
 
 def test_a_port_that_is_taken_is_said(command, served, tmp_path):

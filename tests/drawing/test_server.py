@@ -7,12 +7,12 @@ import json
 import re
 import socket
 import threading
-import time
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from pages import until
 
 from xpnet import SGD, Trainer, TwoLayerNet
 from xpnet.drawing import server as serving
@@ -57,13 +57,6 @@ def raw(server, request):
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it takes too long"
-        time.sleep(0.01)
 
 
 def test_the_page_and_its_files_are_there(ask):

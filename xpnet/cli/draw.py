@@ -62,7 +62,9 @@ def draw(weights: Path | None, backend: str | None, device: str | None, port: in
         preparation = Preparation(
             lambda told: _trained(told, where) if weights is None else _given(weights, where), title
         )
-        if weights is not None:
+        if weights is None:
+            where.check_trains()
+        else:
             preparation.make_now()
         server = PageServer(preparation, Samples(lambda: mnist_digits(as_bytes=True)[1]), port)
     with server, AsCtrlC() as signals:

@@ -103,11 +103,15 @@ class PageServer(ThreadingMixIn, TCPServer):
         return f"http://{HOST}:{self.port}/{self.token}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
+        if not self._free.acquire(blocking=False):
+            request.send(BUSY)
+            self.shutdown_request(request)
             return
-        request.send(BUSY)
-        self.shutdown_request(request)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # there is no thread left
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -146,33 +150,31 @@ class Handler(BaseHTTPRequestHandler):
         self._respond()
 
     def _respond(self) -> None:
+        status = HTTPStatus.OK
         try:
-            self._answer()
-        except Refused as refused:
-            self._send_json(refused.status, {"error": str(refused)})
-        except TimeoutError:
-            self._send_json(HTTPStatus.REQUEST_TIMEOUT, {"error": f"the request was not here in {SECONDS:g} s"})
+            content, kind = self._content()
         except ConnectionError:
             raise
-        except Exception as error:  # of a library, perhaps: the page shows it, and the next request may do better
-            self._send_json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
+        except Exception as error:
+            status, why = _told(error)
+            content, kind = _json({"error": why})
+        self._send(status, content, kind)
 
-    def _answer(self) -> None:
+    def _content(self) -> tuple[bytes, str]:
+        """What the request asks for, and of which kind it is."""
         path, query = self._looked_at()
         if path == "answer":
             self._of_kind("POST")
-            self._send_json(HTTPStatus.OK, self._answer_to(self._body(), query))
-            return
+            return _json(self._answer_to(self._body(), query))
         self._of_kind("GET")
         if path in self.server.files:
             content, kind = self.server.files[path]
-            self._send(HTTPStatus.OK, content, f"{kind}; charset=utf-8")
-        elif path == "state":
-            self._send_json(HTTPStatus.OK, self.server.preparation.state())
-        elif path == "sample":
-            self._send_json(HTTPStatus.OK, self._sample(query))
-        else:
-            raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of this name")
+            return content, f"{kind}; charset=utf-8"
+        if path == "state":
+            return _json(self.server.preparation.state())
+        if path == "sample":
+            return _json(self._sample(query))
+        raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of this name")
 
     def _looked_at(self) -> tuple[str, Mapping[str, str]]:
         """The path behind the token and the query of a request that may have an answer."""
@@ -202,7 +204,9 @@ class Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdecimal() and len(length) < 16):
             raise Refused(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing, or no number")
         if int(length) > most:
-            self.rfile.read(min(int(length), MOST_READ))
+            left = min(int(length), MOST_READ)
+            while left > 0 and (part := self.rfile.read(min(left, most))):
+                left -= len(part)
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"{length} bytes are too many; at most {most}")
         body = self.rfile.read(int(length))
         if self.headers.get_content_type() != "application/octet-stream":  # which a form of another page cannot send
@@ -230,10 +234,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library refuses, a request that is none for example, is told as all else is."""
-        self._send_json(HTTPStatus(code), {"error": message or HTTPStatus(code).phrase})
-
-    def _send_json(self, status: HTTPStatus, content: dict[str, Any]) -> None:
-        self._send(status, json.dumps(content, allow_nan=False).encode("ascii"), "application/json")
+        self._send(HTTPStatus(code), *_json({"error": message or HTTPStatus(code).phrase}))
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.connection.settimeout(SECONDS)
@@ -267,6 +268,20 @@ class Arriving(io.RawIOBase):
             raise TimeoutError
         self.connection.settimeout(left)
         return self.connection.recv_into(buffer)
+
+
+def _told(error: Exception) -> tuple[HTTPStatus, str]:
+    """The status for an error, and what is said of it."""
+    if isinstance(error, Refused):
+        return error.status, str(error)
+    if isinstance(error, TimeoutError):
+        return HTTPStatus.REQUEST_TIMEOUT, f"the request was not here within {SECONDS:g} seconds"
+    # of a library, perhaps: the page shows it, and the next request may do better
+    return HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}"
+
+
+def _json(content: dict[str, Any]) -> tuple[bytes, str]:
+    return json.dumps(content, allow_nan=False).encode("ascii"), "application/json"
 
 
 def _whole(text: str, name: str) -> int:

@@ -35,7 +35,7 @@ async function ask() {
     const found = paper.isEmpty || state.phase !== "ready" ? null : await fetched(question(), {
       method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: paper.bytes(),
     });
-    if (found !== undefined) answer = paper.isEmpty ? null : found;
+    answer = paper.isEmpty ? null : found;
     show();
   }
   dataset.busy = "false";
@@ -48,16 +48,16 @@ function question() {
   return `answer?${asked}`;
 }
 
-// What the server says, or undefined, and then it is told why.
+// What the server says, or null, and then it is told why.
 async function fetched(path, options) {
   try {
     const response = await fetch(path, options);
     const content = await response.json();
     tell(response.ok ? "" : words.refused(content.error));
-    return response.ok ? content : undefined;
+    return response.ok ? content : null;
   } catch {
     tell(words.lost);
-    return undefined;
+    return null;
   }
 }
 
@@ -77,8 +77,9 @@ function show() {
   const best = at("best");
   const found = answer;
   best.textContent = found ? found.answer : "–";
-  best.classList.toggle("unsure", !found || found.probabilities[found.answer] < SURE);
-  best.classList.toggle("long", found !== null && found.answer > 9);
+  best.classList.toggle("none", !found);
+  best.classList.toggle("unsure", found?.probabilities[found.answer] < SURE);
+  best.classList.toggle("long", found?.answer > 9);
   [...at("bars").children].forEach((bar, i) => {
     const share = found ? found.probabilities[i] : 0;
     bar.disabled = !found;
@@ -115,6 +116,7 @@ function showState() {
   at("network").textContent = network ?? "";
   at("preparing").hidden = phase !== "preparing";
   for (const id of ["answer", "pictures", "inside"]) at(id).hidden = phase !== "ready";
+  document.querySelector("main").hidden = phase === "failed";
   if (goal) at("progress").value = steps / goal;
   at("steps").textContent = goal ? words.steps(whole(steps), whole(goal), accuracy ? percent(accuracy) : "") : "";
   if (phase === "failed") tell(words.failed(error));
@@ -179,11 +181,14 @@ for (let label = 0; label < 10; label++) {
   button.addEventListener("click", () => take(label));
   at("samples").append(button);
 }
-at("undo").addEventListener("click", () => paper.undo());
-at("clear").addEventListener("click", () => {
-  paper.clear();
-  say(words.cleared);
-});
+for (const tool of ["undo", "clear"]) {
+  at(tool).addEventListener("click", () => {
+    paper[tool]();
+    if (!paper.isEmpty) return;
+    at("paper").focus(); // the buttons are disabled now, and would lose the focus to nobody
+    say(words.cleared);
+  });
+}
 at("why").addEventListener("change", () => {
   chosen = null;
   ask();

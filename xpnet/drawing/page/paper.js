@@ -25,18 +25,20 @@ export class Paper {
   }
 
   undo() {
-    this.items.pop();
-    this.refresh();
+    this.have(this.items.slice(0, -1));
   }
 
   clear() {
-    this.items = [];
-    this.keys.down = false;
-    this.refresh();
+    this.have([]);
   }
 
   show(pixels) { // a digit of MNIST, in the place of what is there
-    this.items = [{ pixels }];
+    this.have([{ pixels }]);
+  }
+
+  have(items) { // a stroke that is not at its end ends here
+    this.items = items;
+    this.pointer = null;
     this.keys.down = false;
     this.refresh();
   }
@@ -94,14 +96,14 @@ export class Paper {
       if (this.pointer !== null || event.button !== 0) return; // a second finger, or another button
       canvas.setPointerCapture(event.pointerId);
       this.pointer = event.pointerId;
-      this.keys.seen = false;
+      this.keys.seen = this.keys.down = false;
       this.items.push({ points: [this.place(event)] });
       this.refresh();
     });
     canvas.addEventListener("pointermove", (event) => {
       if (event.pointerId !== this.pointer) return;
       const moves = event.getCoalescedEvents?.() ?? [];
-      this.items.at(-1)?.points?.push(...(moves.length ? moves : [event]).map((move) => this.place(move)));
+      this.items.at(-1).points.push(...(moves.length ? moves : [event]).map((move) => this.place(move)));
       this.refresh();
     });
     for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
@@ -121,7 +123,7 @@ export class Paper {
 
   look(seen) {
     this.keys.seen = seen;
-    this.draw();
+    this.refresh();
   }
 
   pressed(event) {
@@ -138,8 +140,7 @@ export class Paper {
       if (pen.down) this.items.push({ points: [{ x: pen.x, y: pen.y }] });
       this.said(pen.down ? "penDown" : "penUp");
     } else if (event.key === "Backspace") {
-      pen.down = false;
-      this.items.pop();
+      this.undo();
     } else if (event.key === "Delete") {
       this.clear();
     } else {

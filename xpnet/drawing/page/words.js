@@ -8,8 +8,8 @@ const english = {
   undo: "Undo",
   clear: "Clear",
   samples: "Or take a digit of MNIST",
-  sample: (label) => `A ${label} of MNIST`,
-  source: (number, label) => `test digit ${number}, a ${label}`,
+  sample: (label) => `Digit ${label} of MNIST`,
+  source: (number, label) => `test digit ${number}, labelled ${label}`,
   keys: "Keys on the paper: arrows move the pen, Space sets it down and lifts it, 0 to 9 take a digit of MNIST, " +
     "Backspace undoes, Delete clears.",
   penDown: "Pen down",
