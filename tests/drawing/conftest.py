@@ -50,13 +50,13 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def test_digits(digits):
+def test_digits(browser, digits):
     x, t = digits[1]
     return np.rint(x * 255).astype(np.uint8), t
 
 
 @pytest.fixture(scope="session")
-def network(digits):
+def network(browser, digits):
     net = TwoLayerNet(784, 50, 10, seed=0, backend="numpy")
     Trainer(net, SGD(lr=0.1), seed=0).fit(*digits[0], iterations=3000, evaluate="never", progress=False)
     return net

@@ -22,8 +22,8 @@ def strokes_of(pixels, ink=100):
         joined = [*before(path[0], strokes), *path, *before(path[-1], strokes)]
         strokes.append(joined)
     long = [path for path in strokes if len(path) > 2] or strokes
-    # every second pixel will do: lines are drawn between them
-    return [[(column + 0.5, row + 0.5) for row, column in (*path[:-1:2], path[-1])] for path in long]
+    # every third pixel will do: lines are drawn between them
+    return [[(column + 0.5, row + 0.5) for row, column in (*path[:-1:3], path[-1])] for path in long]
 
 
 def thinned(mask):

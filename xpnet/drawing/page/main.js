@@ -20,7 +20,7 @@ const paper = new Paper(at("paper"), changed, (word) => say(words[word]));
 
 function changed() {
   at("undo").disabled = at("clear").disabled = paper.isEmpty;
-  at("invitation").hidden = !paper.isEmpty || paper.keys.seen;
+  at("invitation").hidden = !paper.isEmpty;
   if (paper.items[0]?.pixels === undefined) sample = null;
   ask();
 }

@@ -123,7 +123,7 @@ export class Paper {
 
   look(seen) {
     this.keys.seen = seen;
-    this.refresh();
+    this.draw();
   }
 
   pressed(event) {
