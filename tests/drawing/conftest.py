@@ -37,7 +37,7 @@ def serve():
     return running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: its event loop is that of the thread
 def browser():
     sync = pytest.importorskip("playwright.sync_api", reason="Playwright drives the browser: pip install playwright")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -49,20 +49,20 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def test_digits(browser, digits):
     x, t = digits[1]
     return np.rint(x * 255).astype(np.uint8), t
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def network(browser, digits):
     net = TwoLayerNet(784, 50, 10, seed=0, backend="numpy")
     Trainer(net, SGD(lr=0.1), seed=0).fit(*digits[0], iterations=3000, evaluate="never", progress=False)
     return net
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(serve, network, test_digits):
     with serve(lambda _: network, lambda: test_digits) as running:
         yield running

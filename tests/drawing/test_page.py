@@ -47,19 +47,14 @@ def test_digits_of_mnist_taken_have_exactly_the_answers_of_python(page, network,
 
 def test_pixels_on_the_paper_are_those_that_python_gets(page, network):
     """What the browser paints is sent as it is: Python's answer to the same bytes is what is shown."""
-    with page.expect_request("**/answer*") as sent:
-        draw(page, [DRAWN[3][0][:2]])
+    draw(page, DRAWN[3])
     settled(page)
-    with page.expect_request("**/answer*") as sent:
-        draw(page, [DRAWN[3][0][2:]])
-        settled(page)
-    body = sent.value.post_data_buffer
-    assert len(body) == SIDE * SIDE
     with page.expect_response("**/answer*") as response:
         page.locator("#why").check()
     body = response.value.request.post_data_buffer
-    told = response.value.json()
-    assert told["answer"] == np.argmax(scores(network, picture_of(body)))
+    assert len(body) == SIDE * SIDE
+    assert response.value.json()["answer"] == np.argmax(scores(network, picture_of(body)))
+    assert answer(page) == str(response.value.json()["answer"])
 
 
 def test_the_answer_comes_while_one_draws_one_request_at_a_time(page):

@@ -110,12 +110,13 @@ def test_without_the_token_there_is_no_page(browser, page_server):
     context.close()
 
 
-def test_another_page_gets_nothing(browser, page_server):
+@pytest.mark.parametrize("other", ["http://other.example/", "http://127.0.0.1:9/"])
+def test_another_page_gets_nothing(other, browser, page_server):
     """Even one that knows the token: neither by asking, nor in a frame, nor as a script."""
     context = browser.new_context()
     page = context.new_page()
-    page.route("http://other.example/", lambda route: route.fulfill(body="<p>other", content_type="text/html"))
-    page.goto("http://other.example/")
+    page.route(other, lambda route: route.fulfill(body="<p>other", content_type="text/html"))
+    page.goto(other)
     asked = """async ([url, options]) => {
         try { return (await fetch(url, options)).status } catch (error) { return error.name }
     }"""
@@ -131,4 +132,8 @@ def test_another_page_gets_nothing(browser, page_server):
         document.body.append(script);
     })"""
     assert page.evaluate(loaded, page_server.address + "words.js") == "refused"
+    page.set_content(f'<iframe src="{page_server.address}"></iframe>')
+    (frame,) = page.main_frame.child_frames
+    frame.wait_for_load_state()
+    assert frame.locator("#paper").count() == 0
     context.close()

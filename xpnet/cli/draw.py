@@ -68,14 +68,14 @@ def draw(weights: Path | None, backend: str | None, device: str | None, port: in
             preparation.make_now()
         server = PageServer(preparation, Samples(lambda: mnist_digits(as_bytes=True)[1]), port)
     with server, AsCtrlC() as signals:
-        if port not in (0, server.port):
-            tell(f"port {port} is taken; using {server.port}")
-        tell(f"draw a digit at {server.address}\nCtrl-C ends this")
-        if weights is None:
-            preparation.start()
-        if not no_browser:
-            threading.Thread(target=_open, args=(server.address,), daemon=True).start()
         with suppress(KeyboardInterrupt):
+            if port not in (0, server.port):
+                tell(f"port {port} is taken; using {server.port}")
+            tell(f"draw a digit at {server.address}\nCtrl-C ends this")
+            if weights is None:
+                preparation.start()
+            if not no_browser:
+                threading.Thread(target=_open, args=(server.address,), daemon=True).start()
             server.serve_forever()
         preparation.end()
     if signals.status or preparation.problem is not None:
