@@ -26,18 +26,17 @@ posix = pytest.mark.skipif(os.name != "posix", reason="there is no Ctrl-C for on
 
 @pytest.fixture
 def served(monkeypatch):
-    """Servers that were begun; Ctrl-C comes as soon as there is a network, or will be none."""
+    """Servers that were begun; each ends as soon as there is a network, or will be none."""
     found = []
 
-    def serve(server):
+    def serve(server, _):
         found.append(server)
         end = time.monotonic() + 60
         while server.preparation.state()["phase"] == "preparing":
             assert time.monotonic() < end
             time.sleep(0.01)
-        raise KeyboardInterrupt
 
-    monkeypatch.setattr(PageServer, "serve_forever", serve)
+    monkeypatch.setattr(PageServer, "serve_until", serve)
     return found
 
 
@@ -184,6 +183,9 @@ def test_a_signal_ends_it_also_while_it_trains(number, status, ctrl_c, tmp_path)
         connection.request("GET", address[2] + "words.js")
         assert "元に戻す" in connection.getresponse().read().decode()
         process.send_signal(number)
-        _, problems = process.communicate(timeout=60)
+        try:
+            _, problems = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, problems) == (status, "")
     assert list(folder.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import webbrowser
 from contextlib import suppress
@@ -25,7 +26,7 @@ from xpnet.cli.common import (
     title,
 )
 from xpnet.cli.output import tell
-from xpnet.cli.run import AsCtrlC
+from xpnet.cli.run import Signals
 from xpnet.drawing import PageServer, Preparation, Samples
 from xpnet.models import Sequential, TwoLayerNet, load_network
 from xpnet.optimizers import SGD
@@ -67,19 +68,20 @@ def draw(weights: Path | None, backend: str | None, device: str | None, port: in
         else:
             preparation.make_now()
         server = PageServer(preparation, Samples(lambda: mnist_digits(as_bytes=True)[1]), port)
-    with server, AsCtrlC() as signals:
-        with suppress(KeyboardInterrupt):
-            if port not in (0, server.port):
-                tell(f"port {port} is taken; using {server.port}")
-            tell(f"draw a digit at {server.address}\nCtrl-C ends this")
-            if weights is None:
-                preparation.start()
-            if not no_browser:
-                threading.Thread(target=_open, args=(server.address,), daemon=True).start()
-            server.serve_forever()
+    with server, Signals() as signals:
+        if port not in (0, server.port):
+            tell(f"port {port} is taken; using {server.port}")
+        tell(f"draw a digit at {server.address}\nCtrl-C ends this")
+        if weights is None:
+            preparation.start()
+        if not no_browser:
+            threading.Thread(target=_open, args=(server.address,), daemon=True).start()
+        server.serve_until(lambda: signals.received)  # an exception could come up where Python ignores it
         preparation.end()
-    if signals.status or preparation.problem is not None:
-        raise SystemExit(signals.status or 1)
+    if signals.received not in (None, signal.SIGINT):
+        raise SystemExit(signals.status)
+    if preparation.problem is not None:
+        raise SystemExit(1)
 
 
 def _open(address: str) -> None:

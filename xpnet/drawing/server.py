@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from importlib import resources
@@ -80,6 +80,7 @@ class PageServer(ThreadingMixIn, TCPServer):
     daemon_threads = True  # a slow client does not keep the program from ending
     allow_reuse_address = os.name == "posix"  # elsewhere it would share a port with another program
     request_queue_size = 128
+    timeout = 0.2  # seconds after which serve_until asks again
 
     def __init__(self, preparation: Preparation, samples: Samples, port: int = 0) -> None:
         self.preparation, self.samples = preparation, samples
@@ -101,6 +102,11 @@ class PageServer(ThreadingMixIn, TCPServer):
     def address(self) -> str:
         """Where the page is; whoever knows it can use the page."""
         return f"http://{HOST}:{self.port}/{self.token}/"
+
+    def serve_until(self, ended: Callable[[], Any]) -> None:
+        """Serve until ``ended()`` says that it is over; it is asked some times a second."""
+        while not ended():
+            self.handle_request()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
