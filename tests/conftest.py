@@ -29,8 +29,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 #: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
 WITHOUT_NUMBERS = """
-architecture cli/bench cli/cli cli/train datasets/datasets graph/drawing graph/files graph/folding graph/pictures
-graph/text notebook plotting/compare plotting/crossover plotting/mistakes plotting/pictures plotting/plotting
+architecture cli/bench cli/cli cli/train datasets/datasets docs drawing/files drawing/server graph/drawing graph/files
+graph/folding graph/pictures graph/text notebook plotting/compare plotting/crossover plotting/mistakes plotting/pictures plotting/plotting
 plotting/scaling serialization/atomic throughput/gpu throughput/processes throughput/scaling throughput/throughput
 training/checkpoint_crash training/checkpoint_files training/history training/logs training/minibatches
 training/progress
@@ -40,8 +40,8 @@ training/progress
 #: Files of tests in which the backend's device is not the current one, of libraries that have such: networks, and
 #: whatever takes them, have to see to that. All others call functions of arrays, which compute on the current device.
 ELSEWHERE = """
-book cli/* datasets/* gradient/* metrics metrics_kinds models/* onnx/* parallel/* serialization/* streams training/*
-validation
+book cli/* datasets/* drawing/* gradient/* metrics metrics_kinds models/* onnx/* parallel/* serialization/* streams
+training/* validation
 """
 
 

@@ -35,7 +35,7 @@ FLOORS = [
     {"onnx"},
     {"models", "plotting"},
     {"training", "book"},
-    {"throughput", "testing", "sklearn", "sweeping", "interop"},
+    {"throughput", "testing", "sklearn", "sweeping", "interop", "drawing"},
     {"__init__"},
     {"cli"},
     {"__main__"},

@@ -65,6 +65,12 @@ def test_predict_tells_the_probabilities_of_the_network(backend, command, pictur
     assert [row["digit"] for row in found] == expected.argmax(axis=1).tolist()
 
 
+def test_a_checkpoint_predicts_as_the_weights_do(command, pictures, trained, tmp_path):
+    Trainer(common.on_bytes(trained), SGD(lr=0.1), seed=0).save(tmp_path / "checkpoint.safetensors")
+    told = [command("predict", f"{name}.safetensors", *pictures).output for name in ("weights", "checkpoint")]
+    assert told[0] == told[1]
+
+
 def test_the_table_of_predict_fits_100_columns(command, pictures):
     done = command("predict", "weights.safetensors", *pictures)
     assert done.exit_code == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import xpnet
-from xpnet.cli import backends, bench, book, check, compare, evaluate, export, predict, sweep, train
+from xpnet.cli import backends, bench, book, check, compare, draw, evaluate, export, predict, sweep, train
 from xpnet.cli.output import Program
 
 
@@ -20,8 +20,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    *(train.train, sweep.sweep_command, compare.compare, evaluate.evaluate, predict.predict, export.export),
-    *(check.check, backends.backends, bench.bench, book.book),
+    *(train.train, sweep.sweep_command, compare.compare, evaluate.evaluate, predict.predict, draw.draw),
+    *(export.export, check.check, backends.backends, bench.bench, book.book),
 )
 for command in COMMANDS:
     command.help = command.help or command.short_help  # of a docstring, python -OO leaves nothing

@@ -167,8 +167,8 @@ def as_taken(net: Sequential, x: np.ndarray) -> np.ndarray:
 
 
 def digit_network(path: Path, backend: str | None, device: str | None) -> Sequential:
-    """The network in a file, or an error if it is none that reads digits."""
-    net = load_network(path, backend=place(backend, device))
+    """The network in a file, for pixels 0 to 1, or an error if it is none that reads digits."""
+    net = on_numbers(load_network(path, backend=place(backend, device)))  # a checkpoint of xpnet train takes bytes
     if sample_shape(net) is None:
         raise ValueError(
             f"{path} holds a network that does not make {CLASSES} scores (digits) of {PIXELS} inputs or of images "

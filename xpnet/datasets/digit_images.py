@@ -1,8 +1,6 @@
 """A picture of a digit, whatever its size and colours, made into the 28 by 28 pixels that MNIST has.
 
-What MNIST did to its digits is done here: the digit is scaled to fit 20 by 20 pixels, keeping its proportions, and put
-into 28 by 28 with its centre of mass in the middle (LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to
-document recognition", 1998). What is paper and what is ink is found out first.
+What is paper and what is ink is found out here; the ink becomes a digit in the form that MNIST has (``mnist_form.py``).
 
 Pillow reads the files; it is an extra, ``pip install "xpnet[images]"``, and is imported when a file is read. Of its
 kinds of files those are read that are pictures and nothing else: an EPS, for example, is a program that it would run.
@@ -20,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from xpnet.datasets.mnist_form import in_mnist_form, is_in_mnist_form
 from xpnet.streams import printable
 
 INSTALL = 'pip install "xpnet[images]"'
@@ -29,14 +28,6 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 #: A picture has at most so many pixels, 8192 x 8192: those of a photograph, or of a page at 600 dots an inch.
 MOST = 2**26
-
-SIDE, BOX = 28, 20
-
-#: A digit with so many pixels along its longer side, up to BOX, is large enough as it is.
-NEARLY = 18
-
-#: Along both axes, the pixel that MNIST's centres of mass are nearest to.
-MIDDLE = 14
 
 #: A longer side is reduced to this, more or less: digits stay large enough, and memory is not a question.
 LONGEST = 2000
@@ -60,12 +51,6 @@ SIDEWAYS = (5, 6, 7, 8)
 
 #: The first letters of the modes in which Pillow has integers of more than 8 bits, or floating-point numbers.
 NUMBERS = "IF"
-
-#: Parts of a drawing are told from specks on a grid of at most so many cells a side.
-CELLS = 128
-
-#: A part of the drawing with less than this share of the ink of the largest part is a speck.
-SPECK = 0.05
 
 #: Ink differs from the paper by at least so many of 255 grey levels, and by so many standard deviations of the paper.
 CONTRAST, DEVIATIONS = 16, 4
@@ -118,7 +103,7 @@ def read_digit(path: str | Path) -> Digit:
             ink, dark = drawing
             seen = f"{size[0]}x{size[1]}, {'dark on light, inverted' if dark else 'light on dark'}"
             pixels = 255 - gray if dark else gray
-            return Digit(pixels if _is_as_in_mnist(pixels) else _placed(_scaled(_cut_out(ink))), seen)
+            return Digit(pixels if is_in_mnist_form(pixels) else in_mnist_form(ink), seen)
     raise UnreadableImageError(
         f"{printable(path)}: nothing is drawn in it ({size[0]}x{size[1]} pixels of one shade); expected a digit darker "
         "or lighter than what is around it"
@@ -284,81 +269,3 @@ def _paper(gray: np.ndarray) -> np.ndarray:
 def _border(values: np.ndarray) -> np.ndarray:
     border: np.ndarray = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     return border
-
-
-def _is_as_in_mnist(pixels: np.ndarray) -> bool:
-    if pixels.shape != (SIDE, SIDE) or np.median(pixels) > 0:
-        return False
-    y, x = _box(pixels > 0)
-    return max(y.stop - y.start, x.stop - x.start) <= BOX and all(
-        abs(c - MIDDLE) < 0.6 for c in _centre_of_mass(pixels)
-    )
-
-
-def _cut_out(ink: np.ndarray) -> np.ndarray:
-    """The drawing without the paper around it, and without specks."""
-    step = -(-max(ink.shape) // CELLS)
-    rows, columns = (-(-n // step) for n in ink.shape)
-    cells = np.zeros((rows * step, columns * step), ink.dtype)
-    cells[: ink.shape[0], : ink.shape[1]] = ink
-    amounts = cells.reshape(rows, step, columns, step).sum(axis=(1, 3))
-    parts = _connected(amounts > 0)
-    weights = np.bincount(parts.ravel(), amounts.ravel())
-    kept = (amounts > 0) & (weights >= SPECK * weights.max())[parts]
-    near = np.repeat(np.repeat(kept, step, axis=0), step, axis=1)[: ink.shape[0], : ink.shape[1]]
-    ink = np.where(near, ink, 0)
-    return ink[_box(ink > 0)]
-
-
-def _connected(mask: np.ndarray) -> np.ndarray:
-    """A number for each cell that cells connected along sides or corners share; 0 outside of the mask."""
-    parts = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
-    while True:
-        grown = np.where(mask, _spread(parts), 0)
-        if (grown == parts).all():
-            return parts
-        # from the cell that a number came from it goes on at once, so that long lines take few rounds
-        parts = np.where(mask, grown.ravel()[grown - 1], 0)
-
-
-def _spread(cells: np.ndarray) -> np.ndarray:
-    """The maximum of each cell and its eight neighbours."""
-    padded = np.pad(cells, 1)
-    tall = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-    wide: np.ndarray = np.maximum(np.maximum(tall[:, :-2], tall[:, 1:-1]), tall[:, 2:])
-    return wide
-
-
-def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and the columns that hold all of the mask."""
-    y, x = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-
-
-def _scaled(ink: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    pixels: np.ndarray = np.rint(255 * ink).astype(np.uint8)
-    height, width = ink.shape
-    longest = max(height, width)
-    if NEARLY <= longest <= BOX:  # it would be blurred for nothing
-        return pixels
-    size = max(1, round(width * BOX / longest)), max(1, round(height * BOX / longest))
-    scaled: np.ndarray = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
-    return scaled
-
-
-def _placed(digit: np.ndarray) -> np.ndarray:
-    pixels = np.zeros((SIDE, SIDE), np.uint8)
-    starts = [
-        int(np.clip(round(MIDDLE - centre), 0, SIDE - n))
-        for centre, n in zip(_centre_of_mass(digit), digit.shape, strict=True)
-    ]
-    pixels[tuple(slice(start, start + n) for start, n in zip(starts, digit.shape, strict=True))] = digit
-    return pixels
-
-
-def _centre_of_mass(pixels: np.ndarray) -> tuple[float, float]:
-    amounts = pixels.astype(np.float64)
-    y, x = (float(amounts.sum(axis=1 - axis) @ np.arange(n) / amounts.sum()) for axis, n in enumerate(pixels.shape))
-    return y, x
