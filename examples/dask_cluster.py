@@ -1,6 +1,9 @@
-"""Evaluate on a cluster, and train by gradients of all samples, chunk by chunk / クラスタでの推論と勾配降下法.
+"""A cluster of Dask / Daskのクラスターで
+======================================
 
-python examples/dask_cluster.py
+Evaluate on a cluster, and train by gradients of all samples, chunk by chunk.
+
+``python examples/dask_cluster.py``
 
 The cluster here is two processes on this machine; Client("tcp://scheduler:8786") is a larger one. Data are made where
 they are needed; da.from_zarr and dask.dataframe read them there.

@@ -1,6 +1,9 @@
-"""One training on four devices of JAX, and on one: the same losses / 複数デバイスでの学習.
+"""Several devices of JAX / JAXの複数のデバイスで
+==============================================
 
-python examples/jax_devices.py
+One training on four devices of JAX, and on one: the same losses.
+
+``python examples/jax_devices.py``
 
 A CPU is made four devices here; on a machine with several GPUs leave XLA_FLAGS as it is, and they are taken.
 """

@@ -30,10 +30,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: Files of tests that would not notice another kernel of BLAS. All others, new ones too, are marked ``numbers``.
 WITHOUT_NUMBERS = """
 architecture cli/bench cli/cli cli/train datasets/datasets docs drawing/files drawing/server graph/drawing graph/files
-graph/folding graph/pictures graph/text notebook plotting/compare plotting/crossover plotting/mistakes plotting/pictures plotting/plotting
-plotting/scaling serialization/atomic throughput/gpu throughput/processes throughput/scaling throughput/throughput
-training/checkpoint_crash training/checkpoint_files training/history training/logs training/minibatches
-training/progress
+graph/folding graph/pictures graph/text notebook plotting/compare plotting/crossover plotting/mistakes
+plotting/pictures plotting/plotting plotting/scaling serialization/atomic throughput/gpu throughput/processes
+throughput/scaling throughput/throughput training/checkpoint_crash training/checkpoint_files training/history
+training/logs training/minibatches training/progress
 """
 
 

@@ -19,7 +19,7 @@ SHOWN = {
     for module in re.findall(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))
 }
 #: Not for programs to import: the command line, what lies behind `xpnet bench`, and how files and numbers are kept.
-INSIDE = {"cli", "serialization", "stacked", "throughput", "backends"}
+INSIDE = {"cli", "drawing", "serialization", "stacked", "throughput", "backends"}
 NEEDS = {"xpnet.sklearn": "sklearn", "xpnet.onnx": "onnx"}
 
 
