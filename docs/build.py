@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ BUILT = HERE / "_build"
 CATALOGS = HERE / "locales" / "ja" / "LC_MESSAGES"
 #: What stays English: what is made of docstrings and of the examples' code.
 ENGLISH = ("reference", "gallery")
+#: Names that are the same in Japanese.
+NAMES = re.compile(
+    r"\b(xpnet|NumPy|CuPy|PyTorch|JAX|Dask|array-api-strict|autograd|HIPS|MLP|MNIST|NVIDIA|TPU|Affine|ReLU)\b"
+)
+CODE = re.compile(r"(\{\w+\})?`[^`]*`")
 FRONT = """<!doctype html><meta charset="utf-8"><title>xpnet</title>
 <script>location.replace((navigator.language || "en").startsWith("ja") ? "ja/index.html" : "en/index.html")</script>
 <a href="en/index.html">English</a> <a href="ja/index.html" lang="ja">日本語</a>
@@ -66,11 +72,19 @@ def update() -> None:
         path = CATALOGS / template.relative_to(BUILT / "gettext").with_suffix(".po")
         today = read_po(template.open("rb"))
         catalog = read_po(path.open("rb"), locale="ja") if path.exists() else Catalog(locale="ja")
-        catalog.update(today, no_fuzzy_matching=True)
+        catalog.update(today, no_fuzzy_matching=True, update_creation_date=False)
         catalog.obsolete.clear()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             write_po(file, catalog, width=118, no_location=True)
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to translate: a word of three letters or more that is neither code nor a name.
+
+    ``110 ms`` and ``y = x W + b`` are the same in Japanese, and so is CuPy.
+    """
+    return re.search(r"\b[A-Za-z]{3,}\b", NAMES.sub("", CODE.sub("", text))) is not None
 
 
 def missing() -> list[str]:
@@ -84,7 +98,8 @@ def missing() -> list[str]:
         if (CATALOGS / name).exists():
             catalog = read_po((CATALOGS / name).open("rb"), locale="ja")
             translated = {m.id: m.string for m in catalog if m.id and m.string and not m.fuzzy}
-        found += [f"{name}: {m.id}" for m in read_po(template.open("rb")) if m.id and m.id not in translated]
+        paragraphs = [m.id for m in read_po(template.open("rb")) if m.id and has_words(m.id)]
+        found += [f"{name}: {paragraph}" for paragraph in paragraphs if paragraph not in translated]
     return found
 
 

@@ -32,7 +32,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/*.ipynb", "*.ja.md", "README.md"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "README.md"]
 locale_dirs = ["locales"]
 gettext_compact = False
 gettext_uuid = False
@@ -87,5 +87,12 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}
 
 
+def in_japanese(app: Any, config: Any) -> None:
+    """What the theme takes as a setting and not from its catalog."""
+    if config.language == "ja":
+        config.html_theme_options["header_dropdown_text"] = "その他"
+
+
 def setup(app: Any) -> None:
+    app.connect("config-inited", in_japanese)
     app.connect("autodoc-process-docstring", as_text, priority=100)  # before napoleon

@@ -1,10 +1,11 @@
-"""The reference has every public name, and every public name has a docstring."""
+"""The reference has every public name, every public name has a docstring, and what has words is to be translated."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,36 @@ def test_every_public_name_has_a_docstring(name):
     if __debug__ or module.__doc__:  # under -OO there are none
         assert without == []
     assert inspect.getdoc(module) or not __debug__
+
+
+@pytest.fixture(scope="module")
+def build():
+    """``docs/build.py``, which needs Sphinx only when it builds."""
+    spec = spec_from_file_location("docs_build", DOCS / "build.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("110 ms", False),
+        ("-0.0004 ± 0.0034", False),
+        ("y = x W + b", False),
+        ("CuPy", False),
+        ("array-api-strict", False),
+        ("PyTorch, float32", False),
+        ("`hungry`, `man`", False),
+        ("{mod}`xpnet.book`", False),
+        ("`make_vjp(f)(x)` → `vjp, y`", False),
+        ("活性化関数", False),
+        ("2.9 times", True),
+        ("NumPyro", True),
+        ("`pip install xpnet` brings it", True),
+        ("{mod}`xpnet.book` has the book's layers", True),
+        ("An array, strict", True),
+    ],
+)
+def test_what_has_words_is_to_be_translated(build, text, words):
+    assert build.has_words(text) is words
