@@ -15,7 +15,7 @@ from xpnet.functions import softmax
 from xpnet.layers import Rescale
 from xpnet.layers.chain import first_leaves
 from xpnet.onnx.planning import Plan
-from xpnet.onnx.samples import first_computing
+from xpnet.onnx.samples import beginnings
 from xpnet.onnx.writer import ExportError
 
 #: How many samples there are in a batch: one, and more than one, so that no length stands in the file.
@@ -154,7 +154,7 @@ def _samples(plan: Plan, rng: np.random.Generator, shape: tuple[int, ...]) -> np
         return rng.integers(0, 256, shape, "uint8")
     if plan.input == "int64":
         return rng.integers(0, min(getattr(layer, "n", 2) for _, layer in first_leaves(plan.net.chain)), shape, "int64")
-    first, most = first_computing(plan.net.chain), float(np.finfo(plan.input).max)
+    first, most = beginnings(plan.net.chain)[0], float(np.finfo(plan.input).max)
     scale = first.scale if isinstance(first, Rescale) else 1.0  # so that what is rescaled is N(0, 1)
     return np.clip(rng.normal(size=shape) / (scale or 1.0), -most, most).astype(plan.input)
 
