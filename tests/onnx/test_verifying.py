@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from xpnet import Sequential, TwoLayerNet
-from xpnet.layers import GELU, Affine, Flatten, LeakyReLU, Tanh
+from xpnet.layers import GELU, Affine, Flatten, GraphLayer, LeakyReLU, Tanh
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@dataclass(frozen=True)
+class Single(GraphLayer):
+    """A layer that is written for one dtype."""
+
+    def apply(self, params, x):
+        if x.dtype != np.float32:
+            raise TypeError("float32 is all that it takes")
+        return x * 2
+
+    def output_shape(self, shape):
+        return shape
 
 
 def test_it_says_what_it_saw(path):
@@ -122,3 +136,17 @@ def test_products_of_a_backend_that_round_more_are_not_in_what_is_wanted(path, m
     monkeypatch.setattr(TwoLayerNet, "predict", coarse)
     written = net.export(path)
     assert written.difference < 1e-6 * written.largest
+
+
+@pytest.mark.parametrize(("factor", "right"), [(2.0, True), (2.01, False)])
+def test_a_layer_that_float64_is_not_for_is_compared_as_it_is(factor, right, path, monkeypatch):
+    from xpnet.onnx import RULES
+
+    net = Sequential([Affine(4, 3), Single()], seed=0, backend="numpy")
+    monkeypatch.setitem(RULES, Single, lambda place, layer, x: place.node("Mul", x, place.constant("f", factor)))
+    if right:
+        assert net.export(path).difference < 1e-6
+        return
+    with pytest.raises(ValueError, match="is no rounding"):
+        net.export(path)
+    assert not path.exists()

@@ -170,7 +170,8 @@ def _references(plan: Plan) -> tuple[Run, Run | None]:
     """The network in float64, and for a file of float32 in that too; as it is, if it is none that NumPy can compute."""
     try:
         exact, single = (partial(_expected, plan, _on_host(plan.net, dtype)) for dtype in ("float64", "float32"))
-        exact(_samples(plan, np.random.default_rng(0), (1, *plan.shapes[0])))
+        for each in (exact, single):
+            each(_samples(plan, np.random.default_rng(0), (1, *plan.shapes[0])))
     except Exception:  # whatever a layer of somebody's own, for another library, raises
         return partial(_expected, plan, plan.net), None
     return exact, single if plan.dtype == "float32" else None
