@@ -78,8 +78,8 @@ def export(
             by default the network's. Runtimes have few operators in float64.
         classes: a name for each score, in order, which the file keeps as JSON under ``classes``.
         metadata: other texts by name that the file shall keep.
-        verify: whether to compare results on random samples, 1, 2 and 7 at once, by onnxruntime with those of the network
-            in float64; by default where that is installed. A file that does not agree is not written.
+        verify: whether to compare results on random samples, 1, 2 and 7 at once, by onnxruntime with those of the
+            network in float64; by default where that is installed. A file that does not agree is not written.
 
     Raises:
         ExportError: weights that are not finite or do not fit in the dtype, a layer that cannot be written, or results

@@ -114,7 +114,7 @@ def _check_switches(net: Any, softmax: Any, uint8: Any) -> None:
 
 
 def _ends_in_softmax(layer: Layer) -> bool:
-    """Whether the results are those of a Softmax, perhaps in another shape."""
+    """Whether the results are those of a Softmax."""
     if isinstance(layer, Chain):
         last = next((each for each in reversed(layer.layers) if not isinstance(each, Dropout | Identity)), None)
         return last is not None and _ends_in_softmax(last)
