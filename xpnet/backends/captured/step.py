@@ -52,8 +52,8 @@ class CapturedStep(RecordedStep):
         return _Place.taken(self.plain.backend)
 
     def release(self) -> None:
-        super().release()
-        with self.lock:
+        with self.lock:  # at once: a graph that another thread captured in between would be launched on what is idle
+            self.bound = {}
             if place := self.__dict__.pop("place", None):
                 place.give_back()
 
