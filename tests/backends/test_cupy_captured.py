@@ -6,7 +6,9 @@ CuPy's own, which has memory of its own to choose by: then these say by how much
 
 from __future__ import annotations
 
+import gc
 import warnings
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +29,7 @@ from xpnet.layers import (
     Dropout,
     Embedding,
     Flatten,
+    Layer,
     LayerNorm,
     MaxPool2d,
     ReLU,
@@ -246,3 +249,54 @@ def test_rows_that_wrap_around_do_so_in_a_graph(b):
     block = Block(np.asarray([[-1, 64, 0], [3, -64, 65]]), {})
     found = [each.run(init_state(net, optimizer), data, block) for each in (PlainStep(step, b), b.compile(step))]
     assert_same(b, found)
+
+
+@dataclass(frozen=True)
+class Cumulative(Layer):
+    """A layer of a function that takes memory for what it returns."""
+
+    def forward(self, params, x):
+        return namespace(x).cumulative_sum(x, axis=1), None
+
+    def backward(self, params, residuals, dy):
+        xp = namespace(dy)
+        return xp.flip(xp.cumulative_sum(xp.flip(dy, axis=1), axis=1), axis=1), {}
+
+    def output_shape(self, shape):
+        return shape
+
+
+def test_memory_of_functions_is_kept_as_long_as_the_graph(b):
+    """A pool gives all that is free to the device when that has none left, whatever a graph computes in."""
+    net, data = Sequential([Affine(6, 4), Cumulative(), Affine(4, 3)], seed=0, backend=b), on_device(b, samples())
+    step, block = make_step(net, SGD(0.1)), Block(np.arange(16).reshape(2, 8), {})
+    captured, states = b.compile(step), [init_state(net, SGD(0.1)) for _ in range(2)]
+    for _ in range(2):
+        found = [PlainStep(step, b).run(states[0], data, block), captured.run(states[1], data, block)]
+        assert_same(b, found)
+        states = [state for state, _ in found]
+        gc.collect()
+        with b.current():
+            captured.place.pool.free_all_blocks()
+    assert graph_of(captured)
+
+
+@counts
+def test_who_interrupts_a_block_waits_for_what_was_launched(b, monkeypatch):
+    """Memory that nobody needs any more, and the state, may be used by others at once."""
+    net, data = small(b), on_device(b, samples())
+    captured, state = b.compile(make_step(net, SGD(0.1))), init_state(net, SGD(0.1))
+    block = Block(np.zeros((3, 8), int), {})
+    captured.run(state, data, block)
+    launch, launched = cuda.Graph.launch, []
+
+    def interrupted(graph, stream=None):
+        if launched:
+            raise KeyboardInterrupt
+        launched.append(launch(graph, stream))
+
+    monkeypatch.setattr(cuda.Graph, "launch", interrupted)
+    cuda.waits.clear()
+    with pytest.raises(KeyboardInterrupt):
+        captured.run(state, data, block)
+    assert cuda.waits == {"synchronize": 1}

@@ -13,6 +13,7 @@ import pytest
 from xpnet import get_backend
 from xpnet.backends.captured.blas import Blas
 from xpnet.backends.dispatch import backend_status
+from xpnet.backends.replay.program import UnrecordableError
 
 if problem := backend_status("cupy").problem:
     pytest.skip(problem, allow_module_level=True)
@@ -154,6 +155,16 @@ def test_products_of_every_layout(dtype, first, second, stream, rng):
             for call in blas.product(x, y, out):
                 call()
         np.testing.assert_array_equal(out.get(), wanted, err_msg=f"{one} {other}")
+
+
+def test_products_that_cublas_is_not_asked_for(stream, monkeypatch):
+    x, y = cupy.ones((3, 4)), cupy.ones((4, 5))
+    with pytest.raises(UnrecordableError, match="whose rows do not follow each other"):
+        Blas(cupy, stream).product(x, y, cupy.zeros((5, 3)).T)
+    monkeypatch.setattr("xpnet.backends.captured.blas.MOST", 4)
+    with pytest.raises(UnrecordableError, match=r"matrices \(3, 4\) and \(4, 5\), which cuBLAS cannot count"):
+        Blas(cupy, stream).product(x, y, cupy.zeros((3, 5)))
+    assert Blas(cupy, stream).product(x, cupy.ones((4, 4)), cupy.zeros((3, 4)))
 
 
 @standin

@@ -90,3 +90,20 @@ def test_errors_are_one_line(command):
         assert done.exit_code == 1
         assert message in done.output
         assert done.output.count("\n") == 1
+
+
+def test_a_place_in_the_home_folder(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    TwoLayerNet(784, 5, 10, backend="numpy").save(tmp_path / "weights.safetensors")
+    (tmp_path / "net.onnx").write_text("mine")
+    done = command("export", "~/weights.safetensors", "~/net.onnx")
+    assert (done.exit_code, "net.onnx is there already" in done.output) == (1, True)
+    assert (tmp_path / "net.onnx").read_text() == "mine"
+
+
+def test_blanks_between_names_and_lengths(command):
+    ResNet((3, 8, 8), channels=[3], output_size=2, seed=0, backend="numpy").save("net.safetensors")
+    done = command("export", "net.safetensors", "net.onnx", "--shape", "3, any, any", "--classes", "a cat, a dog")
+    assert done.exit_code == 0, done.output
+    assert json.loads(metadata("net.onnx")["classes"]) == ["a cat", "a dog"]

@@ -158,3 +158,9 @@ def test_a_rule_that_is_wrong(rule, message, path, rules):
     with pytest.raises(ValueError, match=message):
         Sequential([Affine(4, 3), Bent(0.3)], seed=0, backend="numpy").export(path)
     assert not path.exists()
+
+
+def test_a_number_of_a_rule_that_is_none(rules, path):
+    rules[Tanh] = lambda place, layer, x: place.node("Mul", x, place.constant("factor", np.nan))
+    with pytest.raises(ValueError, match=r"^Tanh1.factor is nan, which is no number$"):
+        Sequential([Affine(4, 3), Tanh()], backend="numpy").export(path)

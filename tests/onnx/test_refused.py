@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet import Sequential, TwoLayerNet
-from xpnet.layers import GELU, Affine, BatchNorm, Embedding, Rescale, Softmax
+from xpnet.layers import GELU, Affine, BatchNorm, Chain, Concat, Dropout, Embedding, Rescale, Softmax
 from xpnet.losses import MeanSquaredError, SigmoidWithLoss
 
 pytest.importorskip("onnx")
@@ -67,7 +67,11 @@ def test_operators_that_the_runtime_does_not_have(path):
         ({"input_shape": 4}, r"input_shape is 4, expected that of one sample: (784,)"),
         ({"input_shape": (4, 0)}, "input_shape[1] is 0, expected a whole number, 1 or more"),
         ({"input_shape": (5,)}, "Affine1: a sample of shape (5,) does not fit, expected 4 elements"),
-        ({"classes": "ab"}, "classes is 'ab', expected a name for each score: ['cat', 'dog']"),
+        ({"classes": "ab"}, "classes is 'ab', expected a name for each score, in order: ['cat', 'dog']"),
+        ({"classes": {"a", "b"}}, "expected a name for each score, in order"),
+        ({"classes": {"a": 1, "b": 0}}, "expected a name for each score, in order"),
+        ({"classes": ["a", "\udcff"]}, r"classes has '\udcff', which cannot be written in UTF-8"),
+        ({"metadata": {"year": "\ud800"}}, r"metadata has '\ud800', which cannot be written in UTF-8"),
         ({"classes": 2}, "classes is 2, expected a name for each score"),
         ({"classes": ["a", "b", "c"]}, "classes has 3 names, and the network gives scores of shape (2,)"),
         ({"classes": ["a", "a"]}, "classes has 'a' twice"),
@@ -90,6 +94,13 @@ def test_options(options, message, path):
     ("layers", "loss", "options", "message"),
     [
         ([Affine(4, 3), Softmax()], None, {"softmax": True}, "the last layer is a Softmax already"),
+        ([Chain(Affine(4, 3), Softmax()), Dropout(0.5)], None, {"softmax": True}, "is a Softmax already"),
+        (
+            [Concat(Affine(4, 3), Rescale(0.1))],
+            None,
+            {"uint8": True},
+            "one branch .* has a Rescale and another",
+        ),
         ([Affine(4, 3)], SigmoidWithLoss(), {"softmax": True}, "the loss of this one is SigmoidWithLoss; leave it"),
         ([Affine(4, 3)], MeanSquaredError(), {"softmax": True}, "the loss of this one is MeanSquaredError"),
         ([Embedding(4, 3)], None, {"uint8": True, "input_shape": ()}, "uint8=True is for images of bytes"),

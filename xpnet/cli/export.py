@@ -13,8 +13,8 @@ from xpnet.cli.common import CLASSES, PATH, errors_in_one_line, place, place_opt
 from xpnet.cli.output import tell
 from xpnet.cli.run import HISTORY, WEIGHTS
 from xpnet.models import load_network
+from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
-from xpnet.serialization import tensors
 from xpnet.streams import printable
 
 #: What a checkpoint says of its training and a file for others may say too; the rest is for going on.
@@ -28,7 +28,7 @@ class SampleShape(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, ...]:
         try:
-            shape = tuple(None if each == "any" else int(each) for each in value.split(","))
+            shape = tuple(None if each.strip() == "any" else int(each) for each in value.split(","))
         except ValueError:
             self.fail(f"{value!r} is not the shape of a sample: 784, or 1,28,28, or 3,any,any", param, ctx)
         return shape
@@ -66,17 +66,18 @@ def export(
             import xpnet.onnx
         except ImportError as error:
             raise click.ClickException(str(error)) from None
+        weights, out = atomic.path_of(weights), atomic.path_of(out)
         if out.exists() and not overwrite:
             raise click.ClickException(f"{printable(out)} is there already; give another name, or --overwrite")
         net = load_network(weights, backend=place(backend, device))
         digit = sample_shape(net) if shape is None else None
-        names = classes.split(",") if classes is not None else [str(c) for c in range(CLASSES)] if digit else None
+        digits = [*map(str, range(CLASSES))] if digit else None
         trained = _training(weights)
         written = xpnet.onnx.export(
             net,
             out,
             input_shape=shape or digit,
-            classes=names,
+            classes=digits if classes is None else [name.strip() for name in classes.split(",")],
             metadata={} if trained is None else {"training": json.dumps(trained)},
             verify=False if no_verify else None,
             **options,

@@ -72,13 +72,14 @@ def export(
             any length, if the network takes any there: (3, None, None) for images of any height and width.
         softmax: whether to end with a softmax, for probabilities instead of scores.
         uint8: whether samples are bytes, 0 to 255, such as images are made of. They are divided by 255 in the file,
-            unless the network begins with a ``Rescale``, which then does what it was trained with.
+            unless the network begins with a ``Rescale``, in all branches if there are some, which then does what it was
+            trained with.
         dtype: of weights, results, and samples that are no integers: ``"float32"``, ``"float64"`` or ``"float16"``;
             by default the network's. Runtimes have few operators in float64.
-        classes: a name for each score, which the file keeps as JSON under ``classes``.
+        classes: a name for each score, in order, which the file keeps as JSON under ``classes``.
         metadata: other texts by name that the file shall keep.
-        verify: whether to compare results on random samples, 1, 2 and 7 at once, by onnxruntime; by default where that
-            is installed. A file that does not agree is not written.
+        verify: whether to compare results on random samples, 1, 2 and 7 at once, by onnxruntime with those of the
+            network in float64; by default where that is installed. A file that does not agree is not written.
 
     Raises:
         ExportError: weights that are not finite or do not fit in the dtype, a layer that cannot be written, or results

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from xpnet._checks import check_switch
 from xpnet.backends.dispatch import dtype_name
-from xpnet.layers import Rescale, Softmax
+from xpnet.layers import Chain, Dropout, Identity, Layer, Rescale, Softmax
 from xpnet.losses import SoftmaxWithLoss
-from xpnet.onnx.samples import Axes, first_computing, named_alike, shapes_and_axes
+from xpnet.onnx.samples import Axes, beginnings, named_alike, shapes_and_axes
 from xpnet.serialization import network as files
 
 #: The dtypes that weights can be written in.
@@ -55,7 +55,7 @@ class Plan:
     @property
     def divides(self) -> bool:
         """Whether bytes are divided by 255 before the first layer: not where that rescales them."""
-        return self.uint8 and not isinstance(first_computing(self.net.chain), Rescale)
+        return self.uint8 and not isinstance(beginnings(self.net.chain)[0], Rescale)
 
 
 def planned(
@@ -97,7 +97,7 @@ def _dtype(net: Any, dtype: Any) -> str:
 
 def _check_switches(net: Any, softmax: Any, uint8: Any) -> None:
     if check_switch(softmax, "softmax"):
-        if isinstance(net.chain.layers[-1], Softmax):
+        if _ends_in_softmax(net.chain):
             raise ValueError("softmax=True, and the last layer is a Softmax already; leave it out")
         if not isinstance(net.loss_layer, SoftmaxWithLoss):
             raise ValueError(
@@ -106,20 +106,34 @@ def _check_switches(net: Any, softmax: Any, uint8: Any) -> None:
             )
     if check_switch(uint8, "uint8") and net.chain.takes == "integers":
         raise ValueError("uint8=True is for images of bytes, and this network looks up integers; leave it out")
+    if uint8 and len({isinstance(each, Rescale) for each in beginnings(net.chain)}) == 2:
+        raise ValueError(
+            "uint8=True, and one branch at the beginning has a Rescale and another has none, so it is not known "
+            "whether bytes are to be divided by 255; leave it out"
+        )
+
+
+def _ends_in_softmax(layer: Layer) -> bool:
+    """Whether the results are those of a Softmax."""
+    if isinstance(layer, Chain):
+        last = next((each for each in reversed(layer.layers) if not isinstance(each, Dropout | Identity)), None)
+        return last is not None and _ends_in_softmax(last)
+    return isinstance(layer, Softmax)
 
 
 def _classes(classes: Any, scores: Axes) -> dict[str, str]:
     """The names of the classes as the file has them."""
     if classes is None:
         return {}
-    if isinstance(classes, str | bytes) or not isinstance(classes, Iterable):
-        raise ValueError(f"classes is {classes!r:.100}, expected a name for each score: ['cat', 'dog']")
+    if isinstance(classes, str | bytes | Set | Mapping) or not isinstance(classes, Iterable):  # which have no order
+        raise ValueError(f"classes is {classes!r:.100}, expected a name for each score, in order: ['cat', 'dog']")
     names = [str(name) for name in classes]
     if not scores or len(names) != scores[-1]:
         raise ValueError(f"classes has {len(names)} names, and the network gives scores of shape {scores} for a sample")
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ValueError(f"classes has {twice!r} twice, expected another name for each score")
+    _check_text("classes", *names)
     return {CLASSES: json.dumps(names, ensure_ascii=False)}
 
 
@@ -131,4 +145,13 @@ def _metadata(given: Any) -> dict[str, str]:
         raise ValueError(f"metadata is {given!r:.200}, expected texts by name: {{'author': 'Ada'}}")
     if taken := [name for name in (NETWORK, EXPORT, CLASSES) if name in given]:
         raise ValueError(f"metadata has {taken[0]!r}, under which xpnet writes itself; give it another name")
+    _check_text("metadata", *given, *given.values())
     return dict(given)
+
+
+def _check_text(option: str, *texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a pair of UTF-16, or a byte of a terminal in another encoding
+            raise ValueError(f"{option} has {text!a:.100}, which cannot be written in UTF-8") from None

@@ -1,4 +1,4 @@
-"""What samples look like: their shape, as it was given or as layers say it, and which layer is the first to compute."""
+"""What samples look like: their shape, as it was given or as layers say it, and which layers compute first."""
 
 from __future__ import annotations
 
@@ -98,10 +98,15 @@ def said_shape(layer: Layer) -> Shape:
             return None
 
 
-def first_computing(layer: Layer) -> Layer | None:
-    """The first layer that does more than to give samples another shape; None if there is none."""
-    if isinstance(layer, Chain):
-        return next((found for found in map(first_computing, layer.layers) if found is not None), None)
-    if isinstance(layer, Container):
-        return first_computing(layer.children[0])
-    return None if isinstance(layer, Dropout | Flatten | Identity | Reshape) else layer
+def beginnings(layer: Layer) -> list[Layer | None]:
+    """The first layers that do more than to give samples another shape, one of each branch; None if there is none."""
+    match layer:
+        case Chain():
+            found = (beginnings(each) for each in layer.layers)
+            return next((each for each in found if each.count(None) < len(each)), [None])
+        case Parallel():
+            return [each for branch in layer.layers for each in beginnings(branch)]
+        case Container():
+            return beginnings(layer.children[0])
+        case _:
+            return [None if isinstance(layer, Dropout | Flatten | Identity | Reshape) else layer]

@@ -60,7 +60,9 @@ class Graph:
         with np.errstate(over="ignore"):
             a = np.asarray(value, dtype)
         if not np.isfinite(a).all():
-            raise ExportError(f"{name} is {value}, which is infinite in {dtype}; write a file of dtype='float32'")
+            finite = np.isfinite(value).all()
+            why = f"which is infinite in {dtype}; write a file of dtype='float32'" if finite else "which is no number"
+            raise ExportError(f"{name} is {value}, {why}")
         self.initializers[name] = numpy_helper.from_array(a, name)
         return name
 

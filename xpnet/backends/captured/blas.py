@@ -34,6 +34,8 @@ _FAST_TF32 = 77
 #: What CuPy calls TF32 among the types that it multiplies in.
 _CUPY_TF32 = 7
 _DEFAULT_ALGORITHM = -1
+#: The largest int of C: ``ctypes`` would cut off larger ones without a word.
+MOST = 2**31 - 1
 
 Pointer = ctypes.c_void_p
 
@@ -112,7 +114,8 @@ class Blas:
         first, second, result = _matrices(a, False), _matrices(b, True), _matrices(out, False)
         assert first is not None
         assert second is not None
-        assert result is not None
+        if result is None or result.transposed:
+            raise UnrecordableError("it multiplies into an array whose rows do not follow each other")
         if min(first.step, second.step, result.step) < 0:  # stacks that are not one after the other
             return [call for i in range(out.shape[0]) for call in self._products(a[i], b[i], out[i])]
         return [self._gemm(a, b, out, first, second, result)]
@@ -125,6 +128,8 @@ class Blas:
         first, second, result = how
         (m, k), n, count = a.shape[-2:], b.shape[-1], out.size // (out.shape[-2] * out.shape[-1])
         one, zero = number(1), number(0)
+        if max(m, n, k, count, *(each.leading for each in how)) > MOST:
+            raise UnrecordableError(f"it multiplies matrices {a.shape} and {b.shape}, which cuBLAS cannot count")
 
         def argument(x: Array, seen: _Matrices) -> tuple[Any, ...]:
             steps = () if count == 1 else (ctypes.c_longlong(seen.step),)

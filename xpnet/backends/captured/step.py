@@ -1,7 +1,8 @@
 """The step that a Trainer calls on CuPy: captured once for the arrays that it is given, and launched from then on.
 
 Everything of it has a place that stays: the state in the caller's arrays, results in between in memory of the step's
-own. What functions of CuPy take for themselves while they are captured comes from a pool that nobody else takes from.
+own. What functions of CuPy take for themselves while they are captured is kept as long as the graph: a pool alone would
+give it back to the device where memory is short.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ class CapturedStep(RecordedStep):
         return _Place.taken(self.plain.backend)
 
     def release(self) -> None:
-        super().release()
-        with self.lock:
+        with self.lock:  # at once: a graph that another thread captured in between would be launched on what is idle
+            self.bound = {}
             if place := self.__dict__.pop("place", None):
                 place.give_back()
 
@@ -108,10 +109,18 @@ class _Place:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """On the stream, after all that was asked of the current one before; memory comes from the pool."""
+        """On the stream, after all that was asked of the current one before; memory comes from the pool.
+
+        Whoever leaves by an error, Ctrl+C for example, waits for what was launched: its memory is soon that of others.
+        """
         self.stream.wait_event(self.cupy.cuda.get_current_stream().record())
         with self.stream, self.cupy.cuda.using_allocator(self.pool.malloc):
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(Exception):
+                    self.stream.synchronize()
+                raise
 
     @cached_property
     def blas(self) -> Blas:
@@ -177,6 +186,7 @@ class Captured:
 
     Attributes:
         launches: what was captured, and holds on to its arrays as long as the graph is there.
+        taken: the memory that functions of CuPy took in the meantime, to be held on to as well.
     """
 
     def __init__(self, plan: CapturedPlan, given: Given, block: Block) -> None:
@@ -184,6 +194,7 @@ class Captured:
         self.own = {name: arrays[ref] for name, ref in plan.program.given.items() if name not in given}
         self.launches = plan.launches(arrays)
         self.shapes, self.tf32 = _shapes(block), takes_tf32(self.place.cupy)
+        self.taken: list[Any] = []
         self.graph = self._captured()
 
     def fits(self, block: Block) -> bool:
@@ -206,8 +217,13 @@ class Captured:
         return np.concatenate(found)
 
     def _captured(self) -> Any:
-        stream = self.place.stream
-        with self.place.computing():
+        place, stream = self.place, self.place.stream
+
+        def malloc(nbytes: int) -> Any:
+            self.taken.append(place.pool.malloc(nbytes))
+            return self.taken[-1]
+
+        with place.computing(), place.cupy.cuda.using_allocator(malloc):
             stream.begin_capture()
             try:
                 for launch in self.launches:
