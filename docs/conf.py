@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    "default_thumb_file": str(HERE / "_static" / "text.svg"),  # of examples that print
     "image_scrapers": (pictures,),
     "reset_argv": arguments,
     "within_subsection_order": order,
@@ -77,6 +78,7 @@ html_static_path = ["_static"]
 html_css_files = ["xpnet.css"]
 html_show_sourcelink = False
 html_theme_options = {
+    "header_links_before_dropdown": 6,
     "navbar_end": ["languages", "theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],
@@ -84,6 +86,7 @@ html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": True,
 }
+html_sidebars = {page: [] for page in ("index", "start", "glossary")}  # there is nothing beside them
 html_context = {"default_mode": "auto"}
 
 
