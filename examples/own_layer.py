@@ -1,8 +1,7 @@
 """A layer of your own / 自作のレイヤ
 ==================================
 
-A layer of one's own, by hand and by the graph, checked and trained.
-
+By hand and by the graph, checked and trained:
 ``python examples/own_layer.py --backend torch``
 """
 
