@@ -1,4 +1,4 @@
-"""Code of the site's pages that the site does not run, as it is for a GPU or another library; here it runs elsewhere."""
+"""Code of the site's pages that the site does not run, as it needs a GPU or another library; run elsewhere."""
 
 from __future__ import annotations
 
