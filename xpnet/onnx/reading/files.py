@@ -173,8 +173,11 @@ def array_of(tensor: TensorProto, folder: Path) -> np.ndarray:
             raise ValueError(
                 f"the array {name} has {found // bits} numbers, and {prod(shape)} by its shape {shape[:8]}"
             )
+    if tensor.data_type == TensorProto.BFLOAT16:  # of which onnx makes one thing or another, by its version
+        halves = np.frombuffer(data, "<u2") if isinstance(data, bytes) else np.asarray(data).astype(np.uint16)
+        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
     a: np.ndarray = numpy_helper.to_array(whole)
-    return a.astype(np.float32) if tensor.data_type == TensorProto.BFLOAT16 else a
+    return a
 
 
 def _beside(tensor: TensorProto, name: str, size: int, folder: Path) -> bytes:
