@@ -180,7 +180,10 @@ def test_an_error_of_any_kind_says_where(backward, training_backend, array, rng)
 def test_a_wrong_input_is_told_by_the_layer_that_gets_it(backend, array):
     layers = [TimeDistributed(Chain(Tanh(), Residual(Chain(Tanh(), Affine(3, 3)))))]
     net = Sequential(layers, seed=0, dtype="float64", backend=backend)
-    with pytest.raises(ValueError, match=r"^TimeDistributed1\.Residual1\.Affine1: x has 4 columns, expected 3$"):
+    told = "x has 4 columns, expected 3"
+    if backend.name == "dask":  # which asks for shapes before it computes
+        told = r"a sample of shape \(4,\) does not fit, expected 3 elements; it comes from Tanh1"
+    with pytest.raises(ValueError, match=rf"^TimeDistributed1\.Residual1\.Affine1: {told}$"):
         net.predict(array(np.zeros((2, 5, 4))))
 
 

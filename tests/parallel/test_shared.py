@@ -67,15 +67,15 @@ def check(size=3, **case):
 
 @pytest.mark.parametrize("compiles", [True, False])
 @pytest.mark.parametrize("size", [2, 4])
-def test_each_backend_and_number_of_processes(backend, size, compiles):
+def test_each_backend_and_number_of_processes(training_backend, size, compiles):
     """Dropout's masks and the statistics of batch normalization are those of the whole minibatch."""
-    if compiles and backend.name in ("torch", "jax"):
-        pytest.skip(f"{backend.name} is compiled in processes of its own, in test_mpi.py")
+    if compiles and training_backend.name in ("torch", "jax"):
+        pytest.skip(f"{training_backend.name} is compiled in processes of its own, in test_mpi.py")
     # SGD: the gradient of a bias in front of batch normalization is 0, and Adam divides rounding by rounding
     check(
         size,
         parts=layers(BatchNorm(8), Dropout(0.3)),
-        backend=backend,
+        backend=training_backend,
         compile=compiles,
         optimizer=SGD(0.1),
         batch_size=16,

@@ -109,8 +109,9 @@ class JaxBackend(Backend):
     @property
     def tf32(self) -> bool | str | None:
         """JAX's own choice is to, on GPUs that can."""
-        major = str(getattr(self.device, "compute_capability", "")).partition(".")[0]
-        if self.device.platform != "gpu" or not major.isdigit() or int(major) < 8:
+        first = devices_of(self.device)[0]  # all are of one kind
+        major = str(getattr(first, "compute_capability", "")).partition(".")[0]
+        if first.platform != "gpu" or not major.isdigit() or int(major) < 8:
             return None
         return self.library().config.jax_default_matmul_precision not in SINGLE
 
@@ -189,8 +190,9 @@ class JaxBackend(Backend):
         return self.library().jit(function)  # type: ignore[no-any-return]
 
     def regained(self, tree: State) -> State:
-        """JAX takes them out of a pickle on its default device."""
-        return self.library().device_put(tree, self.device)  # type: ignore[no-any-return]
+        """JAX takes them out of a pickle on its default device, and puts a dict there in another order."""
+        put = self.library().device_put
+        return {k: self.regained(v) if isinstance(v, dict) else put(v, self.device) for k, v in tree.items()}
 
     def synchronize(self) -> None:
         """Wait for every array there is: JAX promises no order in which computations end."""
