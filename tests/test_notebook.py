@@ -70,6 +70,8 @@ def test_a_history_tells_how_it_ended(training_backend):
     t = training_backend.asarray(np.asarray([0, 1, 1]))
     history = Trainer(net, SGD(lr=0.1), batch_size=2, seed=0).fit(x, t, epochs=500, progress=False)
     last = history.evaluations[-1]
+    short = Trainer(net, SGD(lr=0.1), batch_size=3, seed=0).fit(x, t, epochs=1, progress=False)
+    assert repr(short).startswith("History(1 iteration, 1 epoch, ")
     assert repr(history).startswith("History(1,000 iterations, 500 epochs, ")
     assert repr(history).endswith(f"; loss: train {last.train_loss:#.4g} accuracy: train {last.train_accuracy:.2%})")
     assert repr(history) in history._repr_html_().replace("&amp;", "&")

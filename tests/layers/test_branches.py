@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet import Sequential
-from xpnet.layers import Add, Affine, BatchNorm, Chain, Concat, Dropout, Residual, Tanh, TimeDistributed
+from xpnet.layers import Add, Affine, BatchNorm, Chain, Concat, Dropout, Parallel, Residual, Tanh, TimeDistributed
 from xpnet.layers.base import shapes_of
 
 
@@ -185,3 +185,8 @@ def test_how_far_an_entry_reaches_and_what_goes_in():
     assert Concat(Tanh(), Tanh()).acts_on == TimeDistributed(Tanh()).acts_on == "sample"
     assert Add(Tanh(), Chain(Tanh(), Affine(3, 3))).acts_on == "sample"
     assert Residual(Chain(Tanh())).takes == "floating"
+
+
+def test_branches_that_nothing_joins_are_told_what_does():
+    with pytest.raises(NotImplementedError, match=r"^Parallel does not define joined_shape; take Add or Concat"):
+        Sequential([Parallel(Affine(2, 2), Affine(2, 2))], seed=0)

@@ -225,15 +225,18 @@ class Parallel(Several):
 
     def join(self, outputs: list[Array]) -> Array:
         """What is made of the outputs."""
-        raise NotImplementedError
+        raise NotImplementedError(self._undefined("join"))
 
     def pieces(self, dy: Array, shapes: list[tuple[int, ...]]) -> list[Array]:
         """The gradient for each output."""
-        raise NotImplementedError
+        raise NotImplementedError(self._undefined("pieces"))
 
     def joined_shape(self, shapes: list[Shape]) -> Shape:
         """The shape of a sample of the joined output."""
-        raise NotImplementedError
+        raise NotImplementedError(self._undefined("joined_shape"))
+
+    def _undefined(self, what: str) -> str:
+        return f"{type(self).__name__} does not define {what}; take Add or Concat, or a subclass of Parallel that does"
 
     def _views(self, params: Params) -> list[Params]:
         return [part.view(params) if part.outside or part.is_random else NOTHING for part in self.parts]

@@ -133,7 +133,8 @@ class History:
 
     def __repr__(self) -> str:
         last = self.evaluations[-1] if self.evaluations else None
-        parts = [f"{self.iterations:,} iterations", *([f"{last.epoch:.4g} epochs"] if last else [])]
+        steps, epochs = f"{self.iterations:,}", f"{last.epoch:.4g}" if last else ""
+        parts = [f"{n} {what}{'' if n == '1' else 's'}" for n, what in ((steps, "iteration"), (epochs, "epoch")) if n]
         parts += [self.times] if self.seconds else []
         ends = f"; {' '.join(last.results.split())}" if last and last.results else ""
         return f"History({', '.join(parts)}{ends})"
