@@ -38,8 +38,11 @@ def sphinx(builder: str, out: Path, *more: str) -> None:
 
 def html(language: str) -> None:
     """The pages of a language; what notebooks and examples print is computed by the first and used by the others."""
-    sphinx("html", BUILT / "html" / language, "-d", str(BUILT / f"doctrees-{language}"), "-D", f"language={language}")
-    notebooks(BUILT / "html" / language / "notebooks")
+    out = BUILT / "html" / language
+    sphinx("html", out, "-d", str(BUILT / f"doctrees-{language}"), "-D", f"language={language}")
+    if not (out / "index.html").exists():  # an example that ends its process ends Sphinx, which then has not failed
+        sys.exit(f"Sphinx ended before it wrote {out / 'index.html'}: run it without -q to see where")
+    notebooks(out / "notebooks")
 
 
 def notebooks(folder: Path) -> None:

@@ -60,7 +60,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "gallery",
-    "filename_pattern": r"\.py$",
+    "filename_pattern": r"/(?!dask_cluster|jax_devices)\w+\.py$",  # those start processes, of libraries of their own
     "default_thumb_file": str(HERE / "_static" / "text.svg"),  # of examples that print
     "image_scrapers": (pictures,),
     "reset_argv": arguments,
