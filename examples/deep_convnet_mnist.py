@@ -27,7 +27,7 @@ args = parser.parse_args()
 (x_train, t_train), (x_test, t_test) = mnist(flatten=False)
 x_test, t_test = x_test[: args.samples], t_test[: args.samples]
 net = DeepConvNet(seed=0, backend=args.backend)
-print(net.summary((1, 28, 28)))
+print(net.summary())
 if args.weights:
     net.load(args.weights)
 else:

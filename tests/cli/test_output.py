@@ -189,6 +189,33 @@ def test_a_closed_descriptor_is_not_given_to_a_file(folder, tmp_path):
 
 
 @posix
+def test_a_tilde_stands_for_the_home_folder(command, tmp_path, monkeypatch):
+    """A shell leaves it alone in quotes, and behind ``--out=``."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runs.svg").write_text("mine")
+    calls = [
+        ("train", "--iterations", 1, "--out=~/run", "--checkpoint-every", 1, "--no-plot"),
+        ("train", "--resume=~/run", "--iterations", 2, "--no-plot"),
+        ("compare", "~/run", "--no-plot"),
+        ("evaluate", "~/run/weights.safetensors", "--out=~/report", "--no-plot"),
+        ("check", "--weights=~/run/weights.safetensors", "--mode=directional"),
+        ("sweep", "--networks", 2, "--iterations", 1, "--out=~/sweep", "--no-plot"),
+    ]
+    for call in calls:
+        done = command(*call)
+        assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["report", "run", "runs.svg", "sweep"]
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    done = command("compare", "~/run", "--out=~/runs.svg")
+    assert (done.exit_code, "runs.svg is there already" in done.output) == (1, True)
+    (tmp_path / "home" / "script.py").write_text("print('it runs')")
+    assert command("book", "~/script.py").output == "it runs\n"
+    done = command("evaluate", "")
+    assert (done.exit_code, "path is empty" in done.output) == (2, True)
+
+
+@posix
 @pytest.mark.parametrize("encoding", ["utf-8", *ENCODINGS])
 def test_names_of_files_reach_a_terminal_as_text(encoding, folder, tmp_path, command, monkeypatch):
     """Names that hold control characters, in what is printed and in errors."""

@@ -9,6 +9,7 @@ from xpnet import (
     Adam,
     DeepConvNet,
     ResNet,
+    Sequential,
     SimpleConvNet,
     Trainer,
     check_gradient,
@@ -16,7 +17,10 @@ from xpnet import (
     make_step,
 )
 from xpnet.backends.base import Block, PlainStep
+from xpnet.errors import CheckpointError
+from xpnet.layers import Affine
 from xpnet.optimizers import Momentum
+from xpnet.serialization import network as files
 
 SMALL_SIMPLE = {"input_dim": (1, 8, 9), "conv_param": {"filter_num": 3, "filter_size": 3}, "hidden_size": 6}
 FEW = {f"conv_param_{i}": {"filter_num": 2 + i} for i in range(1, 7)}
@@ -236,6 +240,63 @@ def test_a_summary_counts_what_is_in_it(small):
     net = make(seed=1, backend="numpy")
     total = next(line for line in net.summary(shape).splitlines() if line.startswith("total"))
     assert str(sum(p.size for p in net.params.values())) in total.split()
+
+
+def test_a_summary_shows_the_shapes_that_the_network_was_made_for(small, tmp_path):
+    make, shape = small
+    net = make(seed=1, backend="numpy")
+    assert net.input_shape == shape
+    text = net.summary()
+    assert text == net.summary(shape)
+    assert "?" not in text
+    assert "?" not in net._repr_html_()
+    net.save(tmp_path / "net")
+    found = load_network(tmp_path / "net", backend="numpy")
+    assert (found.input_shape, found.summary()) == (shape, text)
+
+
+def test_a_summary_says_what_it_does_not_know(small):
+    make, shape = small
+    net = Sequential([*make(seed=1, backend="numpy").layers.values()], backend="numpy")
+    *_, note = net.summary().splitlines()
+    assert note.startswith("?: not known without the shape of a sample")
+    assert note in net._repr_html_()
+    assert "?" not in net.summary(shape)
+
+
+def test_a_summary_says_which_layers_do_not_tell_their_shape():
+    class Doubled(Affine):
+        def output_shape(self, shape):
+            return None
+
+    *_, note = Sequential([Doubled(3, 2)], backend="numpy").summary((3,)).splitlines()
+    assert "a method output_shape(shape)" in note
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([1, 3, 3], "does not fit"),
+        ([28, 28], "does not fit"),
+        ([1, 0, 28], r"its input_shape\[1\] is 0"),
+        ("28", "its input_shape is '28'"),
+    ],
+)
+def test_a_shape_in_a_file_is_looked_at(found, message, tmp_path, monkeypatch):
+    describe = files.network_description
+    monkeypatch.setattr(files, "network_description", lambda net: describe(net) | {"input_shape": found})
+    SimpleConvNet(seed=0, backend="numpy").save(tmp_path / "net")
+    with pytest.raises(CheckpointError, match=message):
+        load_network(tmp_path / "net", backend="numpy")
+
+
+def test_a_file_that_was_written_before_shapes_were_is_read(tmp_path, monkeypatch):
+    describe = files.network_description
+    net = SimpleConvNet(seed=0, backend="numpy")
+    monkeypatch.setattr(files, "network_description", lambda net: describe(net) | {"input_shape": None})
+    net.save(tmp_path / "net")
+    found = load_network(tmp_path / "net", backend="numpy")
+    assert (found.input_shape, found.chain) == (None, net.chain)
 
 
 def test_images_go_through_in_chunks_that_are_not_large(monkeypatch):

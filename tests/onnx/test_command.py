@@ -49,9 +49,13 @@ def test_networks_of_images(command):
     SimpleConvNet(conv_param={"filter_num": 3}, hidden_size=6, seed=0, backend="numpy").save("a.safetensors")
     assert command("export", "a.safetensors", "a.onnx", "--dtype", "float16").exit_code == 0  # a digit is as told
     assert onnxruntime.InferenceSession("a.onnx").get_inputs()[0].shape == ["N", 1, 28, 28]
-    ResNet((3, 8, 8), channels=[3], seed=0, backend="numpy").save("b.safetensors")
+    net = ResNet((3, 8, 8), channels=[3], seed=0, backend="numpy")
+    net.save("b.safetensors")
+    assert command("export", "b.safetensors", "d.onnx", "--no-verify").exit_code == 0
+    assert onnxruntime.InferenceSession("d.onnx").get_inputs()[0].shape == ["N", 3, 8, 8]
+    Sequential([*net.layers.values()], seed=0, backend="numpy").save("b.safetensors")
     done = command("export", "b.safetensors", "b.onnx")
-    assert (done.exit_code, "input_shape=(1, 28, 28)" in done.output) == (1, True)
+    assert (done.exit_code, "--shape 1,28,28, for example" in done.output) == (1, True)
     assert command("export", "b.safetensors", "b.onnx", "--shape", "3,8,8", "--no-verify").output.endswith(
         "; not verified\n"
     )

@@ -67,7 +67,7 @@ class TestFiles:
     )
     @pytest.mark.parametrize("dtype", ["float16", "float32"])
     def test_networks_that_have_a_name(self, net, shape, dtype, path, rng):
-        written = net.export(path, input_shape=shape, dtype=dtype)
+        written = net.export(path, dtype=dtype)
         x = rng.normal(size=(5, *shape)).astype(dtype)
         expected = net.predict(x.astype("float32"))
         assert np.abs(run(path, x) - expected).max() <= {"float16": 1e-2, "float32": 1e-5}[dtype] * written.largest

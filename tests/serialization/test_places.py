@@ -8,10 +8,11 @@ import os
 import numpy as np
 import pytest
 
-from xpnet import SGD, Trainer, TwoLayerNet, load_network
+from xpnet import SGD, Evaluation, History, Trainer, TwoLayerNet, load_network
 from xpnet.datasets import load_idx
+from xpnet.plotting.runs import read_run
 from xpnet.serialization import atomic
-from xpnet.training import Checkpoint
+from xpnet.training import Checkpoint, CSVLog
 
 
 def names_in(folder):
@@ -55,9 +56,11 @@ def test_a_tilde_stands_for_the_home_folder(tmp_path, monkeypatch):
     net = TwoLayerNet(3, 2, 2, seed=1, backend="numpy")
     net.save("~/weights")
     net.load("~/weights")
-    assert Checkpoint("~/weights").path == tmp_path / "weights"
+    assert Checkpoint("~/weights").path == CSVLog("~/weights").path == tmp_path / "weights"
+    History([1.0], [Evaluation(0, 0, 0.1, None, 2.0, None)]).save("~/history.json")
+    assert read_run("~").losses == [1.0]
     net.save("~no-such-user-here")
-    assert names_in(tmp_path) == ["weights", "~no-such-user-here"]
+    assert names_in(tmp_path) == ["history.json", "weights", "~no-such-user-here"]
 
 
 #: How files are written, and what a training does before its first step.

@@ -20,6 +20,7 @@ import numpy as np
 from xpnet.book import pickles, served
 from xpnet.book.devices import Device, Numbers
 from xpnet.book.pictures import Pictures
+from xpnet.serialization.atomic import path_of
 
 #: What the book's loader of MNIST needs beside it to work offline: its own file, or the four that it makes it of.
 DIGITS = ("mnist.pkl", "train-images-idx3-ubyte.gz")
@@ -50,7 +51,7 @@ def run(
         ImportError: see :func:`xpnet.book.install`.
         Exception: whatever the script raises, with a note of the line where a device was part of it.
     """
-    path = _script(Path(script))
+    path = _script(path_of(script))
     numbers = np if device is None else Numbers(device)
     pictures = Pictures(path, tell, device)
     imports = _Imports(path, numbers, device, pictures)

@@ -13,6 +13,7 @@ import click
 import numpy as np
 
 from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, dtype_name, get_backend
+from xpnet.cli.words import in_options
 from xpnet.datasets import mnist
 from xpnet.datasets.digit_images import ImagesUnavailableError
 from xpnet.layers import Layer, Rescale
@@ -26,6 +27,7 @@ from xpnet.models import (
     load_network,
 )
 from xpnet.parallel import ParallelError, ParallelUnavailableError
+from xpnet.serialization.atomic import path_of
 from xpnet.streams import printable
 from xpnet.validation import check_finite
 
@@ -39,14 +41,24 @@ MODELS: dict[str, tuple[Callable[..., Sequential], int | None]] = {
     "resnet": (ResNet, None),
 }
 
-#: The name of a file; that it cannot be read is for the command to say, which has other files, perhaps.
-PATH = click.Path(path_type=Path, readable=False)
-
 Split = tuple[np.ndarray, np.ndarray]
 
 
+class PathName(click.Path):
+    """The name of a file or folder, ``~`` being the home folder; what is there is for the command to look at."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        try:
+            return path_of(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+PATH = PathName()
+
+
 class Sizes(click.ParamType):  # type: ignore[type-arg]
-    """One or several numbers of units: 50, or 100,50."""
+    """One or several numbers, of units for example: 50, or 100,50."""
 
     name = "sizes"
 
@@ -56,9 +68,9 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]
         try:
             sizes = tuple(int(size) for size in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is not a number of units, nor several with commas between: 50, or 100,50", param, ctx)
+            self.fail(f"{value!r} is no whole number, nor several with commas between: 50, or 100,50", param, ctx)
         if min(sizes) < 1:
-            self.fail(f"{value!r}: a layer has 1 unit or more", param, ctx)
+            self.fail(f"{value!r}: expected 1 or more", param, ctx)
         return sizes
 
 
@@ -201,12 +213,12 @@ def title(net: Sequential) -> str:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """What a user can mend is said without a traceback."""
+    """What a user can mend is said without a traceback, in the words of the command line."""
     try:
         yield
     except BrokenPipeError:  # nobody reads on, head(1) for example: click ends without a word
         raise
     except (BackendUnavailableError, ImagesUnavailableError, ParallelUnavailableError, ParallelError) as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(in_options(str(error))) from error
     except (ValueError, TypeError, OSError, MemoryError, OverflowError) as error:
-        raise click.ClickException(printable(error)) from error
+        raise click.ClickException(in_options(printable(error))) from error

@@ -13,8 +13,8 @@ from xpnet.cli.common import CLASSES, PATH, errors_in_one_line, place, place_opt
 from xpnet.cli.output import tell
 from xpnet.cli.run import HISTORY, WEIGHTS
 from xpnet.models import load_network
-from xpnet.serialization import atomic, tensors
 from xpnet.serialization import network as files
+from xpnet.serialization import tensors
 from xpnet.streams import printable
 
 #: What a checkpoint says of its training and a file for others may say too; the rest is for going on.
@@ -66,7 +66,6 @@ def export(
             import xpnet.onnx
         except ImportError as error:
             raise click.ClickException(str(error)) from None
-        weights, out = atomic.path_of(weights), atomic.path_of(out)
         if out.exists() and not overwrite:
             raise click.ClickException(f"{printable(out)} is there already; give another name, or --overwrite")
         net = load_network(weights, backend=place(backend, device))

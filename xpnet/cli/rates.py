@@ -43,6 +43,13 @@ class ScheduleForm(click.ParamType):  # type: ignore[type-arg]
 def schedule(form: tuple[str, list[float]] | None, lr: float, warmup: int, steps: int) -> float | Schedule:
     """The learning rate ``lr``, or its schedule over a training of so many steps."""
     name, numbers = form or ("constant", [])
+    try:
+        return _schedule(form is not None, name, numbers, lr, warmup, steps)
+    except ValueError as error:
+        raise ValueError(f"--schedule {FORMS[name]}: {error}") from None
+
+
+def _schedule(asked: bool, name: str, numbers: list[float], lr: float, warmup: int, steps: int) -> float | Schedule:
     whole = [int(n) if n.is_integer() else n for n in numbers]  # each schedule says which of its numbers are counts
     then: float | Schedule = lr
     if name == "step":
@@ -51,7 +58,7 @@ def schedule(form: tuple[str, list[float]] | None, lr: float, warmup: int, steps
         then = Exponential(lr, *numbers[:1], *whole[1:])  # type: ignore[arg-type]
     elif name == "cosine":
         then = Cosine(lr, max(steps - warmup, 1), *numbers)
-    elif form is not None and name == "constant":
+    elif asked and name == "constant":
         then = Constant(lr)
     rate = Warmup(warmup, then) if warmup else then
     return ReduceOnPlateau(rate, *numbers[:1], *whole[1:]) if name == "plateau" else rate  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, n
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
 from xpnet.cli.run import AsCtrlC, output_folder
-from xpnet.optimizers import OPTIMIZERS, SGD
+from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.streams import printable
 from xpnet.sweeping import Sweep, SweepInterrupted, sweep
 from xpnet.training import Trainer
@@ -196,6 +196,8 @@ def _settings(options: dict[str, Any]) -> dict[str, list[Any]]:
         raise ValueError(f"--momentum is for optimizers that have it; {options['optimizer']} has not")
     names = [name for name in DRAWN if options[name] is not None]
     settings: dict[str, list[Any]] = {name: drawn(options[name], count, rng) for name in names}
+    for lr in settings["lr"]:
+        check_learning_rate(lr)  # where an optimizer looks at it, it may be a schedule as well
     if options["seeds"]:
         settings["seed"] = list(range(options["seed"], options["seed"] + count))
     return settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -34,6 +33,7 @@ from xpnet.cli.output import quoted, tell
 from xpnet.cli.processes import processes
 from xpnet.cli.rates import FORMS as RATES
 from xpnet.cli.rates import ScheduleForm, schedule
+from xpnet.cli.words import warnings_in_one_line
 from xpnet.errors import CheckpointError, DivergedError
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.parallel import Parallel
@@ -149,7 +149,12 @@ def train(context: click.Context, /, **options: Any) -> None:
 
     ``mpiexec -n 4 xpnet train`` trains in four processes, each on its part of every minibatch: the same training.
     """
-    with run.Signals() as signals, processes(options["parallel"]) as parallel, ExitStack() as held:
+    with (
+        warnings_in_one_line(),
+        run.Signals() as signals,
+        processes(options["parallel"]) as parallel,
+        ExitStack() as held,
+    ):
         with errors_in_one_line():
             begun = _begin(context, options, held, parallel)
         if begun is None:
@@ -350,11 +355,9 @@ def _train(
     if goal == trainer.iteration:
         return 0, None
     try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: click.echo(f"Warning: {printable(message)}", err=True)
-            steps = goal - trainer.iteration
-            how: dict[str, Any] = {"iterations": steps, "evaluate": every(trainer.notes["evaluate"] or "epoch")}
-            trainer.fit(x, t, validation=test, callbacks=callbacks, progress=not quiet, **how)
+        steps = goal - trainer.iteration
+        how: dict[str, Any] = {"iterations": steps, "evaluate": every(trainer.notes["evaluate"] or "epoch")}
+        trainer.fit(x, t, validation=test, callbacks=callbacks, progress=not quiet, **how)
     except DivergedError as error:
         click.echo(f"Error: {error}", err=True)
         return 1, None

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xpnet.datasets.mnist_form import in_mnist_form, is_in_mnist_form
+from xpnet.serialization.atomic import path_of
 from xpnet.streams import printable
 
 INSTALL = 'pip install "xpnet[images]"'
@@ -97,7 +98,7 @@ def read_digit(path: str | Path) -> Digit:
     (28, 28)
     """
     size = (0, 0)
-    for gray, size in _pictures(Path(path)):
+    for gray, size in _pictures(path_of(path)):
         drawing = _ink(gray)
         if drawing is not None:
             ink, dark = drawing

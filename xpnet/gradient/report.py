@@ -9,7 +9,7 @@ from xpnet import _html
 from xpnet.gradient.numerical import written
 
 ERRORS = ("largest", "max error", "relative", "mean error", "relative")
-HEADERS = ("gradient", "shape", *ERRORS, "worst at", "kinks", "")
+HEADERS = ("gradient", "shape", *ERRORS, "worst at", "kinks", "verdict")
 
 
 @dataclass(frozen=True)

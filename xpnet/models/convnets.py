@@ -61,6 +61,7 @@ class SimpleConvNet(Sequential):
         front: list[Layer] = [_convolution(shape[0], conv_param, "conv_param", CONV_PARAM), ReLU(), MaxPool2d(2)]
         behind = [_affine(front, shape, hidden_size), ReLU(), Affine(hidden_size, output_size)]
         super().__init__([*front, *behind], weight_init=weight_init_std, **options)
+        self.input_shape = shape
 
 
 class DeepConvNet(Sequential):
@@ -111,6 +112,7 @@ class DeepConvNet(Sequential):
             channels = layer.out_channels
         behind = [_affine(front, shape, hidden_size), ReLU(), Dropout(dropout), Affine(hidden_size, output_size)]
         super().__init__([*front, *behind, Dropout(dropout)], weight_init=weight_init, **options)
+        self.input_shape = shape
 
 
 class ResNet(Sequential):
@@ -163,6 +165,7 @@ class ResNet(Sequential):
             [*layers, GlobalAvgPool2d(), Affine(channels[-1], output_size)], weight_init=weight_init, **options
         )
         self.output_shape(shape)  # raises where an image does not fit
+        self.input_shape = shape
 
 
 def _block(before: int, channels: int, stride: int) -> Layer:

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet import layers as all_layers
 from xpnet import losses as all_losses
+from xpnet._checks import check_count
 from xpnet.backends.base import DTYPES
 from xpnet.backends.dispatch import Backend, dtype_name, get_backend
 from xpnet.errors import CheckpointError
@@ -111,8 +112,20 @@ def described(
             raise CheckpointError(f"its dtype is {shortened(dtype)}, expected one of {', '.join(DTYPES)}")
         net = object.__new__(NETWORKS[name])
         net.describe(layers, loss, dtype, place, None)
+        net.input_shape = _input_shape(net, description.get("input_shape"))
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} has a network that cannot be made: {error}. Layers and losses of your own: kinds=[MyLayer]"
         ) from None
     return net
+
+
+def _input_shape(net: Sequential, found: Any) -> tuple[int, ...] | None:
+    """The shape of one sample that a description has, which not all have, if the layers take it."""
+    if found is None:
+        return None
+    if not isinstance(found, list):
+        raise CheckpointError(f"its input_shape is {shortened(found)}, expected the shape of a sample: [1, 28, 28]")
+    shape = tuple(check_count(n, f"its input_shape[{i}]") for i, n in enumerate(found))
+    net.output_shape(shape)
+    return shape

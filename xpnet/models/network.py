@@ -70,6 +70,7 @@ class Sequential:
         chain: the layers as one layer, which may stand in another network.
         loss_layer: the loss.
         backend: where the arrays are; it also moves data there: ``net.backend.asarray(x)``.
+        input_shape: the shape of one sample, where the network was made for images of one size; else None.
 
     A network can be sent to another process. Have ``multiprocessing`` start its processes with
     ``get_context("spawn")`` or ``"forkserver"``: one that is made by fork while another thread is in a large product
@@ -81,6 +82,8 @@ class Sequential:
     >>> list(net.layers), list(net.params)
     (['Affine1', 'Tanh1', 'Affine2'], ['W1', 'b1', 'W2', 'b2'])
     """
+
+    input_shape: tuple[int, ...] | None = None
 
     def __init__(
         self,
@@ -467,7 +470,8 @@ class Sequential:
         training step, for one sample; slots are what the optimizer keeps of the parameters.
 
         Args:
-            shape: the shape of one sample; by default what the layers say.
+            shape: the shape of one sample, (1, 28, 28) for example; by default ``input_shape``, or what the layers say.
+                What is not known without is shown as ``?``.
             optimizer: an optimizer whose slots are to be counted.
 
         >>> from xpnet.layers import Affine, ReLU
@@ -480,7 +484,7 @@ class Sequential:
         total                  (2,)                23
         """
         slots = {} if optimizer is None else optimizer.init(dict(self.params)).get("slots", {})
-        return table(self.chain, shape, slots)
+        return table(self.chain, self.input_shape if shape is None else shape, slots)
 
     def __repr__(self) -> str:
         return network_as_text(self)

@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet import _html
 from xpnet.backends.dispatch import dtype_name
-from xpnet.models.summary import cells
+from xpnet.models.summary import cells, note
 
 #: Of more layers than this a line shows the first and the last ones.
 MOST_LAYERS = 7
@@ -27,8 +27,8 @@ def network_as_text(net: Any) -> str:
 
 def network_as_html(net: Any) -> str:
     """The table of :meth:`xpnet.Sequential.summary`, and below it what is no layer."""
-    headers, rows = cells(net.chain, None, {})
+    headers, rows = cells(net.chain, net.input_shape, {})
     parameters = sum(prod(p.shape) for p in net.params.values())
     kind, where = type(net).__name__, f"{net.backend.name} ({net.backend.device_name})"
     below = f"{kind}, {parameters:,} parameters, {net.loss_layer!r}, {dtype_name(net.dtype)} on {where}"
-    return _html.table(headers, rows) + _html.text(below)
+    return _html.table(headers, rows) + _html.text("\n".join([*note(rows, net.input_shape), below]))

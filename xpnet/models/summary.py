@@ -42,7 +42,7 @@ def table(chain: Chain, shape: Shape, slots: Mapping[str, Mapping[str, Any]]) ->
         disable_numparse=True,
         preserve_whitespace=True,
     )
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return "\n".join([*(line.rstrip() for line in text.splitlines()), *note(rows, shape)])
 
 
 def cells(
@@ -58,6 +58,15 @@ def cells(
     rows.append(["total", "", _shown(chain.output_shape(shape)), *totals])
     columns = [i for i in range(len(HEADERS)) if i < ALWAYS or any(row[i] for row in rows)]
     return tuple(HEADERS[i] for i in columns), [[row[i] for i in columns] for row in rows]
+
+
+def note(rows: list[list[Any]], shape: Shape) -> list[str]:
+    """A line on what is not known in these rows, or none."""
+    if all("?" not in row[2:] for row in rows):
+        return []
+    if shape is None:
+        return ["?: not known without the shape of a sample; give it: summary((1, 28, 28)), for example"]
+    return ["?: a layer does not say what shape it makes; give it a method output_shape(shape)"]
 
 
 def lines(layer: Several, shape: Shape, depth: int, outer: str) -> Iterator[Line]:

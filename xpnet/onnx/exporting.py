@@ -68,8 +68,9 @@ def export(
     Args:
         net: a network on any backend; ``net.export(path, ...)`` is the same.
         path: of the file, which ends with ``.onnx``.
-        input_shape: the shape of one sample, where the layers do not say it: (1, 28, 28) before a convolution. None is
-            any length, if the network takes any there: (3, None, None) for images of any height and width.
+        input_shape: the shape of one sample, where neither the network (``net.input_shape``) nor its layers say it:
+            (1, 28, 28) before a convolution. None is any length, if the network takes any there: (3, None, None) for
+            images of any height and width.
         softmax: whether to end with a softmax, for probabilities instead of scores.
         uint8: whether samples are bytes, 0 to 255, such as images are made of. They are divided by 255 in the file,
             unless the network begins with a ``Rescale``, in all branches if there are some, which then does what it was

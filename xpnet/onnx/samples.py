@@ -25,7 +25,7 @@ def shapes_and_axes(net: Any, given: Any) -> tuple[tuple[tuple[int, ...], ...], 
         ValueError: a shape that does not fit, or none where layers do not say it.
     """
     if given is None:
-        shape = said_shape(net.chain)
+        shape = net.input_shape or said_shape(net.chain)
         if shape is not None and _fits(net, shape):
             return (shape,), shape
         first = next(iter(net.layers))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.plotting.curves import Course, loss_curve, metric_curve, metric_of
 from xpnet.plotting.figures import new_figure
+from xpnet.serialization.atomic import path_of
 from xpnet.streams import printable
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_run(path: str | PathLike[str]) -> RecordedRun:
         OSError: there is none, or it cannot be read.
         ValueError: it is no history.
     """
-    file = Path(path)
+    file = path_of(path)
     file = file / HISTORY if file.is_dir() else file
     try:
         found = json.loads(file.read_bytes())

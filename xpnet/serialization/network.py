@@ -84,6 +84,7 @@ def network_description(net: Any) -> dict[str, Any]:
         "layers": [to_config(layer) for layer in net.layers.values()],
         "loss": to_config(net.loss_layer),
         "dtype": dtype_name(net.dtype),
+        **({} if net.input_shape is None else {"input_shape": list(net.input_shape)}),
     }
 
 

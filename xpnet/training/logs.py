@@ -51,7 +51,7 @@ class _Log(Callback, ABC):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path, self.unwritten, self.told = Path(path), b"", False
+        self.path, self.unwritten, self.told = atomic.file_path_of(path), b"", False
 
     def head(self) -> str:
         """What stands at the start of a new file."""
