@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 import numpy as np
 import pytest
 
-from xpnet import SGD, Sequential, SimpleConvNet, Trainer, TwoLayerNet
+from xpnet import SGD, MultiLayerNet, ResNet, Sequential, SimpleConvNet, Trainer, TwoLayerNet
 from xpnet.cli import draw
 from xpnet.cli.common import on_bytes
 from xpnet.drawing import PageServer
@@ -70,11 +70,10 @@ def test_a_network_from_a_file_is_served(kind, command, served, opened, tmp_path
     assert opened == [server.address]
 
 
-def test_without_a_file_a_network_is_trained(command, served, opened, monkeypatch):
-    monkeypatch.setattr(draw, "ITERATIONS", 300)
-    result = command("draw", "--port", 0, "--no-browser")
+def test_without_a_file_a_network_is_trained(command, served, opened):
+    result = command("draw", "--port", 0, "--no-browser", "--iterations", 300)
     assert result.exit_code == 0, result.output
-    assert "training TwoLayerNet 784-50-10 on numpy (cpu) on MNIST\n" in result.output
+    assert "training TwoLayerNet 784-50-10 on numpy (cpu) on MNIST, 300 iterations\n" in result.output
     accuracy = float(re.search(r"it reads ([\d.]+)% of the test digits", result.output)[1])
     answers = served[0].preparation.answers
     x, t = draw.mnist_digits(as_bytes=True)[1]
@@ -82,6 +81,51 @@ def test_without_a_file_a_network_is_trained(command, served, opened, monkeypatc
     assert right >= 150  # of numbers from 0 to 1, though it was trained on bytes
     assert accuracy > 75
     assert opened == []
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "steps"),
+    [
+        (("--model", "simple-convnet", "--hidden", 9), SimpleConvNet, draw.OF_CONVOLUTIONS),
+        (("--model", "resnet", "--iterations", 2), ResNet, 2),
+        (("--hidden", "9,8", "--iterations", 30), MultiLayerNet, 30),
+    ],
+)
+def test_another_network_is_trained_if_asked_for(options, kind, steps, command, served, monkeypatch):
+    fit, goals = Trainer.fit, []
+
+    def fit_little(trainer, *data, iterations, **options):
+        goals.append(iterations)
+        return fit(trainer, *data, iterations=min(iterations, 3), **options)
+
+    monkeypatch.setattr(Trainer, "fit", fit_little)
+    result = command("draw", "--port", 0, "--no-browser", *options)
+    assert result.exit_code == 0, result.output
+    answers = served[0].preparation.answers
+    assert (type(answers.net), goals) == (kind, [steps])
+    assert answers.shape == ((784,) if kind is MultiLayerNet else (1, 28, 28))
+    assert answers.answer(draw.mnist_digits(as_bytes=True)[1][0][0].tobytes())["probabilities"]
+    state = served[0].preparation.state()
+    assert (state["phase"], state["steps"]) == ("ready", min(steps, 3))
+    assert state["network"].startswith(f"{kind.__name__} ")
+
+
+@pytest.mark.parametrize("option", ["--model=resnet", "--hidden=50", "--seed=0", "--iterations=3"])
+def test_a_network_that_is_read_is_not_told_what_to_be(option, command, served, tmp_path):
+    TwoLayerNet(784, 3, 10, backend="numpy").save(tmp_path / "weights.safetensors")
+    result = command("draw", "weights.safetensors", option)
+    assert (result.exit_code, served) == (2, [])
+    assert f"{option.partition('=')[0]}: for a network that is trained first" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [(("--model", "resnet", "--hidden", 5), "resnet has no hidden units"), (("--hidden", 0), "expected 1 or more")],
+)
+def test_networks_that_cannot_be_are_refused_before_there_is_a_page(options, why, command, served):
+    result = command("draw", "--no-browser", *options)
+    assert (result.exit_code > 0, served) == (True, [])
+    assert why in result.output
 
 
 def test_a_training_that_fails_is_told(command, served, monkeypatch):

@@ -86,6 +86,25 @@ def test_what_was_trained_until_a_signal_is_written(name, sweep, tmp_path, monke
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_was_trained_until_an_error_is_written(sweep, tmp_path, monkeypatch):
+    take, blocks = Course.take, itertools.count(1)
+
+    def fail(self, most):
+        take(self, most)
+        if next(blocks) == 3:
+            raise RuntimeError("the device is lost")
+
+    monkeypatch.setattr(Course, "take", fail)
+    done = sweep("--iterations", 100_000, "--no-plot")
+    assert done.exit_code == 1
+    found = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    taken = found["trials"][0]["history"]["iterations"]
+    assert f"Ended by an error after iteration {taken}; saving what there is." in done.output
+    assert done.output.endswith("Error: RuntimeError: the device is lost\n")
+    assert f"best: network {found['best']}, lr " in done.output
+    assert load_network(tmp_path / "out" / "best.safetensors")
+
+
 def test_a_sweep_runs_in_a_thread_that_receives_no_signals(sweep, ctrl_c):
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(sweep, "--no-plot").result()

@@ -75,7 +75,8 @@ def test_a_training_and_its_failure_are_shown(open_page, serve, some_digits, tes
 
     with serve(make, lambda: test_digits) as server:
         page = open_page(server)
-        page.get_by_text(re.compile(r"[\d,]+ of 1,000,000,000 steps, \d+% of the test digits read")).wait_for()
+        told = r"[\d,]+ of 1,000,000,000 steps, \d+% of the test digits read, about [\d,]+ min left"
+        page.get_by_text(re.compile(told)).wait_for()
         assert page.get_by_role("progressbar").is_visible()
         assert not page.locator("#answer").is_visible()
         server.preparation._ended.set()

@@ -319,11 +319,12 @@ def test_a_training_tells_how_far_it_is(serve, some_digits):
         state = asked(server, "state")[2]
         assert state["phase"] == "preparing"
         assert 0 <= state["accuracy"] <= 1
+        assert state["network"] == "TwoLayerNet of a test"
         assert asked(server, "answer", DRAWING)[::2] == (503, {"error": "the network is not ready"})
         go_on.set()
         until(lambda: server.preparation.answers)
         state = asked(server, "state")[2]
-        assert (state["phase"], state["steps"], state["goal"]) == ("ready", 6, 6)
+        assert (state["phase"], state["steps"], state["goal"], state["left"]) == ("ready", 6, 6, 0)
 
 
 def test_a_training_that_fails_is_told(serve):

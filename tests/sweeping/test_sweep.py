@@ -16,7 +16,7 @@ from xpnet import SGD, Adam, Momentum, MultiLayerNet, Sequential, Trainer, TwoLa
 from xpnet.layers import Affine, Layer, ReLU
 from xpnet.schedules import Cosine, ReduceOnPlateau
 from xpnet.stacked import StackError
-from xpnet.sweeping import course
+from xpnet.sweeping import SweepError, course, together
 from xpnet.training import loop
 
 
@@ -130,7 +130,10 @@ class Sorted(Layer):
             lambda n: Trainer(Sequential([Affine(4, 3)], [None, losses.SigmoidWithLoss()][n]), SGD(0.1), seed=0),
             "loss is Soft",
         ),
-        (lambda n: Trainer(TwoLayerNet(4, 5, 3), SGD(ReduceOnPlateau(0.1)), seed=0), "watches the history of one"),
+        (
+            lambda n: Trainer(TwoLayerNet(4, 5, 3), SGD(ReduceOnPlateau(0.1)), seed=0),
+            "ReduceOnPlateau .* give another, Cosine for example",
+        ),
     ],
 )
 def test_networks_that_have_no_step_in_common_are_trained_one_by_one_if_asked(make, message, rng):
@@ -326,6 +329,63 @@ def test_ctrl_c_before_there_is_anything_is_a_plain_one(data, monkeypatch, ctrl_
     with pytest.raises(KeyboardInterrupt) as caught:
         run({"lr": [0.1, 0.2]}, data)
     assert not hasattr(caught.value, "result")
+
+
+def assert_as_alone(result, data):
+    """Each network is where its own training would be after as many steps."""
+    for trial in result:
+        single = trainer(**trial.settings)
+        single.fit(*data, iterations=trial.trainer.iteration, progress=False)
+        assert trial.last.iteration == trial.history.iterations == trial.trainer.iteration
+        np.testing.assert_allclose(trial.network.params["W1"], single.net.params["W1"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("networks", [2, 5])  # on two cores, in two stacks
+def test_what_was_trained_until_an_error_is_kept(networks, data, monkeypatch):
+    steps, blocks = together.Stack.run, itertools.count(1)
+
+    def fail(stack, block):
+        losses = steps(stack, block)  # which changes the state
+        if next(blocks) == 7:
+            raise OSError(28, "no space left on device")
+        return losses
+
+    monkeypatch.setattr(together.Stack, "run", fail)
+    rates = np.linspace(0.1, 0.5, networks)
+    with pytest.raises(SweepError, match=r"OSError ended the sweep at iteration \d+ of all .*no space left") as caught:
+        run({"lr": rates}, data, iterations=10_000)
+    assert isinstance(caught.value.__cause__, OSError)
+    result = pickle.loads(pickle.dumps(caught.value)).result
+    assert [trial.settings["lr"] for trial in result] == rates.tolist()
+    assert len({trial.trainer.iteration for trial in result}) == 1
+    assert result.best.trainer.iteration > 0
+    assert_as_alone(result, data)
+
+
+def test_an_error_before_the_first_step_is_itself(data, monkeypatch):
+    def fail(*_):
+        raise OSError("lost")
+
+    monkeypatch.setattr(together.Stack, "run", fail)
+    with pytest.raises(OSError, match=r"^lost$"):
+        run({"lr": [0.1, 0.2]}, data)
+
+
+def test_networks_that_were_done_before_an_error_are_kept(data):
+    class Odd(SGD):
+        def step(self, params, grads, state):
+            raise RuntimeError("a mistake")
+
+    def make(lr):
+        made = trainer(lr)
+        return Trainer(made.net, Odd(lr), seed=0) if lr > 0.25 else made
+
+    with pytest.raises(SweepError, match="RuntimeError ended the sweep after 2 of 4 networks: a mistake") as caught:
+        run({"lr": [0.1, 0.2, 0.3, 0.4]}, data, make=make, one_by_one=True)
+    assert [trial.settings["lr"] for trial in caught.value.result] == [0.1, 0.2]
+    assert_as_alone(caught.value.result, data)
+    with pytest.raises(RuntimeError, match=r"^a mistake$"):
+        run({"lr": [0.3, 0.1]}, data, make=make, one_by_one=True)
 
 
 def test_json_has_null_for_a_setting_that_is_not_finite(data):

@@ -8,41 +8,51 @@ import threading
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from xpnet.backends.dispatch import Backend
 from xpnet.cli.common import (
-    CLASSES,
     PATH,
-    PIXELS,
+    as_taken,
     errors_in_one_line,
     mnist_digits,
+    network,
+    network_options,
     on_bytes,
     on_numbers,
     place,
-    place_options,
     title,
 )
 from xpnet.cli.output import tell
 from xpnet.cli.run import Signals
 from xpnet.drawing import PageServer, Preparation, Samples
-from xpnet.models import Sequential, TwoLayerNet, load_network
-from xpnet.optimizers import SGD
+from xpnet.models import Sequential, load_network
+from xpnet.optimizers import SGD, Adam
 from xpnet.streams import printable
-from xpnet.training import Trainer
+from xpnet.training import Every, Trainer
 
 #: Where the page is if nobody says.
 PORT = 8028
 
-#: The network that is trained where none is given, as xpnet train does it.
-HIDDEN, ITERATIONS, LEARNING_RATE = 50, 10_000, 0.1
+#: How long a network is trained where none is given: one of convolutions sees each digit twice, in a minute or so.
+ITERATIONS, OF_CONVOLUTIONS = 10_000, 1200
+LEARNING_RATE = 0.1
+#: What is said of a network that is trained, and of none that is read.
+OF_TRAINING = ("model", "hidden", "seed", "iterations")
 
 
 @click.command(short_help="Draw a digit in the browser, and see what a network makes of it.")
 @click.argument("weights", type=PATH, required=False)
-@place_options
+@network_options
+@click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    help=f"How many minibatches to train on. [default: {ITERATIONS}; {OF_CONVOLUTIONS} with convolutions]",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -51,22 +61,25 @@ HIDDEN, ITERATIONS, LEARNING_RATE = 50, 10_000, 0.1
     help="Where the page is on this machine; the next one that is free, if it is taken. 0: any.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
-def draw(weights: Path | None, backend: str | None, device: str | None, port: int, no_browser: bool) -> None:
+@click.pass_context
+def draw(context: click.Context, /, weights: Path | None, port: int, no_browser: bool, **options: Any) -> None:
     """Draw a digit in the browser, and see at once what a network makes of it.
 
-    WEIGHTS is a network that xpnet train saved, or any other that takes pictures of 28 by 28 pixels; without it one is
-    trained first, which takes seconds. The page is on this machine, for whoever knows its address, and asks no other.
-    Ctrl-C ends it.
+    WEIGHTS is a network that xpnet train saved, or any other that takes pictures of 28 by 28 pixels. Without it --model
+    is trained first, which takes seconds for two-layer, and a minute or so for others; the page says how far it is. The
+    page is on this machine, for whoever knows its address, and asks no other. Ctrl-C ends it.
     """
     with errors_in_one_line():
-        where = place(backend, device)
-        preparation = Preparation(
-            lambda told: _trained(told, where) if weights is None else _given(weights, where), title
-        )
-        if weights is None:
-            where.check_trains()
-        else:
+        if weights is not None:
+            _check_untold(context, weights)
+            where = place(options["backend"], options["device"])
+            preparation = Preparation(lambda _: _given(weights, where), title)
             preparation.make_now()
+        else:
+            rng = np.random.default_rng(options["seed"])
+            net = on_bytes(network(options | {"dtype": "float32"}, rng))
+            net.backend.check_trains()
+            preparation = Preparation(lambda told: _trained(told, net, rng, options), title)
         server = PageServer(preparation, Samples(lambda: mnist_digits(as_bytes=True)[1]), port)
     with server, Signals() as signals:
         if port not in (0, server.port):
@@ -100,15 +113,31 @@ def _given(weights: Path, where: Backend) -> Sequential:
     return net
 
 
-def _trained(told: Preparation, where: Backend) -> Sequential:
-    """The book's network, as xpnet train trains it; how that goes is told here and on the page."""
-    rng = np.random.default_rng(0)
-    net = on_bytes(TwoLayerNet(PIXELS, HIDDEN, CLASSES, seed=rng, backend=where))
-    tell(f"training {title(net)} on MNIST")
+def _check_untold(context: click.Context, weights: Path) -> None:
+    """Raise if a network that is read is told what it shall be."""
+    told = [name for name in OF_TRAINING if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if told:
+        options = ", ".join(f"--{name}" for name in told)
+        raise click.UsageError(f"{options}: for a network that is trained first, and one is read from {weights}")
+
+
+def _trained(told: Preparation, net: Sequential, rng: np.random.Generator, options: dict[str, Any]) -> Sequential:
+    """The network as xpnet train trains it; how that goes is told here and on the page."""
+    dense = options["model"] == "two-layer"
+    iterations = options["iterations"] or (ITERATIONS if dense else OF_CONVOLUTIONS)
+    tell(f"training {title(net)} on MNIST, {iterations} iterations")
     try:
-        data = [(net.backend.asarray(x), net.backend.asarray(t)) for x, t in mnist_digits(as_bytes=True)]
-        trainer = Trainer(net, SGD(lr=LEARNING_RATE), seed=rng)
-        history = trainer.fit(*data[0], validation=data[1], iterations=ITERATIONS, callbacks=[told], progress=False)
+        move = net.backend.asarray
+        data = [(move(as_taken(net, x)), move(t)) for x, t in mnist_digits(as_bytes=True)]
+        trainer = Trainer(net, SGD(lr=LEARNING_RATE) if dense else Adam(), seed=rng)
+        history = trainer.fit(
+            *data[0],
+            validation=data[1],
+            iterations=iterations,
+            evaluate=Every(epochs=1, train="running"),
+            callbacks=[told],
+            progress=False,
+        )
     except Exception as error:
         click.echo(f"Error: {printable(error)}", err=True)
         raise

@@ -19,9 +19,10 @@ from xpnet.cli.common import PATH, as_taken, errors_in_one_line, mnist_digits, n
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
 from xpnet.cli.run import AsCtrlC, output_folder
+from xpnet.cli.words import warnings_in_one_line
 from xpnet.optimizers import OPTIMIZERS, SGD, check_learning_rate
 from xpnet.streams import printable
-from xpnet.sweeping import Sweep, SweepInterrupted, sweep
+from xpnet.sweeping import Sweep, SweepError, SweepInterrupted, sweep
 from xpnet.training import Trainer
 
 WEIGHTS, RESULTS, PLOT = "best.safetensors", "sweep.json", "sweep.png"
@@ -108,8 +109,8 @@ def sweep_command(**options: Any) -> None:
     """
     if options["epochs"] is not None and options["iterations"] is not None:
         raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")
-    status = 0
-    with errors_in_one_line():
+    status, ended_by = 0, list[str]()
+    with warnings_in_one_line(), errors_in_one_line():
         names = (WEIGHTS, RESULTS, *([] if options["no_plot"] else [PLOT]))
         (x, t), test = mnist_digits()
         make, settings = partial(_trainer, options), _settings(options)
@@ -134,7 +135,11 @@ def sweep_command(**options: Any) -> None:
                     result, status = interrupt.result, signals.status or INTERRUPTED
                     taken = max(trial.trainer.iteration for trial in result)
                     click.echo(f"Interrupted after iteration {taken}; saving what there is.", err=True)
-            failed = _report(result, test, folder, options)
+                except SweepError as error:  # a device that is lost, for example
+                    result, ended_by = error.result, [f"{type(error.error).__name__}: {printable(error.error)}"]
+                    taken = max(trial.trainer.iteration for trial in result)
+                    click.echo(f"Ended by an error after iteration {taken}; saving what there is.", err=True)
+            failed = ended_by + _report(result, test, folder, options)
     if failed:
         raise click.ClickException("; ".join(failed))
     if status:

@@ -60,15 +60,24 @@ class Preparation(Callback):
             self.problem = f"{type(error).__name__}: {error}"
 
     def state(self) -> dict[str, Any]:
-        """``phase``: ``"preparing"``, ``"ready"`` or ``"failed"``; and what is known in it."""
+        """``phase``: ``"preparing"``, ``"ready"`` or ``"failed"``; and what is known in it.
+
+        Of a training that is the ``network``, ``steps`` of a ``goal``, about how many seconds are ``left``, and the
+        ``accuracy``.
+        """
         if self.answers is not None:
             return {"phase": "ready", **self._told}
         if self.problem is not None:
             return {"phase": "failed", "error": self.problem}
         return {"phase": "preparing", **self._told}
 
+    def on_begin(self, trainer: Training) -> None:
+        self._told |= {"network": self.title(trainer.net)}
+
     def on_block(self, trainer: Training) -> None:
-        self._told |= {"steps": trainer.iteration, "goal": trainer.goal}
+        a_step = trainer.history.seconds / max(trainer.iteration, 1)
+        left = a_step * (trainer.goal - trainer.iteration)
+        self._told |= {"steps": trainer.iteration, "goal": trainer.goal, "left": left}
         if self.ended:
             trainer.stop("the page was closed")
 

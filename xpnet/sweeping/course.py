@@ -48,6 +48,7 @@ class Course:
 
     Attributes:
         diverged: at which step the loss of a network was not finite, by its number.
+        over: whether the trainers have what was learned, which they also have after an error of a later step.
         history: for a progress bar: mean losses, and the samples of all networks.
     """
 
@@ -68,28 +69,46 @@ class Course:
         self.history, self.diverged, self.size = History(), dict[int, int](), 1
         self.losses, self.samples, self.evaluated = list[np.ndarray](), list[int](), -1
         self.snapshots: list[_Snapshot] = []
+        self.over = False
 
     def run(self, watch: Callable[[Course], Any], interrupted: Callable[[], bool]) -> None:
         """Take all steps; ``watch`` is called after each block."""
         self.evaluate()
-        while self.iteration < self.goal and len(self.diverged) < len(self.trainers) and not interrupted():
-            self.take(min(self.size, self.goal - self.iteration))
-            watch(self)
-            if self.batches[0].epoch_ended or self.iteration == self.goal:
+        try:
+            while self.iteration < self.goal and len(self.diverged) < len(self.trainers) and not interrupted():
+                self.take(min(self.size, self.goal - self.iteration))
+                watch(self)
+                if self.batches[0].epoch_ended or self.iteration == self.goal:
+                    self.evaluate()
+            if interrupted():
                 self.evaluate()
-        if interrupted():
-            self.evaluate()
+        except Exception:
+            if self.iteration:  # what was learned until then is kept
+                with suppress(Exception):
+                    self.evaluate()
+                self._hand_all_back()
+            raise
+        self._hand_all_back()
+
+    def _hand_all_back(self) -> None:
         for stack, place in zip(self.stacks, self.places, strict=True):
             for number, i in enumerate(place.tolist()):
                 if i not in self.diverged:
                     self._hand_back(i, stack.one(stack.state, number), self.iteration, self.iteration)
+        self.over = True
 
     def take(self, most: int) -> None:
         """Take a block of steps."""
         here = _Snapshot(self.iteration, [stack.copy() for stack in self.stacks], [b.mark() for b in self.batches])
         self.snapshots = [*self.snapshots[-1:], here]
-        start, blocks = time.perf_counter(), self._blocks(most)
-        found = self._on_all(Stack.run, blocks, self.first.batch_size)
+        try:
+            start, blocks = time.perf_counter(), self._blocks(most)
+            found = self._on_all(Stack.run, blocks, self.first.batch_size)
+        except Exception:  # some stacks may have taken the block, and some a part of it
+            for stack, state in zip(self.stacks, here.states, strict=True):
+                stack.state = state
+            self._go_back(here.marks)
+            raise
         seconds, losses = time.perf_counter() - start, np.concatenate(found, axis=1)
         self.losses.append(losses)
         self.samples += [blocks[0].rows.shape[-1]] * len(losses)
@@ -168,15 +187,17 @@ class Course:
         self._go_back(origin.marks)
         stack.state = origin.states[g]
         stack.state, taken = stack.copy(), origin.iteration
-        while taken < good:
-            block = self._blocks(good - taken)[g]
-            with self.net.on_threads(self._threads(self.first.batch_size)):
-                stack.run(block)
-            taken += len(block.rows)
-        self._hand_back(i, stack.one(stack.state, number), good, iteration + 1)
-        self._evaluate_alone(self.trainers[i])
-        stack.state = now
-        self._go_back(after)
+        try:
+            while taken < good:
+                block = self._blocks(good - taken)[g]
+                with self.net.on_threads(self._threads(self.first.batch_size)):
+                    stack.run(block)
+                taken += len(block.rows)
+            self._hand_back(i, stack.one(stack.state, number), good, iteration + 1)
+            self._evaluate_alone(self.trainers[i])
+        finally:
+            stack.state = now
+            self._go_back(after)
 
     def _go_back(self, marks: Sequence[Mark]) -> None:
         for batches, mark in zip(self.batches, marks, strict=True):

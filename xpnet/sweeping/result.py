@@ -195,6 +195,28 @@ class SweepInterrupted(KeyboardInterrupt):
         return f"the sweep was interrupted; this error's result has what there is: {self.result!r}"
 
 
+class SweepError(RuntimeError):
+    """An error ended a sweep in which something had been trained already; its ``__cause__`` is that error.
+
+    Attributes:
+        result: the :class:`Sweep` of all networks at the step before the error; of those that were trained until then
+            where they are trained one after the other.
+    """
+
+    def __init__(self, result: Sweep, error: Exception, total: int) -> None:
+        super().__init__(result, error, total)
+        self.result, self.error, self.total = result, error, total
+
+    def __str__(self) -> str:
+        taken = max(trial.trainer.iteration for trial in self.result)
+        count, all_together = len(self.result), f"at iteration {taken} of all networks"
+        where = f"after {count} of {self.total} networks" if count < self.total else all_together
+        return (
+            f"{type(self.error).__name__} ended the sweep {where}: {self.error}; this error's result has what there "
+            f"is: {self.result!r}"
+        )
+
+
 def _finite(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(v, float) and not isfinite(v) else v for name, v in settings.items()}
 

@@ -15,7 +15,7 @@ from xpnet.backends.base import Data
 from xpnet.errors import DivergedError
 from xpnet.stacked import StackError
 from xpnet.sweeping.course import Course
-from xpnet.sweeping.result import Sweep, SweepInterrupted, Trial
+from xpnet.sweeping.result import Sweep, SweepError, SweepInterrupted, Trial
 from xpnet.sweeping.settings import Setting, settings_of, trainers_of
 from xpnet.training import Trainer
 from xpnet.training.interrupt import deferred_interrupt
@@ -68,6 +68,7 @@ def sweep(
         ValueError: lists of different lengths, or none; what ``make`` and ``fit`` raise.
         MemoryError: there is not enough memory for all of them.
         SweepInterrupted: after Ctrl-C, a ``KeyboardInterrupt``; its ``result`` has what was trained until then.
+        SweepError: another error when something had been trained already, which its ``result`` has.
 
     >>> import numpy as np
     >>> from xpnet import SGD, Trainer, TwoLayerNet, sweep
@@ -97,6 +98,11 @@ def sweep(
         if not ended:
             raise
         raise SweepInterrupted(Sweep(_trials(rows, trainers, ended), time.perf_counter() - start)) from None
+    except Exception as error:
+        if not ended:
+            raise
+        result = Sweep(_trials(rows, trainers, ended), time.perf_counter() - start)
+        raise SweepError(result, error, len(trainers)) from error
     return Sweep(_trials(rows, trainers, ended), time.perf_counter() - start)
 
 
@@ -107,10 +113,13 @@ def _together(
     with current, _told_of_memory(trainers), np.errstate(all="ignore"), deferred_interrupt() as interrupted:
         course = Course(trainers, data, held_out, steps)
         any(trainer._warn_of_steps_for_nothing(stacklevel=5) for trainer in trainers)  # once
-        _run(course, interrupted, progress)
-        for i, trainer in enumerate(trainers):
-            ended[i] = course.diverged.get(i)
-            trainer.history.wall = (time.perf_counter() - start) / len(trainers)
+        try:
+            _run(course, interrupted, progress)
+        finally:
+            if course.over:
+                for i, trainer in enumerate(trainers):
+                    ended[i] = course.diverged.get(i)
+                    trainer.history.wall = (time.perf_counter() - start) / len(trainers)
 
 
 def _run(course: Course, interrupted: Callable[[], bool], progress: bool) -> None:

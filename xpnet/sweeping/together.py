@@ -37,7 +37,8 @@ class Stack:
         self.net, self.backend, self.data = merged_network([t.net for t in trainers]), first.net.backend, data
         if hasattr(getattr(first.optimizer, "lr", None), "monitor"):
             raise StackError(
-                f"{first.optimizer!r:.100} watches the history of one network; one_by_one=True trains with it"
+                f"{type(first.optimizer.lr).__name__} follows the evaluations of one network, and networks that are "
+                "trained together share a schedule; give another, Cosine for example, or one_by_one=True"
             )
         if halves := [f"{t.compute_dtype!r} in network {i}" for i, t in enumerate(trainers) if t.compute_dtype]:
             raise StackError(f"compute_dtype is {halves[0]}; one_by_one=True trains in mixed precision")

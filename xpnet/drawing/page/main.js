@@ -112,14 +112,21 @@ function showPictures(found) {
 }
 
 function showState() {
-  const { phase, network, steps = 0, goal, accuracy, error } = state;
+  const { phase, network, steps = 0, goal, left, accuracy, error } = state;
   at("network").textContent = network ?? "";
   at("preparing").hidden = phase !== "preparing";
   for (const id of ["answer", "pictures", "inside"]) at(id).hidden = phase !== "ready";
   document.querySelector("main").hidden = phase === "failed";
   if (goal) at("progress").value = steps / goal;
-  at("steps").textContent = goal ? words.steps(whole(steps), whole(goal), accuracy ? percent(accuracy) : "") : "";
+  at("steps").textContent = goal ? progress(steps, goal, left, accuracy) : "";
   if (phase === "failed") tell(words.failed(error));
+}
+
+function progress(steps, goal, left, accuracy) {
+  const parts = [words.steps(whole(steps), whole(goal))];
+  if (accuracy) parts.push(words.read(percent(accuracy)));
+  if (left > 1) parts.push(left < 90 ? words.seconds(whole(Math.ceil(left))) : words.minutes(whole(Math.ceil(left / 60))));
+  return parts.join(words.comma);
 }
 
 function ready() {
