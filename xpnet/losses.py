@@ -91,9 +91,9 @@ class BaseLoss:
 class SoftmaxWithLoss(BaseLoss):
     """-Σ_k t_k log softmax(y)_k of each sample: scores y (..., C), t labels (...) or one-hot (..., C).
 
-    The mean over all samples, or their sum (``reduction``). Of a mean over n samples dy = (softmax(y) Σ_k t_k - t) / n.
-    Computed from y - max(y), which gives the same and lets no score be too large. A class whose score is -inf is masked
-    out: it has probability 0, and costs nothing where t_k is 0.
+    The mean over all samples, or their sum (``reduction="sum"``). Of a mean over n samples dy is (softmax(y) Σ_k t_k -
+    t) / n. Computed from y - max(y), which gives the same and lets no score be too large. A class whose score is -inf
+    is masked out: it has probability 0, and costs nothing where t_k is 0.
 
     >>> import numpy as np
     >>> y, t = np.zeros((2, 3, 4)), np.asarray([[0, 3, 1], [2, 0, 0]])  # two sequences of three tokens, four classes
@@ -186,7 +186,7 @@ class SoftmaxWithLoss(BaseLoss):
 class SigmoidWithLoss(BaseLoss):
     """Mean over C of -t log s - (1 - t) log(1 - s), s = sigmoid(y): scores y (..., C), t in [0, 1], of one shape.
 
-    For yes-or-no outputs, any number of them; the mean over all samples, or their sum (``reduction``). Computed as
+    For yes-or-no outputs, any number of them; the mean over samples, or their sum (``reduction="sum"``). Computed as
     (1 - t) max(y, 0) + t max(-y, 0) + log(1 + exp(-|y|)), which is the same and stays finite; of a mean over all
     elements dy = (s - t) / number of elements, from exp(-|y|) too, so that s - t keeps its digits.
     """
@@ -244,7 +244,7 @@ class SumSquaredError(BaseLoss):
     """Half the sum over all elements of (y - t)²: y (..., C) and t of one shape; dy = y - t.
 
     The book's: half the squared distance of each sample, and the sum of these, not divided by N; or their mean
-    (``reduction``), of which dy = (y - t) / N.
+    (``reduction="mean"``), of which dy = (y - t) / N.
     """
 
     reduction: str = field(default="sum", kw_only=True)
@@ -271,9 +271,10 @@ class SumSquaredError(BaseLoss):
 
 @dataclass(frozen=True, repr=False)
 class MeanSquaredError(BaseLoss):
-    """Mean over C of (y - t)²: y (..., C) and t of one shape; the mean over all samples, or their sum (``reduction``).
+    """Mean over C of (y - t)²: y (..., C) and t of one shape; the mean over all samples, or their sum.
 
-    A mean over all samples is one over all elements, and dy = 2 (y - t) / number of elements; a sum is divided by C.
+    A mean over all samples is one over all elements, and dy = 2 (y - t) / number of elements; a sum
+    (``reduction="sum"``) is divided by C.
     """
 
     reduction: str = field(default="mean", kw_only=True)

@@ -19,7 +19,7 @@ PAUSE = 0.1
 def backends() -> None:
     """Show every backend: its version, its devices, how fast they multiply matrices, and why it cannot be used here.
 
-    Those that other packages bring stand behind ours.
+    Backends that other packages bring come last.
 
     The rate is that of float32 products, the best seen in a moment, in GFLOP/s; the backends strict (for tests) and
     dask (for forward passes) are not for speed and have none.

@@ -69,7 +69,9 @@ WORK = (
     help="Compare numbers of processes that train together by MPI, 1,2,4 for example, instead of libraries.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Of each process, with --processes. [default: 1]")
-@click.option("--seconds", type=click.FloatRange(1), default=100, show_default=True, help="For all measurements.")
+@click.option(
+    "--seconds", type=click.FloatRange(1), default=100, show_default=True, help="Seconds for all measurements."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, minibatches and turns.")
 @click.option("--out", type=PATH, help="Folder for the results. [default: xpnet-runs/DATE-TIME]")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results in --out.")

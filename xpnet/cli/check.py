@@ -17,7 +17,13 @@ from xpnet.streams import printable
 @click.command(short_help="Check backpropagation against the numerical gradient.")
 @network_options
 @click.option("--samples", type=click.IntRange(1, 60_000), default=3, show_default=True, help="Digits to check with.")
-@click.option("--mode", type=click.Choice(MODES), default="full", show_default=True, help="All entries, or directions.")
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="full",
+    show_default=True,
+    help="All entries, or random directions, which is faster.",
+)
 @click.option("--h", type=float, help="The step. [default: eps^(1/3) max(1, |w|), 6.1e-6 or more]")
 @click.option("--tolerance", type=float, help="Largest relative difference that passes. [default: 1e-6 in float64]")
 @click.option("--weights", type=PATH, help="Weights that xpnet train saved. [default: untrained]")
@@ -25,7 +31,8 @@ def check(**options: Any) -> None:
     """Check backpropagation against the numerical gradient, on digits of MNIST; the exit status is 1 if it fails.
 
     The network is the one that xpnet train starts from, and every parameter is checked, in float64 where there is one.
-    Biases of convolutions are drawn, as 0 around a digit and a bias of 0 are right where ReLU has no derivative.
+    Biases of networks with convolutions are drawn at random: with biases of 0, the pixels of 0 around a digit lead to
+    where ReLU has no derivative.
     """
     with errors_in_one_line():
         rng = np.random.default_rng(options["seed"])

@@ -99,7 +99,8 @@ def network_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--hidden",
             type=Sizes(),
-            help="Units of the hidden layer; 100,50 for two layers. [default: 50; 100 in simple-convnet]",
+            help="Units of the hidden layer; 100,50 for two layers in two-layer; resnet has none. [default: 50; 100 in "
+            "simple-convnet]",
         ),
         click.option(
             "--model", type=click.Choice(list(MODELS)), default="two-layer", show_default=True, help="Which network."

@@ -33,7 +33,7 @@ SPLITS = ("train", "test")
 def evaluate(
     weights: Path, backend: str | None, device: str | None, split: str, out: Path | None, no_plot: bool
 ) -> None:
-    """Tell how well a network reads MNIST that xpnet train saved as WEIGHTS, class by class.
+    """Tell how well a network that xpnet train saved as WEIGHTS reads MNIST, class by class.
 
     report.json, mistakes.png (the worst of them) and confusion.png are written to --out, over those of an earlier call.
     """

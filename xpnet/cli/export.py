@@ -38,11 +38,15 @@ class SampleShape(click.ParamType):  # type: ignore[type-arg]
 @click.argument("weights", type=PATH)
 @click.argument("out", type=PATH)
 @place_options
-@click.option("--shape", type=SampleShape(), help="Of a sample: 1,28,28, or 3,any,any. [default: as the layers say]")
+@click.option("--shape", type=SampleShape(), help="Of a sample: 1,28,28, or 3,any,any. [default: as the network says]")
 @click.option("--softmax", is_flag=True, help="End with a softmax: probabilities instead of scores.")
 @click.option("--uint8", is_flag=True, help="Take bytes, 0 to 255, and divide them by 255.")
-@click.option("--dtype", type=click.Choice(["float16", "float32", "float64"]), help="[default: the network's]")
-@click.option("--classes", help="Names with commas between. [default: 0 to 9 for digits]")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32", "float64"]),
+    help="Of weights and results. [default: the network's]",
+)
+@click.option("--classes", help="Names of the classes, with commas between. [default: 0 to 9 for digits]")
 @click.option("--no-verify", is_flag=True, help="Do not compare with the network. [default: compare by onnxruntime]")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export(

@@ -88,12 +88,18 @@ def drawn(form: tuple[tuple[float, ...], bool], count: int, rng: np.random.Gener
 )
 @click.option("--lr", type=Range(), help="Learning rates: 0.001:1, for example. [default: a factor of ten about usual]")
 @click.option("--weight-decay", type=Range(), help="Weight decays, as --lr. [default: that of the optimizer]")
-@click.option("--momentum", type=Range(), help="What is left of the steps before, as --lr; of optimizers that have it.")
+@click.option("--momentum", type=Range(), help="Momenta, as --lr; of optimizers that have it.")
 @click.option("--seeds", is_flag=True, help="Start each network from a seed of its own.")
 @click.option("--iterations", type=click.IntRange(1), help="How many minibatches each learns from. [default: 1000]")
 @click.option("--epochs", type=click.IntRange(1), help="The same in passes through the data.")
 @click.option("--batch-size", type=click.IntRange(1), default=100, show_default=True, help="Samples in a minibatch.")
-@click.option("--dropout", type=float, default=0.0, show_default=True, help="Share of hidden units left out in a step.")
+@click.option(
+    "--dropout",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of hidden units left out in a step; of two-layer.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Most threads to compute on, on a CPU. [default: one a core]")
 @click.option(
     "--dtype", type=click.Choice(DTYPES), default="float32", show_default=True, help="Precision to compute in."
@@ -105,7 +111,8 @@ def drawn(form: tuple[tuple[float, ...], bool], count: int, rng: np.random.Gener
 def sweep_command(**options: Any) -> None:
     """Train many networks on MNIST as one, each with its own settings, drawn at random, and keep the best.
 
-    10,000 of the digits to train on are held out, and say which network is the best; the test digits judge it alone.
+    10,000 of the training digits are held out, and say which network is the best. The test digits are used once, for
+    the accuracy of that one.
     """
     if options["epochs"] is not None and options["iterations"] is not None:
         raise click.UsageError("--epochs and --iterations say the same thing twice; give one of them")

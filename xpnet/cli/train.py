@@ -97,7 +97,7 @@ NOTES: dict[str, Any] = {
     type=float,
     default=0.0,
     show_default=True,
-    help="Share of hidden units that is left out at random in each step.",
+    help="Share of hidden units that is left out at random in each step; of two-layer.",
 )
 @click.option(
     "--compile/--no-compile",
@@ -147,7 +147,7 @@ def train(context: click.Context, /, **options: Any) -> None:
     One hidden layer starts from N(0, 0.01²) as in the book, several from Glorot's initializer, with He's factor between
     two ReLUs. Ctrl-C ends the run, keeps what there is, and says how to go on; another Ctrl-C leaves at once.
 
-    ``mpiexec -n 4 xpnet train`` trains in four processes, each on its part of every minibatch: the same training.
+    mpiexec -n 4 xpnet train trains in four processes, each on its part of every minibatch: the same training.
     """
     with (
         warnings_in_one_line(),

@@ -31,6 +31,9 @@ GZIP = 16 + zlib.MAX_WBITS
 def load_idx(path: atomic.PathLike) -> np.ndarray:
     """Read an IDX file, plain or compressed as its name says (``.gz``, ``.xz``).
 
+    Args:
+        path: the file.
+
     Returns:
         An array in the file's shape, and in its data type in the byte order of this machine.
 

@@ -71,7 +71,9 @@ class Pooling(Layer):
 
 @dataclass(frozen=True, repr=False)
 class MaxPool2d(Pooling):
-    """The largest entry of each window; dy goes to where it was, the first place of equal ones, row by row.
+    """The largest entry of each window, x (N, C, H, W) and y (N, C, H', W'), H' = ⌊(H + 2 p - k) / s⌋ + 1, W' likewise.
+
+    dy goes to where that entry was, the first place of equal ones, row by row.
 
     Args:
         kernel_size: of the windows: a whole number of 1 or more, or two, for height and width.

@@ -35,9 +35,10 @@ class Stack:
     def __init__(self, trainers: Sequence[Trainer], data: Data) -> None:
         first, self.count = trainers[0], len(trainers)
         self.net, self.backend, self.data = merged_network([t.net for t in trainers]), first.net.backend, data
-        if hasattr(getattr(first.optimizer, "lr", None), "monitor"):
+        rate = getattr(first.optimizer, "lr", None)
+        if hasattr(rate, "monitor"):
             raise StackError(
-                f"{type(first.optimizer.lr).__name__} follows the evaluations of one network, and networks that are "
+                f"{type(rate).__name__} follows the evaluations of one network, and networks that are "
                 "trained together share a schedule; give another, Cosine for example, or one_by_one=True"
             )
         if halves := [f"{t.compute_dtype!r} in network {i}" for i, t in enumerate(trainers) if t.compute_dtype]:

@@ -35,7 +35,8 @@ class Evaluation:
     """Mean losses after so many steps, and the metric that fits the problem; ``print`` shows what there is in one line.
 
     Networks that classify have accuracies, 0 to 1, and those that learn numbers by a squared error R²: 1 - loss / loss
-    of the one constant that fits these targets best, which is 1 for a perfect network and 0 for that constant.
+    of the one constant that fits these targets best, which is 1 for a perfect network and 0 for that constant. Where
+    samples have weights, losses and R² are weighted, and accuracies are not: they are shares of all samples.
 
     None stands for what there is not: without validation data, or where outputs are no classes. ``epoch`` counts passes
     through the data, and ``ends_epoch`` says whether one ends here. ``regular`` says whether it is one of those that

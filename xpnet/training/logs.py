@@ -144,6 +144,9 @@ class CSVLog(_Log):
 
     Losses, accuracies and R² are those of all samples with the current weights. A value that does not exist is left
     empty.
+
+    Args:
+        path: the file; a training that is resumed goes on with it.
     """
 
     def head(self) -> str:

@@ -123,7 +123,8 @@ class Trainer(TrainingState):
                 integers are refused, unless the network begins with a layer that takes them, ``Rescale(1 / 255)`` for
                 images that stay uint8 on the device, for example.
             t: labels (N,) of any integer dtype, or one-hot (N, outputs).
-            weight: of each sample (N,), 0 or more: how much its loss counts, in training and in the evaluations.
+            weight: of each sample (N,), 0 or more: how much its loss counts, in training and in the evaluations; R² is
+                weighted too, and accuracies are shares of all samples, whatever their weights.
             validation: samples and labels that are not trained on, ``(x, t)`` or ``(x, t, weight)``.
             epochs, iterations: one of the two.
             evaluate: when to look at losses and accuracies of all these data: at the start, after each ``"epoch"`` and
