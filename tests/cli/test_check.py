@@ -66,7 +66,7 @@ def test_trained_weights_and_kinks(digits, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--h", "0"], "the step h is 0.0, expected a positive number"),
+        (["--h", "0"], "--h is 0.0, expected a positive number"),
         (["--h", "1e-30"], "the step h = 1e-30 is too small: entry [0, 0] of W1"),
         (["--tolerance", "-1"], "tolerance is -1.0, expected a positive number"),
         (["--weights", "missing.safetensors"], "missing.safetensors"),

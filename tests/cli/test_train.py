@@ -341,7 +341,7 @@ def test_dropout_stands_behind_each_activation(command, tmp_path):
         "Affine", "ReLU", "Dropout", "Affine", "ReLU", "Dropout", "Affine"
     ]  # fmt: skip
     assert [layer.rate for layer in net.layers.values() if isinstance(layer, Dropout)] == [0.3, 0.3]
-    assert_refused(command("--dropout", 1, "--out", "no"), "Dropout: rate is 1.0")
+    assert_refused(command("--dropout", 1, "--out", "no"), "--dropout is 1.0")
     assert names_in(tmp_path) == ["out"]
 
 
@@ -382,7 +382,7 @@ def test_warmup_comes_before():
         (("--schedule", "cosine:a"), ["expected cosine[:FINAL]"]),
         (("--schedule", "step:2.5"), ["2.5"]),
         (("--schedule", "exponential:-1"), ["-1"]),
-        (("--weight-decay", "-1"), ["weight_decay", "-1"]),
+        (("--weight-decay", "-1"), ["--weight-decay is -1"]),
         (("--checkpoint-every", "0"), ["--checkpoint-every"]),
     ],
     ids=str,

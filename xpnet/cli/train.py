@@ -139,6 +139,7 @@ NOTES: dict[str, Any] = {
 @click.option("--no-plot", is_flag=True, help="Draw no picture of the run.")
 @click.option("--quiet", is_flag=True, help="Print only the last line.")
 @click.pass_context
+@warnings_in_one_line()
 def train(context: click.Context, /, **options: Any) -> None:
     """Train on MNIST: TwoLayerNet 784-50-10, softmax with cross-entropy, unless told otherwise.
 
@@ -149,12 +150,7 @@ def train(context: click.Context, /, **options: Any) -> None:
 
     mpiexec -n 4 xpnet train trains in four processes, each on its part of every minibatch: the same training.
     """
-    with (
-        warnings_in_one_line(),
-        run.Signals() as signals,
-        processes(options["parallel"]) as parallel,
-        ExitStack() as held,
-    ):
+    with run.Signals() as signals, processes(options["parallel"]) as parallel, ExitStack() as held:
         with errors_in_one_line():
             begun = _begin(context, options, held, parallel)
         if begun is None:
