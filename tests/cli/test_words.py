@@ -62,6 +62,11 @@ def test_check(option, command):
     assert f"{option} is 0.0, expected a positive number" in tried(command, "check", option, 0)
 
 
+def test_bench(command):
+    message = tried(command, "bench", "--compute-dtype", "bfloat16", "--backend", "numpy")
+    assert "does not train in bfloat16, it has float16; take another --backend, torch or jax" in message
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_warning_is_a_line(command):
     done = command("train", "--iterations", 1, "--tf32", "--no-plot", "--backend", "numpy", "--out", "run")

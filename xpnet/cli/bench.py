@@ -21,6 +21,7 @@ from xpnet.cli.common import PATH, Sizes, errors_in_one_line
 from xpnet.cli.output import tell
 from xpnet.cli.results import write_each
 from xpnet.cli.wide import Wide
+from xpnet.cli.words import in_options
 from xpnet.datasets import mnist
 from xpnet.serialization import atomic
 from xpnet.streams import printable
@@ -282,7 +283,7 @@ def _reasons(comparison: Comparison, cells: list[Cell]) -> list[str]:
 
 
 def _missing(missing: list[NotRun]) -> str:
-    return "\n".join(f"  {each.name}: {each.why}" for each in missing)
+    return "\n".join(f"  {each.name}: {in_options(each.why)}" for each in missing)
 
 
 def _save(
