@@ -33,7 +33,7 @@ from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Layer
 from xpnet.layers.chain import first_leaves
 from xpnet.losses import SoftmaxWithLoss, check_weight
-from xpnet.models.evaluation import evaluate, judge
+from xpnet.models.evaluation import evaluate, in_parts, judge
 from xpnet.models.products import largest_product
 from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.serialization import network as files
@@ -234,7 +234,7 @@ class Sequential:
             x, t: as in :meth:`gradient`.
             weight: a weight for each sample, (N,), or None: of the loss, and not of the accuracy.
         """
-        judged = judge(self.forward, self.loss_layer, self.classifies(self.scores_shape(x)))
+        judged = judge(in_parts(self), self.loss_layer, self.classifies(self.scores_shape(x)))
         data = (x, t) if weight is None else (x, t, weight)
         return evaluate(judged, self, params, data)
 
