@@ -10,6 +10,14 @@ from pathlib import Path
 LIBRARIES = ("numpy", "torch", "jax", "cupy", "cupy-cuda12x", "cupy-cuda13x")
 
 
+def limit_cores(cores: int) -> None:
+    """Run on so many cores, on which each library takes the threads that it takes when nobody says how many."""
+    if not hasattr(os, "sched_setaffinity"):
+        limit_threads(cores)
+        return
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
 def limit_threads(threads: int) -> None:
     """Run on so many cores; to be called before any array library is imported, as they count cores when they start."""
     if hasattr(os, "sched_setaffinity"):  # not everywhere; the variables below then have to do

@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import described, limit_threads
+from machine import described, limit_cores
 
 HERE = Path(__file__).parent
 XPNET = [sys.executable, "-m", "xpnet", "train", "--no-plot", "--seed", "0"]
@@ -40,7 +40,7 @@ FIELDS = ("wall s", "cpu s", "peak MB")
 
 def main() -> None:
     args = arguments()
-    limit_threads(args.threads)
+    limit_cores(args.threads)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in dict.fromkeys([UNIT, *args.only])}
     for number in range(args.rounds):
         for name in random.sample(list(found), len(found)):  # no one always runs after the same one

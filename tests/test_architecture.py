@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
+import importlib.util
 import subprocess
 import sys
 import tokenize
@@ -23,6 +25,7 @@ FLOORS = [
     {"_typing", "_numbers", "_html"},
     {"_checks"},
     {"errors", "streams", "hints"},
+    {"_later"},
     {"backends"},
     {"parallel"},
     {"serialization"},
@@ -146,19 +149,68 @@ def test_public_names_exist_and_say_what_they_are():
         assert getattr(xpnet, name).__doc__, name
 
 
-def test_what_is_not_always_needed_is_imported_when_it_is_asked_for():
-    code = """
-import sys, xpnet
-later = {"xpnet.book", "xpnet.graph", "xpnet.datasets.digit_images", "xpnet.metrics", "xpnet.onnx", "matplotlib", "PIL"}
-assert not later & sys.modules.keys(), later & sys.modules.keys()
-assert xpnet.graph.variable and "graph" in dir(xpnet)
-try:
-    xpnet.grap
-except AttributeError as error:
-    print(error)
-"""
+def imports_of(code, *names):
+    """Which of these modules are there when the code has run in a process of its own, and what it prints."""
+    code += f"\nimport sys; print(*({set(names)!r} & sys.modules.keys()), sep=',', file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "module 'xpnet' has no attribute 'grap'\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.strip().split(",")) - {""}, done.stdout
+
+
+def test_what_is_not_needed_is_not_imported():
+    assert imports_of("import xpnet", "numpy", "xpnet.training", "xpnet.backends.dispatch") == (set(), "")
+    needless = (
+        "xpnet.gradient.check",
+        "xpnet.sweeping",
+        "xpnet.graph",
+        "xpnet.metrics",
+        "xpnet.plotting",
+        "xpnet.onnx",
+    )
+    needless += ("xpnet.layers.convolution", "xpnet.optimizers.adam", "xpnet.training.checkpoint", "matplotlib")
+    train = (
+        "from xpnet import SGD, TwoLayerNet, Trainer; from xpnet.datasets import mnist; Trainer(TwoLayerNet(4, 3, 2)"
+    )
+    assert imports_of(f"{train}, SGD())", "xpnet.training.trainer", *needless)[0] == {"xpnet.training.trainer"}
+    needless = ("xpnet.plotting", "xpnet.throughput", "xpnet.book", "xpnet.drawing", "xpnet.sweeping", "matplotlib")
+    command = "from xpnet.cli import main; main.get_command(None, 'train')"
+    assert imports_of(command, "xpnet.cli.train", *needless)[0] == {"xpnet.cli.train"}
+
+
+def test_a_name_that_is_not_there_is_told_and_one_that_is_not_imported_yet_is_listed():
+    code = """
+import pickle, xpnet
+if "graph" not in dir(xpnet) or "TwoLayerNet" not in dir(xpnet):
+    raise SystemExit("not listed")
+for name in ("grap", "load_mnist"):
+    try:
+        getattr(xpnet, name)
+    except AttributeError as error:
+        print(error)
+if pickle.loads(pickle.dumps(xpnet.SGD(0.5))) != xpnet.optimizers.SGD(0.5):
+    raise SystemExit("pickled into something else")
+"""
+    first, second = imports_of(code)[1].splitlines()
+    assert first == "module 'xpnet' has no attribute 'grap'"
+    assert second.startswith("xpnet has no load_mnist; the book's load_mnist is here xpnet.datasets.mnist(")
+
+
+LATER = [p for p in MODULES if p.name == "__init__.py" and "later(" in p.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("path", LATER, ids=lambda p: p.parent.name)
+def test_names_that_are_imported_later_are_those_that_type_checkers_see(path):
+    package = ".".join(path.relative_to(PACKAGE.parent).parts[:-1])
+    (seen,) = (n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, ast.If))
+    imported = {(n.module, alias.name) for n in seen.body for alias in n.names}
+    module = importlib.import_module(package)
+    assert {name for _, name in imported} <= set(module.__all__)
+    for home, name in imported:
+        assert getattr(module, name) is getattr(importlib.import_module(home), name, sys.modules.get(f"{home}.{name}"))
+        # a module of this name would take the place of what it has, once somebody imports it
+        assert home == package or importlib.util.find_spec(f"{package}.{name}") is None
+    assert set(module.__all__) <= set(dir(module))
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_nothing_of_the_package_is_ignored_by_git():

@@ -9,32 +9,66 @@
 True
 """
 
-from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from xpnet import datasets, functions, gradient, initializers, layers, losses, optimizers, schedules, training
-from xpnet.backends.dispatch import Backend, BackendUnavailableError, backend_names, get_backend, namespace, use_backend
-from xpnet.errors import CheckpointError, CompileWarning, DivergedError
-from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
-from xpnet.hints import missing
-from xpnet.models import (
-    DeepConvNet,
-    MultiLayerNet,
-    ResNet,
-    Sequential,
-    SimpleConvNet,
-    TwoLayerNet,
-    half,
-    load_network,
-    load_onnx,
-)
-from xpnet.optimizers import SGD, Adam, AdamW, Momentum
-from xpnet.sweeping import sweep
-from xpnet.training import Evaluation, History, Trainer, make_step
+from xpnet._later import later
 
 if TYPE_CHECKING:
-    from xpnet import book, graph, metrics, plotting
+    from xpnet import (
+        book,
+        datasets,
+        functions,
+        gradient,
+        graph,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        plotting,
+        schedules,
+        training,
+    )
+    from xpnet.backends.dispatch import (
+        Backend,
+        BackendUnavailableError,
+        backend_names,
+        get_backend,
+        namespace,
+        use_backend,
+    )
+    from xpnet.errors import CheckpointError, CompileWarning, DivergedError
+    from xpnet.gradient import check_gradient, gradient_descent, numerical_gradient
+    from xpnet.models import (
+        DeepConvNet,
+        MultiLayerNet,
+        ResNet,
+        Sequential,
+        SimpleConvNet,
+        TwoLayerNet,
+        half,
+        load_network,
+        load_onnx,
+    )
+    from xpnet.optimizers import SGD, Adam, AdamW, Momentum
+    from xpnet.sweeping.sweep import sweep
+    from xpnet.training import Evaluation, History, Trainer, make_step
+else:
+    __getattr__, __dir__ = later(
+        __name__,
+        {
+            "backends.dispatch": "Backend BackendUnavailableError backend_names get_backend namespace use_backend",
+            "errors": "CheckpointError CompileWarning DivergedError",
+            "gradient": "check_gradient gradient_descent numerical_gradient",
+            "models": "DeepConvNet MultiLayerNet ResNet Sequential SimpleConvNet TwoLayerNet half load_network "
+            "load_onnx",
+            "optimizers": "SGD Adam AdamW Momentum",
+            "sweeping": "sweep",
+            "training": "Evaluation History Trainer make_step",
+        },
+        modules="book datasets functions gradient graph initializers layers losses metrics optimizers plotting "
+        "schedules training",
+    )
 
 __version__ = "0.2.0"
 
@@ -83,16 +117,3 @@ __all__ = [
     "training",
     "use_backend",
 ]
-
-#: Imported when they are first asked for: a third of the time that everything takes.
-_LATER = {"book", "graph", "metrics", "plotting"}
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _LATER:
-        return import_module(f"xpnet.{name}")
-    raise missing(__name__, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})

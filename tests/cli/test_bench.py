@@ -20,7 +20,7 @@ from xpnet.backends.cupy import CupyBackend
 from xpnet.backends.dispatch import BackendUnavailableError
 from xpnet.backends.strict import StrictBackend
 from xpnet.cli import bench, scaling, wide
-from xpnet.throughput import comparison
+from xpnet.throughput import Blas, blas, comparison
 from xpnet.throughput.processes import GroupError
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -251,6 +251,17 @@ def test_where_nothing_was_measured_the_status_says_so(command, tmp_path, monkey
     done = command("bench", *TINY)
     assert (done.exit_code, "nothing was measured" in done.output) == (1, True)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["throughput.json"]
+
+
+@pytest.mark.parametrize(("core", "told"), [("Haswell", True), ("SkylakeX", False)])
+def test_kernels_that_may_be_slow_are_told(core, told, command, monkeypatch):
+    needed = frozenset({"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"})
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.setattr(blas, "processor_flags", lambda: needed)
+    monkeypatch.setattr(throughput, "numpy_blas", lambda: Blas("openblas", "0.3", core, 2))
+    done = command("bench", *TINY, "--no-plot", "--hidden", "3", "--batch-sizes", "10")
+    assert f"NumPy multiplies with openblas 0.3, kernels for {core}, 2 threads.\n" in done.output
+    assert ("OPENBLAS_CORETYPE=SkylakeX xpnet train" in done.output) is told
 
 
 def test_where_the_fastest_changes_is_told(command, tmp_path, monkeypatch):

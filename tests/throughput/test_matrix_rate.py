@@ -107,7 +107,7 @@ def test_kernels_of_an_older_processor_are_told(core, flags, try_):
     assert (said is None) == (try_ is None)
     if said:
         assert f"picked kernels for {core}" in said
-        assert said.endswith(f"OPENBLAS_CORETYPE={try_} set")
+        assert said.endswith(f"OPENBLAS_CORETYPE={try_} xpnet train")
         assert kernel_advice(blas, flags, {"OPENBLAS_CORETYPE": core}) is None  # somebody wanted them
 
 

@@ -224,6 +224,24 @@ def test_parts_make_the_loss_and_the_accuracy_of_all(kind, weighted, backend, ar
         assert rate == (None if kind == "numbers" else pytest.approx(right))
 
 
+@pytest.mark.parametrize(("length", "scored", "calls"), [(3, 40, 2), (3, 8, 8), (50, 50, 1), (10, 10, 5)])
+def test_threads_take_many_samples_each_and_these_in_parts(length, scored, calls, rng, monkeypatch):
+    """Two threads of 50 samples; the loss is that of all at once, whatever is computed together."""
+    net = TwoLayerNet(6, 5, 4, seed=0, dtype="float64", backend="numpy")
+    x, t, seen, judged = rng.normal(size=(50, 6)), rng.integers(0, 4, 50), list[int](), list[int]()
+    expected, right = float(net.loss(x, t)), net.accuracy(x, t)
+    monkeypatch.setattr(evaluation, "_together", lambda *_: length)
+    monkeypatch.setattr(evaluation, "_scored", lambda *_: scored)
+    monkeypatch.setattr(type(net.backend), "workers", 2)
+    monkeypatch.setattr(net, "threads_for", lambda *_: 2)
+    forward, loss_of = net.forward, net.loss_layer.forward
+    monkeypatch.setattr(net, "forward", lambda params, x: (seen.append(len(x)), forward(params, x))[1])
+    monkeypatch.setattr(SoftmaxWithLoss, "forward", lambda _, y, t: (judged.append(len(y)), loss_of(y, t))[1])
+    found, rate = net.evaluate(net.params, x, t)
+    assert (found, rate) == (pytest.approx(expected, rel=1e-12), right)
+    assert (len(judged), sum(judged), sum(seen), max(seen) <= length) == (calls, 50, 50, True)
+
+
 def test_bytes_and_wide_samples_go_through_in_parts_that_stay_in_cache():
     nets = [TwoLayerNet(n, 1, 3, seed=0, backend="numpy") for n in (4, 784, 2 * 10**6)]
     lengths = [evaluation._together(net, (n,)) for net, n in zip(nets, (4, 784, 2 * 10**6), strict=True)]

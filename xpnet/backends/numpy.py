@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,9 @@ from xpnet.backends.replay import RecordedStep
 from xpnet.backends.replay.tracer import Tracer, written
 from xpnet.backends.threads import BLAS, Threads
 
+#: Parts of NumPy that no network needs, and that it imports itself when they are first asked for.
+NEEDLESS = ("ctypeslib", "f2py", "ma", "polynomial", "testing")
+
 
 class NumpyBackend(Backend):
     name = "numpy"
@@ -29,6 +35,10 @@ class NumpyBackend(Backend):
     checks_rows = True
     half_dtypes = ("float16",)
     emulates_half = True
+
+    @classmethod
+    def namespace(cls) -> ModuleType:
+        return super().namespace() if cls.namespace_module in sys.modules else _without_needless(super().namespace)
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -118,6 +128,29 @@ class NumpyBackend(Backend):
             finally:
                 for future in running:
                     future.cancel()
+
+
+class _Later(ModuleType):
+    """A part of NumPy that is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)
+
+
+def _without_needless(make: Callable[[], ModuleType]) -> ModuleType:
+    """What a function imports that takes all names of NumPy, without the parts that take longest and compute nothing.
+
+    The standard's namespace is made of all that NumPy has, its tests and its compiler of Fortran among them, which
+    takes nine times as long as the rest.
+    """
+    parts = {name: _Later(f"numpy.{name}") for name in NEEDLESS if name not in vars(np)}
+    vars(np).update(parts)
+    try:
+        return make()
+    finally:
+        for name, part in parts.items():
+            if vars(np).get(name) is part:  # nobody has imported it meanwhile
+                del vars(np)[name]
 
 
 def _in_tiles(x: Array, W: Array, geometry: Geometry) -> tuple[int, int] | None:

@@ -126,6 +126,8 @@ def bench(**options: Any) -> None:
         wide.look(comparison)
         made, failed = _save(comparison, missing, wide, folder, options)
         _report(comparison, missing, wide, made)
+        if not options["quiet"] and any(e.backend.name == "numpy" for e in entrants):
+            _tell_kernels()
     if failed:
         raise click.ClickException("; ".join(failed))
     if signals.status:
@@ -226,6 +228,14 @@ def _report(comparison: Comparison, missing: list[NotRun], wide: Wide, made: lis
     ]
     lines += ["Not run:\n" + _missing(missing)] if missing else []
     tell("\n".join([*lines, *wide.lines(), *made]))
+
+
+def _tell_kernels() -> None:
+    """What NumPy multiplies with, and whether other kernels may be faster."""
+    blas = throughput.numpy_blas()
+    tell(f"NumPy multiplies with {blas}.")
+    if advice := throughput.kernel_advice(blas):
+        tell(f"{advice}.")
 
 
 def _in_order(comparison: Comparison) -> list[Cell]:

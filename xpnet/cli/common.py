@@ -74,15 +74,25 @@ class Sizes(click.ParamType):  # type: ignore[type-arg]
         return sizes
 
 
+class BackendName(click.Choice):  # type: ignore[type-arg]
+    """The name of a backend; those of other packages are looked for when a name is given or asked for."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
+        return backend_names()
+
+
 def place_options(command: Callable[..., None]) -> Callable[..., None]:
     """Where to compute."""
-    choice = click.Choice(backend_names())
     device = click.option(
         "--device",
         help="Where the library computes: cuda with --backend torch, for example. [default: the library's own choice]",
     )
     return click.option(
-        "--backend", type=choice, help="Array library to compute with. [default: $XPNET_BACKEND, or numpy]"
+        "--backend", type=BackendName(), help="Array library to compute with. [default: $XPNET_BACKEND, or numpy]"
     )(device(command))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,41 @@ def standard_streams() -> Iterator[Output]:
         sys.stdout, sys.stderr = before
 
 
+class Commands(MutableMapping[str, click.Command]):
+    """The commands of a program by name, each imported when it is first asked for.
+
+    Args:
+        package: where they are.
+        places: module and name of each, below the package: ``{"sweep": "sweep.sweep_command"}``.
+    """
+
+    def __init__(self, package: str, places: Mapping[str, str]) -> None:
+        self.package, self.places = package, dict(places)
+        self.known: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self.known:
+            module, _, attribute = self.places[name].rpartition(".")
+            command: click.Command = getattr(import_module(f"{self.package}.{module}"), attribute)
+            command.help = command.help or command.short_help  # of a docstring, python -OO leaves nothing
+            self.known[name] = command
+        return self.known[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self.known[name] = command
+        self.places.setdefault(name, "")
+
+    def __delitem__(self, name: str) -> None:
+        del self.places[name]
+        self.known.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+
 class Program(click.Group):
     """Commands that print by :func:`standard_streams`."""
 
@@ -92,6 +127,8 @@ def tell(text: object) -> None:
 def quoted(path: Path) -> str:
     """The name of a file as a shell reads it, also one with bytes that should not be printed."""
     if sys.platform == "win32":
+        import subprocess  # later: one command of many needs it, on one system
+
         return subprocess.list2cmdline([str(path)])
     text = str(path)
     if text == printable(text):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from xpnet.schedules import Constant, Cosine, Exponential, ReduceOnPlateau, Schedule, Step, Warmup
+from xpnet.schedules import Schedule
 
 #: How each is written, and what the numbers after its name are.
 FORMS = {
@@ -42,6 +42,8 @@ class ScheduleForm(click.ParamType):  # type: ignore[type-arg]
 
 def schedule(form: tuple[str, list[float]] | None, lr: float, warmup: int, steps: int) -> float | Schedule:
     """The learning rate ``lr``, or its schedule over a training of so many steps."""
+    from xpnet.schedules import Constant, Cosine, Exponential, ReduceOnPlateau, Step, Warmup  # later: most do without
+
     name, numbers = form or ("constant", [])
     try:
         return _schedule(form is not None, name, numbers, lr, warmup, steps)

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xpnet.plotting import PlottingUnavailableError
 from xpnet.streams import printable
 
 Writers = Mapping[str, Callable[[Path], Any]]
@@ -31,6 +30,8 @@ def write_each(
         rescued: what cannot be made again, and goes into a folder for temporary files if it cannot be written here.
         stale: files that are of an earlier time if they are not written now, and are deleted.
     """
+    from xpnet.plotting import PlottingUnavailableError  # later: before there is a result it need not be there
+
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     made, failed, written = [], [], set()

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import click
 
-from xpnet import plotting
 from xpnet.cli.common import on_numbers
 from xpnet.cli.lock import only_one
 from xpnet.cli.output import tell
@@ -232,6 +231,8 @@ def save(trainer: Trainer, folder: Path, *, plot: bool, checkpoint: bool, stale:
         writers[CHECKPOINT] = trainer.save
     writers[HISTORY] = lambda path: history.save(path, settings=trainer.notes)
     if plot:
+        from xpnet import plotting  # later: most of what a command waits for before it starts
+
         writers[PLOT] = lambda path: atomic.write_bytes(path, plotting.png(plotting.training_curves(history)))
     made, failed = write_each(
         folder,

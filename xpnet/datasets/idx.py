@@ -5,7 +5,6 @@ The format is described at the end of LeCun, Cortes, Burges, "The MNIST database
 
 from __future__ import annotations
 
-import lzma
 import struct
 import sys
 import zlib
@@ -44,15 +43,19 @@ def load_idx(path: atomic.PathLike) -> np.ndarray:
     """
     place = atomic.path_of(path)
     kind = place.suffix.lower()
+    broken: tuple[type[Exception], ...] = (zlib.error, EOFError)
     with atomic.reading(place, "an IDX file") as (file, size):
         try:
             if kind == ".gz":
                 return _read(_Unpacked(file), place, None)
             if kind == ".xz":
+                import lzma  # later: the digits of the package are no .xz
+
+                broken += (lzma.LZMAError,)
                 with lzma.open(file) as unpacked:
                     return _read(unpacked, place, None)
             return _read(file, place, size)
-        except (zlib.error, lzma.LZMAError, EOFError) as error:
+        except broken as error:
             raise ValueError(
                 f"{place}: its name says {kind[1:]}, but it cannot be decompressed as {kind[1:]}: {error}"
             ) from None

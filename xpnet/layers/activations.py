@@ -250,3 +250,17 @@ class Softmax(Activation):
 
     def output_shape(self, shape: Shape) -> Shape:
         return shape
+
+
+#: The activations that have a name.
+ACTIVATIONS = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "gelu": GELU,
+    "swish": Swish,
+    "softplus": Softplus,
+    "elu": ELU,
+    "identity": Identity,
+}

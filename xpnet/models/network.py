@@ -29,15 +29,13 @@ from xpnet.backends.dispatch import (
     traced,
 )
 from xpnet.functions import check_labels
-from xpnet.gradient.network import parameter_gradients, widened
 from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Layer
 from xpnet.layers.chain import first_leaves
 from xpnet.losses import SoftmaxWithLoss, check_weight
-from xpnet.models.evaluation import evaluate, judge
+from xpnet.models.evaluation import evaluate, in_parts, judge
 from xpnet.models.products import largest_product
 from xpnet.models.shown import network_as_html, network_as_text
-from xpnet.models.summary import table
 from xpnet.serialization import network as files
 from xpnet.validation import as_array, as_input, as_samples, check_detached
 
@@ -239,7 +237,7 @@ class Sequential:
             x, t: as in :meth:`gradient`.
             weight: a weight for each sample, (N,), or None: of the loss, and not of the accuracy.
         """
-        judged = judge(self.forward, self.loss_layer, self.classifies(self.scores_shape(x)))
+        judged = judge(in_parts(self), self.loss_layer, self.classifies(self.scores_shape(x)))
         data = (x, t) if weight is None else (x, t, weight)
         return evaluate(judged, self, params, data)
 
@@ -284,6 +282,8 @@ class Sequential:
             max_bytes: about how much memory to take on top of the network; by default what suits the device.
             progress: whether to show a progress bar once it takes longer than a second.
         """
+        from xpnet.gradient.network import parameter_gradients, widened  # later: most programs do without
+
         x, t, *weights = self.as_batch(x, t, weight)
         params, wide, *weights = widened(self.own_arrays(), self.as_floating(x), *weights)
         options: dict[str, Any] = {"h": h, "max_bytes": max_bytes, "progress": progress}
@@ -484,6 +484,8 @@ class Sequential:
         total                  (2,)                23
         """
         slots = {} if optimizer is None else optimizer.init(dict(self.params)).get("slots", {})
+        from xpnet.models.summary import table  # later: most programs do without
+
         return table(self.chain, self.input_shape if shape is None else shape, slots)
 
     def __repr__(self) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from xpnet import _html
 from xpnet.backends.dispatch import dtype_name
-from xpnet.models.summary import cells, note
 
 #: Of more layers than this a line shows the first and the last ones.
 MOST_LAYERS = 7
@@ -27,6 +25,9 @@ def network_as_text(net: Any) -> str:
 
 def network_as_html(net: Any) -> str:
     """The table of :meth:`xpnet.Sequential.summary`, and below it what is no layer."""
+    from xpnet import _html  # later: most programs do without
+    from xpnet.models.summary import cells, note
+
     headers, rows = cells(net.chain, net.input_shape, {})
     parameters = sum(prod(p.shape) for p in net.params.values())
     kind, where = type(net).__name__, f"{net.backend.name} ({net.backend.device_name})"

@@ -4,15 +4,35 @@ And what may stand between the gradients and an optimizer: ``init(params) -> sta
 (grads, state)``.
 """
 
-from xpnet._typing import Transform
-from xpnet.optimizers.adam import Adam, AdaMax, AdamW, NAdam, RAdam
-from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSprop
-from xpnet.optimizers.base import Optimizer
-from xpnet.optimizers.loss_scaling import LossScaling
-from xpnet.optimizers.momentum import SGD, Momentum, Nesterov
-from xpnet.optimizers.options import check_learning_rate
-from xpnet.optimizers.signs import Ftrl, Lion
-from xpnet.optimizers.transforms import Accumulate, ClipByNorm, ClipByValue, ScaleGradients, WeightDecay
+from typing import TYPE_CHECKING
+
+from xpnet._later import later
+
+if TYPE_CHECKING:
+    from xpnet.optimizers.adam import Adam, AdaMax, AdamW, NAdam, RAdam
+    from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSprop
+    from xpnet.optimizers.base import Optimizer
+    from xpnet.optimizers.kinds import OPTIMIZERS, TRANSFORMS
+    from xpnet.optimizers.loss_scaling import LossScaling
+    from xpnet.optimizers.momentum import SGD, Momentum, Nesterov
+    from xpnet.optimizers.options import check_learning_rate
+    from xpnet.optimizers.signs import Ftrl, Lion
+    from xpnet.optimizers.transforms import Accumulate, ClipByNorm, ClipByValue, ScaleGradients, WeightDecay
+else:
+    __getattr__, __dir__ = later(
+        __name__,
+        {
+            "adam": "Adam AdaMax AdamW NAdam RAdam",
+            "adaptive": "AdaDelta AdaGrad RMSprop",
+            "base": "Optimizer",
+            "kinds": "OPTIMIZERS TRANSFORMS",
+            "loss_scaling": "LossScaling",
+            "momentum": "SGD Momentum Nesterov",
+            "options": "check_learning_rate",
+            "signs": "Ftrl Lion",
+            "transforms": "Accumulate ClipByNorm ClipByValue ScaleGradients WeightDecay",
+        },
+    )
 
 __all__ = [
     "OPTIMIZERS",
@@ -39,25 +59,3 @@ __all__ = [
     "WeightDecay",
     "check_learning_rate",
 ]
-
-#: The optimizers by name; each takes its learning rate as ``lr``.
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "momentum": Momentum,
-    "nesterov": Nesterov,
-    "adagrad": AdaGrad,
-    "adadelta": AdaDelta,
-    "rmsprop": RMSprop,
-    "adam": Adam,
-    "adamw": AdamW,
-    "adamax": AdaMax,
-    "nadam": NAdam,
-    "radam": RAdam,
-    "lion": Lion,
-    "ftrl": Ftrl,
-}
-
-#: The transforms by the name of their class.
-TRANSFORMS: dict[str, type[Transform]] = {
-    kind.__name__: kind for kind in (ClipByValue, ClipByNorm, WeightDecay, ScaleGradients, LossScaling, Accumulate)
-}

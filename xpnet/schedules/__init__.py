@@ -8,13 +8,24 @@ A schedule is a frozen description, called with step numbers t = 0, 1, 2, ...: a
 (array([0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.4, 0.4]), 0.4)
 """
 
-from xpnet.schedules.base import Schedule
-from xpnet.schedules.curves import Constant, Cosine, Exponential, Step, Warmup
-from xpnet.schedules.plateau import ReduceOnPlateau
+from typing import TYPE_CHECKING
+
+from xpnet._later import later
+
+if TYPE_CHECKING:
+    from xpnet.schedules.base import Schedule
+    from xpnet.schedules.curves import Constant, Cosine, Exponential, Step, Warmup
+    from xpnet.schedules.kinds import SCHEDULES
+    from xpnet.schedules.plateau import ReduceOnPlateau
+else:
+    __getattr__, __dir__ = later(
+        __name__,
+        {
+            "base": "Schedule",
+            "curves": "Constant Cosine Exponential Step Warmup",
+            "kinds": "SCHEDULES",
+            "plateau": "ReduceOnPlateau",
+        },
+    )
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "Exponential", "ReduceOnPlateau", "Schedule", "Step", "Warmup"]
-
-#: The schedules by the name of their class.
-SCHEDULES: dict[str, type[Schedule]] = {
-    kind.__name__: kind for kind in (Constant, Step, Exponential, Cosine, Warmup, ReduceOnPlateau)
-}

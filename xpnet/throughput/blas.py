@@ -102,7 +102,7 @@ def kernel_advice(
         return None
     return (
         f"NumPy's OpenBLAS picked kernels for {blas.core}, and this processor can run those for {core}, which may be "
-        f"much faster: compare with the environment variable {CORETYPE}={core} set"
+        f"much faster; to see whether they are, set the environment variable: {CORETYPE}={core} xpnet train"
     )
 
 

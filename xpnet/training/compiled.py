@@ -12,7 +12,7 @@ from xpnet._typing import Array, Optimizer, Params, Transform
 from xpnet.backends.base import CompiledStep
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.models import Sequential
-from xpnet.models.evaluation import Judge, judge
+from xpnet.models.evaluation import Judge, in_parts, judge
 from xpnet.parallel import ALONE, Parallel
 from xpnet.training.step import make_step, only_ours
 
@@ -68,7 +68,7 @@ class Compiled:
     def judge(self, classes: bool) -> Judge:
         """See :func:`xpnet.models.evaluation.judge`."""
         if classes not in self.judges:
-            function = judge(self.shell.forward, self.shell.loss_layer, classes)
+            function = judge(in_parts(self.shell), self.shell.loss_layer, classes)
             self.judges[classes] = self.parallel.compile_function(self.backend, function) if self.compiles else function
         return self.judges[classes]
 

@@ -50,6 +50,8 @@ class Progress(Callback):
 
 def _bar() -> Any:
     """The class of progress bar for this output: terminal or notebook; None for a file or a pipe."""
+    if "IPython" not in sys.modules and not streams.Quiet(sys.stderr).isatty():
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # in a notebook without widgets tqdm draws with text, and warns each time
         from tqdm.auto import tqdm

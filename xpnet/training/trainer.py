@@ -21,7 +21,6 @@ from xpnet.models import Sequential
 from xpnet.parallel import Parallel
 from xpnet.parallel.draws import OwnRows
 from xpnet.streams import warn
-from xpnet.training import checkpoint
 from xpnet.training.callbacks import Callback, Callbacks, as_callback
 from xpnet.training.compiled import Compiled, compiled
 from xpnet.training.evaluator import Evaluator
@@ -223,10 +222,14 @@ class Trainer(TrainingState):
         writes it, and the others do nothing here; any number of processes can go on with it.
         """
         if self.parallel.leads:
+            from xpnet.training import checkpoint  # later: it knows every optimizer, layer and network
+
             checkpoint.save(self, path)
 
     def check_save(self, path: str | Path) -> None:
         """Raise what :meth:`save` would raise, as far as it can be known before, and leave nothing there."""
+        from xpnet.training import checkpoint
+
         checkpoint.check(self, path)
 
     @classmethod
@@ -259,6 +262,8 @@ class Trainer(TrainingState):
             CheckpointError: it is damaged, foreign, holds weights alone, or is of another network or optimizer; each
                 difference is listed.
         """
+        from xpnet.training import checkpoint
+
         return checkpoint.load(
             cls, path, net, optimizer, transforms, backend, device, parallel=parallel, compute_dtype=compute_dtype
         )
