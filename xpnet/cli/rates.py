@@ -42,8 +42,6 @@ class ScheduleForm(click.ParamType):  # type: ignore[type-arg]
 
 def schedule(form: tuple[str, list[float]] | None, lr: float, warmup: int, steps: int) -> float | Schedule:
     """The learning rate ``lr``, or its schedule over a training of so many steps."""
-    from xpnet.schedules import Constant, Cosine, Exponential, ReduceOnPlateau, Step, Warmup  # later: most do without
-
     name, numbers = form or ("constant", [])
     try:
         return _schedule(form is not None, name, numbers, lr, warmup, steps)
@@ -52,6 +50,8 @@ def schedule(form: tuple[str, list[float]] | None, lr: float, warmup: int, steps
 
 
 def _schedule(asked: bool, name: str, numbers: list[float], lr: float, warmup: int, steps: int) -> float | Schedule:
+    from xpnet.schedules import Constant, Cosine, Exponential, ReduceOnPlateau, Step, Warmup  # later: most do without
+
     whole = [int(n) if n.is_integer() else n for n in numbers]  # each schedule says which of its numbers are counts
     then: float | Schedule = lr
     if name == "step":
