@@ -127,7 +127,8 @@ def evaluate(
         if len(parts.slices) == 1:
             found = [judged(params, *data)] if parts.mine else []
         else:
-            each = partial(backend.map, workers=parts.threads if parts.apart else 1) if backend.workers > 1 else map
+            several = backend.workers > 1
+            each = partial(backend.map, workers=parts.threads if parts.apart else 1) if several else backend.map
             found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), parts.mine))
     found = backend.computed(found)
     names = set.intersection(*map(set, found)) if found else set()
