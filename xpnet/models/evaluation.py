@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
@@ -59,9 +60,13 @@ def judge(forward: Callable[[Params, Array], Array], loss: Loss, classes: bool) 
 
 def in_parts(net: Any) -> Callable[[Params, Array], Array]:
     """``net.forward`` of as many samples at a time as stay in cache; the arrays of the network are not needed."""
+    lengths: dict[tuple[int, ...], int] = {}
 
     def forward(params: Params, x: Array) -> Array:
-        n, length = x.shape[0], _together(net, tuple(x.shape[1:]))
+        n, shape = x.shape[0], tuple(x.shape[1:])
+        if shape not in lengths:
+            lengths[shape] = _together(net, shape)
+        length = lengths[shape]
         if net.backend.in_chunks or n <= length:
             return net.forward(params, x)
         parts = [net.forward(params, x[start : start + length, ...]) for start in range(0, n, length)]
@@ -70,48 +75,77 @@ def in_parts(net: Any) -> Callable[[Params, Array], Array]:
     return forward
 
 
-def evaluate(
-    judged: Judge,
-    net: Any,
-    params: Params,
-    data: tuple[Array, ...],
-    asked: int | None = None,
-    parallel: Parallel = ALONE,
-) -> tuple[float, float | None]:
-    """The loss of samples, and the share of right classes or None where there are none.
+@dataclass(frozen=True)
+class Parts:
+    """How samples are looked at.
+
+    Attributes:
+        slices: the parts, of two sizes at most, as each may be compiled.
+        mine: those of this process.
+        threads: how many to multiply on, or None.
+        apart: whether each of them takes parts of its own.
+    """
+
+    slices: list[slice]
+    mine: list[slice]
+    threads: int | None
+    apart: bool
+
+
+def parts_of(net: Any, x: Array, asked: int | None = None, parallel: Parallel = ALONE) -> Parts:
+    """Parts of samples x (N, ...), for processes that look at some each, on at most ``asked`` threads.
 
     Several threads take a part each, where the backend has them do so, and need not wait for each other; elsewhere they
     share the products of one part.
+    """
+    backend, n, shape = net.backend, x.shape[0], tuple(x.shape[1:])
+    count = 1 if backend.in_chunks else -(-n // _together(net, shape))
+    threads = net.threads_for((n if backend.workers > 1 else -(-n // count), *shape), asked)
+    apart = threads is not None and threads > 1 and count > 1 and backend.workers > 1
+    if apart and threads is not None:
+        count = min(count, -(-n // (threads * _scored(net, x))) * threads)
+    count = min(n, -(-count // parallel.size) * parallel.size)
+    slices = [slice(start, end) for start, end in pairwise(n * k // count for k in range(count + 1))]
+    return Parts(slices, slices[parallel.mine(count)], threads, apart)
+
+
+def evaluate(
+    judged: Judge, net: Any, params: Params, data: tuple[Array, ...], parts: Parts, parallel: Parallel = ALONE
+) -> tuple[float, float | None]:
+    """The loss of samples, and the share of right classes or None where there are none.
 
     Args:
         judged: what :func:`judge` made for this network, compiled perhaps.
         net: the network.
         params: parameters and buffers by name.
         data: x, t, and perhaps a weight of each sample.
-        asked: the most threads that somebody wants.
-        parallel: the processes that look at a part of the samples each, and are told the same.
+        parts: what :func:`parts_of` says of x.
+        parallel: the processes that look at some parts each, and are told the same.
     """
-    x, backend = data[0], net.backend
-    n, shape = x.shape[0], tuple(x.shape[1:])
-    parts = 1 if backend.in_chunks else -(-n // _together(net, shape))
-    threads = net.threads_for((n if backend.workers > 1 else -(-n // parts), *shape), asked)
-    apart = threads is not None and threads > 1 and parts > 1 and backend.workers > 1
-    if apart and threads is not None:
-        parts = min(parts, -(-n // (threads * _scored(net, x))) * threads)
-    parts = min(n, -(-parts // parallel.size) * parallel.size)
-    ends = [n * k // parts for k in range(parts + 1)]  # of two sizes at most, as each may be compiled
-    slices = [slice(start, end) for start, end in pairwise(ends)]
-    mine = slices[parallel.mine(parts)]
-    each = partial(backend.map, workers=threads if apart else 1) if backend.workers > 1 else backend.map
-    with net.on_threads(1 if apart else threads):
-        found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), mine))
+    backend = net.backend
+    with net.on_threads(1 if parts.apart else parts.threads):
+        if len(parts.slices) == 1:
+            found = [judged(params, *data)] if parts.mine else []
+        else:
+            several = backend.workers > 1
+            each = partial(backend.map, workers=parts.threads if parts.apart else 1) if several else backend.map
+            found = list(each(lambda rows: judged(params, *(samples[rows, ...] for samples in data)), parts.mine))
     found = backend.computed(found)
     names = set.intersection(*map(set, found)) if found else set()
-    own = {name: backend.read_together([part[name] for part in found]).tolist() for name in names}
+    own = {name: _numbers(backend, [part[name] for part in found]) for name in names}
     host = _side_by_side(parallel.gather(own))
-    total = total_loss(host["loss"], host.get("weight"), [rows.stop - rows.start for rows in slices], net.loss_layer)
+    sizes = [rows.stop - rows.start for rows in parts.slices]
+    total = total_loss(host["loss"], host.get("weight"), sizes, net.loss_layer)
     named = "hits" in host and all(host.get("named", [True]))
     return total, sum(host["hits"]) / sum(host["seen"]) if named else None
+
+
+def _numbers(backend: Any, arrays: list[Array]) -> list[Any]:
+    """0-d arrays as Python's numbers."""
+    if len(arrays) == 1:
+        return [backend.to_numpy(arrays[0]).tolist()]
+    found: list[Any] = backend.read_together(arrays).tolist()
+    return found
 
 
 def _side_by_side(found: list[dict[str, list[Any]]]) -> dict[str, list[Any]]:

@@ -33,7 +33,7 @@ from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Layer
 from xpnet.layers.chain import first_leaves
 from xpnet.losses import SoftmaxWithLoss, check_weight
-from xpnet.models.evaluation import evaluate, in_parts, judge
+from xpnet.models.evaluation import evaluate, in_parts, judge, parts_of
 from xpnet.models.products import largest_product
 from xpnet.models.shown import network_as_html, network_as_text
 from xpnet.serialization import network as files
@@ -239,7 +239,7 @@ class Sequential:
         """
         judged = judge(in_parts(self), self.loss_layer, self.classifies(self.scores_shape(x)))
         data = (x, t) if weight is None else (x, t, weight)
-        return evaluate(judged, self, params, data)
+        return evaluate(judged, self, params, data, parts_of(self, x))
 
     def gradient(self, x: Array, t: Array, weight: Array = None) -> Params:
         """The gradients of the loss by name, by backpropagation.

@@ -8,7 +8,7 @@ from xpnet._typing import Params
 from xpnet.backends.base import Data
 from xpnet.backends.dispatch import namespace
 from xpnet.models import Sequential
-from xpnet.models.evaluation import evaluate
+from xpnet.models.evaluation import Judge, Parts, evaluate, parts_of
 from xpnet.parallel import ALONE, Parallel
 from xpnet.training.compiled import Compiled
 from xpnet.training.every import Every
@@ -41,6 +41,7 @@ class Evaluator:
         self.parallel = parallel
         self.net, self.programs, self.plan, self.threads = net, programs, plan, threads
         self.splits: dict[str, Data | None] = {"train": self._part(data), "validation": validation}
+        self.ways: dict[str, tuple[Judge, Parts]] = {}
         self.spreads: dict[str, float | None] = {}
 
     def _part(self, data: Data) -> Data | None:
@@ -67,8 +68,11 @@ class Evaluator:
         split, net = self.splits[name], self.net
         if split is None:
             return {}
-        judged = self.programs.judge(net.classifies(net.scores_shape(split["x"])))
-        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), self.threads, self.parallel)
+        if name not in self.ways:
+            judged = self.programs.judge(net.classifies(net.scores_shape(split["x"])))
+            self.ways[name] = judged, parts_of(net, split["x"], self.threads, self.parallel)
+        judged, parts = self.ways[name]
+        loss, rate = evaluate(judged, net, arrays, tuple(split.values()), parts, self.parallel)
         if rate is None and name not in self.spreads:
             self.spreads[name] = spread(net, split)
         r2 = None if rate is not None else explained(loss, self.spreads[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from xpnet.backends.dispatch import describe
 from xpnet.hints import book_arguments
 from xpnet.models import Sequential
 from xpnet.models.mixed import check_compute_dtype
+from xpnet.optimizers.base import Optimizer as Base
 from xpnet.optimizers.loss_scaling import LEAST_SCALE, scaling_state, with_loss_scaling
 from xpnet.optimizers.transforms import Accumulate, check_transforms, init_transforms
 from xpnet.parallel import Parallel, as_parallel
@@ -155,6 +157,9 @@ class TrainingState:
         """Those of so many steps, from number ``start`` (0 is the first) on, if the epoch does not end in between."""
         if not hasattr(self.optimizer, "learning_rates"):
             return [float("nan")] * count
+        lr: Any = getattr(self.optimizer, "lr", None)
+        if type(lr) is float and getattr(type(self.optimizer), "learning_rates", None) is Base.learning_rates:
+            return [lr] * count
         steps = self.optimizer_steps(np.arange(start, start + count))
         rates = self.optimizer.learning_rates(steps.astype(np.float64)) * self.scale
         low, high = float(rates.min()), float(rates.max())
@@ -224,9 +229,12 @@ def _dicts(tree: State) -> State:
 
 
 def _same_arrays(tree: State, other: State) -> bool:
+    """Whether these are the same; quickly, as it is asked before each block of steps."""
     if tree.keys() != other.keys():
         return False
-    for name, value in tree.items():  # a loop, as it is asked before each block of steps
+    if all(map(is_, tree.values(), map(other.__getitem__, tree))):
+        return True
+    for name, value in tree.items():
         known = other[name]
         both = isinstance(value, dict) and isinstance(known, dict)
         if value is not known and not (both and _same_arrays(value, known)):
