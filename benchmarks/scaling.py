@@ -5,14 +5,15 @@ unit; efficiency is its time over that of p processes, divided by p.
 
 Second part, a model and not a measurement. A step of p processes with a minibatch of B takes
 
-    T(p) = a + c B/p + A(p),    A(p) = 2 log2(p) L + 2 (p - 1)/p n/W
+    T(p) = a + u/p + c B/p + A(p),    A(p) = 2 log2(p) L + 2 (p - 1)/p n/W
 
-seconds: what every process does whatever its rows are (the update, and the calls), what it does for each row, and the
-sum of n bytes of gradients by halving and doubling (Thakur, Rabenseifner, Gropp, "Optimization of collective
-communication operations in MPICH", 2005), with latency L and bandwidth W. ``a`` and ``c`` are fitted to steps of one
-process on a whole, a half and a quarter of the minibatch, which is what each process has of it where there are 1, 2 and
-4; L and W to sums of many sizes by 2 and 4 processes on this machine, in its memory. Among machines, W is that of the
-network if that is less, and the latency of the network is added to L.
+seconds: what every process does whatever its rows are, its part of the update, what it does for each row, and the sums
+of parts of n bytes of gradients and the new weights by halving and doubling (Thakur, Rabenseifner, Gropp, "Optimization
+of collective communication operations in MPICH", 2005), with latency L and bandwidth W. ``a + u`` and ``c`` are fitted
+to steps of one process on a whole, a half and a quarter of the minibatch, which is what each process has of it where
+there are 1, 2 and 4; ``u`` is the time of an update by itself; L and W are fitted to sums of many sizes by 2 and 4
+processes on this machine, in its memory. Among machines, W is that of the network if that is less, and the latency of
+the network is added to L.
 
     python benchmarks/scaling.py --rounds 15 --out scaling.json
     python benchmarks/scaling.py --only model --from scaling.json       # the table again, from what was measured
@@ -27,7 +28,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import count
+from itertools import count, pairwise
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,14 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
-from xpnet.backends.dispatch import get_backend
+from xpnet import SGD, Adam, MultiLayerNet
+from xpnet._typing import Array, Params, State
+from xpnet.backends.base import Block, Data
+from xpnet.backends.dispatch import get_backend, namespace
 from xpnet.throughput import Job, described
 from xpnet.throughput.processes import Group, GroupError, groups, measure
+from xpnet.throughput.training import CLASSES, LEARNING_RATE, PIXELS
+from xpnet.training import init_state
 
 #: What is trained; the seed step is for the record.
 JOBS = {
@@ -67,9 +73,10 @@ WHAT = (
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of a step that do not depend on how many rows a process has, seconds a row, rows, and bytes to add up."""
+    """Seconds of a step that every process takes, of the whole update, and a row; rows, and bytes to add up."""
 
     fixed: float
+    update: float
     row: float
     rows: int
     bytes: int
@@ -87,10 +94,11 @@ class Sum:
         return 2 * log2(processes) * self.latency + 2 * (processes - 1) / processes * size / self.bandwidth
 
 
-def fit_step(seconds: dict[int, float], rows: int, size: int) -> Step:
-    """The line through the seconds of a step by rows of one process, neither part of it negative."""
-    (fixed, row) = _not_negative([[1.0, n] for n in seconds], list(seconds.values()))
-    return Step(fixed, row, rows, size)
+def fit_step(seconds: dict[int, float], update: float, rows: int, size: int) -> Step:
+    """The line through the seconds of a step by rows of one process, of which none is negative, less the update."""
+    whole, row = _not_negative([[1.0, n] for n in seconds], list(seconds.values()))
+    update = min(update, whole)
+    return Step(whole - update, update, row, rows, size)
 
 
 def fit_sum(measured: Iterable[tuple[int, int, float]]) -> Sum:
@@ -114,9 +122,10 @@ def _not_negative(terms: Sequence[Sequence[float]], seconds: Sequence[float]) ->
 
 def predicted(step: Step, sums: Sum, processes: int, *, grows: bool = False) -> tuple[float, float]:
     """Speed-up and efficiency: of the same minibatch, or of one that grows so that each has as many rows as one had."""
-    alone = step.fixed + step.row * step.rows
+    alone = step.fixed + step.update + step.row * step.rows
     share = step.rows if grows else step.rows / processes
-    seconds = step.fixed + step.row * share + (sums.seconds(processes, step.bytes) if processes > 1 else 0.0)
+    added_up = sums.seconds(processes, step.bytes) if processes > 1 else 0.0
+    seconds = step.fixed + step.update / processes + step.row * share + added_up
     speedup = alone / seconds * (processes if grows else 1)
     return speedup, speedup / processes
 
@@ -153,7 +162,8 @@ def _cell(step: Step, sums: Sum, processes: int) -> str:
 def fitted_text(steps: dict[str, Step], sums: Sum) -> str:
     """What was fitted, a line each."""
     lines = [
-        f"{name}: a = {s.fixed * 1e6:,.0f} µs, c = {s.row * 1e6:.2f} µs a row, {s.rows} rows, {s.bytes / 1e6:.2f} MB"
+        f"{name}: a = {s.fixed * 1e6:,.0f} µs, u = {s.update * 1e6:,.0f} µs, c = {s.row * 1e6:.2f} µs a row, "
+        f"{s.rows} rows, {s.bytes / 1e6:.2f} MB"
         for name, s in steps.items()
     ]
     lines.append(f"sums: L = {sums.latency * 1e6:.1f} µs, W = {sums.bandwidth / 1e9:.2f} GB/s")
@@ -173,8 +183,8 @@ def checked_text(steps: dict[str, Step], sums: Sum, measured: dict[str, Any]) ->
 
 
 def gradient_bytes(job: Job) -> int:
-    """Of the gradients of weights and biases and the loss, in float32: one message a step."""
-    return 4 * (1 + sum(n * m + m for n, m in zip(job.sizes, job.sizes[1:], strict=False)))
+    """Of the gradients of weights and biases, in float32."""
+    return 4 * sum(n * m + m for n, m in pairwise(job.sizes))
 
 
 def efficiencies(args: argparse.Namespace, result: dict[str, Any]) -> None:
@@ -218,7 +228,8 @@ def measure_model(args: argparse.Namespace, result: dict[str, Any]) -> None:
     with groups(PROCESSES, get_backend("numpy"), None, 1) as begun:
         for name in [name for name in JOBS if name != "huge" or args.huge]:
             seconds = part_seconds(JOBS[name], begun[1], args.seconds)
-            step = fit_step(seconds, JOBS[name].batch_size, gradient_bytes(JOBS[name]))
+            update = update_seconds(JOBS[name], args.seconds / 10)
+            step = fit_step(seconds, update, JOBS[name].batch_size, gradient_bytes(JOBS[name]))
             result["steps"][name] = asdict(step) | {"measured": seconds}
         for size in SIZES:
             for p in PROCESSES[1:]:
@@ -242,6 +253,24 @@ def part_seconds(job: Job, alone: Group, most: float) -> dict[int, float]:
     return {part["batch_size"]: seconds for part, seconds in zip(jobs, least, strict=True)}
 
 
+def update_seconds(job: Job, most: float) -> float:
+    """The least time of an update by itself, recorded as that of a step of one process is."""
+    net = MultiLayerNet(PIXELS, [job.hidden] * job.depth, CLASSES, seed=0, backend="numpy")
+    optimizer = Adam() if job.adam else SGD(lr=LEARNING_RATE)
+
+    def update(state: State, grads: Data, _: Array, __: Params) -> tuple[State, Array]:
+        params, optimized = optimizer.step(state["params"], grads, state["optimizer"])
+        return state | {"params": params, "optimizer": optimized}, namespace(params["b1"]).sum(params["b1"])
+
+    step, state, grads = net.backend.compile(update), init_state(net, optimizer), net.own_params()
+    block, least, end = Block(np.zeros((SUMS, 1), np.int64), {}), float("inf"), time.monotonic() + most
+    while time.monotonic() < end:
+        begun = time.perf_counter()
+        state, _ = step.run(state, grads, block)
+        least = min(least, (time.perf_counter() - begun) / SUMS)
+    return least
+
+
 def main() -> None:
     args = arguments()
     result: dict[str, Any] = {"efficiency": {}, "steps": {}, "sums": []}
@@ -254,7 +283,7 @@ def main() -> None:
     if args.only in (None, "model"):
         if not args.given:
             measure_model(args, result)
-        fields = ("fixed", "row", "rows", "bytes")
+        fields = ("fixed", "update", "row", "rows", "bytes")
         steps = {name: Step(**{key: found[key] for key in fields}) for name, found in result["steps"].items()}
         sums = fit_sum(map(tuple, result["sums"]))
         result["fitted"] = asdict(sums)

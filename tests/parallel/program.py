@@ -12,7 +12,9 @@ from xpnet import SGD, Sequential, Trainer
 from xpnet.layers import Affine, BatchNorm, Dropout, ReLU
 from xpnet.optimizers import OPTIMIZERS
 from xpnet.parallel import MismatchError, as_parallel
-from xpnet.training import Callback, Checkpoint
+from xpnet.parallel.mpi import Mpi
+from xpnet.parallel.pieces import balanced
+from xpnet.training import Callback, Checkpoint, same
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(230, 12))
@@ -32,17 +34,30 @@ def trained(parallel, optimizer, iterations, dtype="float64", backend="numpy", i
     return trainer
 
 
+def leaves(tree, path=""):
+    for name, value in tree.items():
+        yield from leaves(value, f"{path}/{name}") if isinstance(value, dict) else [(f"{path}/{name}", value)]
+
+
+def apart(a, b):
+    a, b = np.asarray(a), np.asarray(b)
+    return float(np.linalg.norm(a - b) / (np.linalg.norm(b) or 1))
+
+
 def difference(together, alone):
     """The largest relative difference of an array of parameters, of the losses, and of the evaluations."""
     names, to_numpy = set(alone.net.params), alone.net.backend.to_numpy
+    remembered = [dict(leaves(trainer.optimizer_state)) for trainer in (together, alone)]
     if "gamma1" in names:  # batch normalization takes the bias before it away: its gradient is rounding
         names.remove("b1")
+        remembered[1].pop("/slots/b1/v", None)
     pairs = [[to_numpy(trainer.net.params[name]) for trainer in (together, alone)] for name in names]
     weights = max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in pairs)
     losses = np.abs(np.subtract(together.history.losses, alone.history.losses)) / np.abs(alone.history.losses)
     last, alone_last = together.history.evaluations[-1], alone.history.evaluations[-1]
     return {
         "weights": weights,
+        "slots": max((apart(remembered[0][name], a) for name, a in remembered[1].items()), default=0.0),
         "losses": float(losses.max()),
         "loss": abs(last.train_loss / alone_last.train_loss - 1),
         "accuracy": last.train_accuracy == alone_last.train_accuracy,
@@ -58,6 +73,52 @@ def alike(parallel, backend, steps, dtype="float64", names=None):
         case = (OPTIMIZERS[name](), int(steps), dtype, backend, inside, True)
         found[name] = difference(trained(parallel, *case), trained(None, *case))
     return found
+
+
+def never(training):
+    raise RuntimeError("the processes ended with other states, to the bit")
+
+
+def messages(parallel):
+    """Sums that go through MPI's own messages, as they do among machines."""
+    apart = Mpi(MPI.COMM_WORLD.Dup(), segment=0)
+    return alike(apart, "numpy", 20, names="sgd,adam,nadam,ftrl")
+
+
+def sums(parallel):
+    """Numbers whose sums are exact, in shared memory of several sizes and in messages; what is wrong."""
+    wrong, rng = [], np.random.default_rng(1)
+    for segment in (None, 2**16, 0):
+        transport = Mpi(MPI.COMM_WORLD.Dup(), segment=segment)
+        for dtype, shapes in (
+            (np.float32, [(300, 211), (7,), (0, 3), (50, 40, 3)]),
+            (np.float64, [(3, 5)]),
+            (np.int32, [(2,)]),
+        ):
+            given = [[rng.integers(-99, 99, shape).astype(dtype) for shape in shapes] for _ in range(transport.size)]
+            mine, expected = given[transport.rank], [sum(arrays) for arrays in zip(*given, strict=True)]
+            for array, total in zip(mine, expected, strict=True):
+                if array.size and not np.array_equal(transport.all_reduce(array), total):
+                    wrong.append(f"all_reduce {segment} {array.shape}")
+            parts = balanced([array.size for array in mine], transport.size)
+            own = parts[transport.rank]
+            out = np.empty(own.stop - own.start, dtype)
+            changed = [np.zeros_like(array) for array in mine]
+            add_up, fetch = transport.reduce_scatter(mine, parts, out), transport.all_gather(changed, parts)
+            for _ in range(3):
+                add_up()
+                for array, values in zip(mine, expected, strict=True):
+                    array += 0 * values  # each time what is there then
+                flat = np.concatenate([array.reshape(-1) for array in changed])
+                flat[own] = out
+                for array, values in zip(
+                    changed, np.split(flat, np.cumsum([a.size for a in changed])[:-1]), strict=True
+                ):
+                    array[...] = values.reshape(array.shape)
+                fetch()
+                if not all(map(np.array_equal, changed, expected)):
+                    wrong.append(f"parts {segment} {dtype.__name__}")
+    return [each for found in parallel.gather(wrong) for each in found]
 
 
 def mismatch(parallel):
@@ -123,10 +184,21 @@ def broken(parallel):
     return trained(parallel, SGD(), 10**7, inside=(Breaks(),), compiles=False).iteration
 
 
-CHECKS = {"alike": alike, "mismatch": mismatch, "deed": deed, "raised": raised, "broken": broken}
+CHECKS = {
+    "alike": alike,
+    "messages": messages,
+    "sums": sums,
+    "mismatch": mismatch,
+    "deed": deed,
+    "raised": raised,
+    "broken": broken,
+}
 
 if __name__ == "__main__":
     PARALLEL, BEGUN = as_parallel("mpi"), time.monotonic()
+    from mpi4py import MPI  # which starts it
+
+    same.broadcast = never
     check, *rest = sys.argv[1:]
     found = CHECKS[check](PARALLEL, *rest)
     if PARALLEL.leads:

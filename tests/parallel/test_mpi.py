@@ -51,12 +51,22 @@ def check_alike(found, bound):
     for name, each in found.items():
         assert each["weights"] < bound, (name, each)
         assert max(each["losses"], each["loss"]) < bound, (name, each)
+        assert each["slots"] < 10 * bound, (name, each)  # velocities are sums of gradients that nearly cancel
         assert each["accuracy"], (name, each)
 
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_every_optimizer_trains_as_in_one_process(processes):
     check_alike(result(processes, "alike", "numpy", 200 if processes == 2 else 6), 1e-12)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_sums_are_exact_in_shared_memory_and_in_messages(processes):
+    assert result(processes, "sums") == []
+
+
+def test_processes_that_share_no_memory():
+    check_alike(result(2, "messages"), 1e-12)
 
 
 @pytest.mark.slow

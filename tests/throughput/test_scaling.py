@@ -21,9 +21,9 @@ def scaling(monkeypatch):
     return importlib.import_module("scaling")
 
 
-def test_a_step_is_a_fixed_part_and_a_part_for_each_row(scaling):
-    step = scaling.fit_step({n: 2e-3 + 3e-5 * n for n in (1000, 500, 250)}, 1000, 8)
-    assert (step.fixed, step.row) == pytest.approx((2e-3, 3e-5))
+def test_a_step_is_a_fixed_part_an_update_and_a_part_for_each_row(scaling):
+    step = scaling.fit_step({n: 2e-3 + 3e-5 * n for n in (1000, 500, 250)}, 5e-4, 1000, 8)
+    assert (step.fixed, step.update, step.row) == pytest.approx((1.5e-3, 5e-4, 3e-5))
     assert (step.rows, step.bytes) == (1000, 8)
 
 
@@ -50,20 +50,23 @@ def test_large_sums_do_not_hide_what_small_ones_say(scaling):
     ],
 )
 def test_no_part_of_a_step_is_negative(scaling, seconds, fixed, row):
-    step = scaling.fit_step(seconds, 100, 8)
-    assert step.fixed >= 0
+    step = scaling.fit_step(seconds, 0.01, 100, 8)
+    assert min(step.fixed, step.update) >= 0
     assert step.row >= 0
-    assert fixed is None or step.fixed == fixed
+    assert fixed is None or step.fixed + step.update == fixed
     assert row is None or step.row == row
 
 
 def test_predictions_in_closed_form(scaling):
     free = scaling.Sum(0.0, float("inf"))
-    ideal = scaling.Step(0.0, 1e-3, 1024, 10**6)
+    ideal = scaling.Step(0.0, 0.0, 1e-3, 1024, 10**6)
     assert scaling.predicted(ideal, free, 16) == pytest.approx((16, 1))
-    half = scaling.Step(0.5, 0.5 / 1024, 1024, 10**6)  # Amdahl's law
+    half = scaling.Step(0.5, 0.0, 0.5 / 1024, 1024, 10**6)  # Amdahl's law
     assert scaling.predicted(half, free, 16)[0] == pytest.approx(1 / (0.5 + 0.5 / 16))
     assert scaling.predicted(half, free, 16, grows=True) == pytest.approx((16, 1))
+    shared = scaling.Step(0.25, 0.25, 0.5 / 1024, 1024, 10**6)  # what is the same in all is a quarter
+    assert scaling.predicted(shared, free, 16)[0] == pytest.approx(1 / (0.25 + 0.75 / 16))
+    assert scaling.predicted(shared, free, 16, grows=True)[1] == pytest.approx(1 / (0.25 + 0.25 / 16 + 0.5))
     slow = scaling.Sum(0.125, float("inf"))  # of 16: 2 · 4 · 0.125 = 1 s
     assert scaling.predicted(ideal, slow, 16)[0] == pytest.approx(1.024 / (1.024 / 16 + 1))
     assert scaling.predicted(ideal, slow, 16, grows=True)[1] == pytest.approx(1.024 / 2.024)
@@ -78,7 +81,7 @@ def test_a_network_is_no_faster_than_memory_and_adds_its_latency(scaling):
 
 
 def test_the_table_says_that_it_is_a_model(scaling):
-    steps = {"a": scaling.Step(0.0, 1e-3, 1024, 4), "b": scaling.Step(0.0, 1e-3, 100, 4)}
+    steps = {"a": scaling.Step(0.0, 0.0, 1e-3, 1024, 4), "b": scaling.Step(0.0, 0.0, 1e-3, 100, 4)}
     text = scaling.model_table(steps, scaling.Sum(0.0, float("inf")))
     lines = text.splitlines()
     assert lines[0].startswith("A model, not a measurement")
@@ -91,27 +94,34 @@ def test_the_table_says_that_it_is_a_model(scaling):
 
 
 @pytest.mark.parametrize("job", [Job(1000, 1000), Job(500, 100, depth=2, adam=True)])
-def test_what_is_added_up_is_all_gradients_and_the_loss(scaling, job):
+def test_what_is_added_up_is_all_gradients(scaling, job):
     net = MultiLayerNet(784, [job.hidden] * job.depth, 10)
-    assert scaling.gradient_bytes(job) == 4 + sum(p.nbytes for p in net.params.values())
+    assert scaling.gradient_bytes(job) == sum(p.nbytes for p in net.params.values())
 
 
 def test_the_table_can_be_had_from_what_was_measured(scaling, tmp_path, monkeypatch, capsys):
-    steps = {"wide": {"fixed": 1e-3, "row": 3e-5, "rows": 1000, "bytes": 3 * 10**6, "measured": {}}}
+    steps = {"wide": {"fixed": 1e-3, "update": 2e-4, "row": 3e-5, "rows": 1000, "bytes": 3 * 10**6, "measured": {}}}
     (tmp_path / "s.json").write_text(
         json.dumps({"efficiency": {}, "steps": steps, "sums": [[2, 8, 1e-5], [4, 2**20, 1e-3]]})
     )
     monkeypatch.setattr("sys.argv", ["scaling.py", "--only", "model", "--from", str(tmp_path / "s.json")])
     scaling.main()
     out = capsys.readouterr().out
-    assert "wide: a = 1,000 µs, c = 30.00 µs a row, 1000 rows, 3.00 MB" in out
+    assert "wide: a = 1,000 µs, u = 200 µs, c = 30.00 µs a row, 1000 rows, 3.00 MB" in out
     assert "| wide | 10 Gbit/s |" in out
 
 
 def test_what_the_model_says_of_two_processes_stands_beside_what_was_measured(scaling):
-    steps, sums = {"wide": scaling.Step(0.0, 1e-3, 1000, 4), "deep": scaling.Step(0, 1, 9, 4)}, scaling.Sum(0.125, 1e9)
+    steps, sums = (
+        {"wide": scaling.Step(0.0, 0.0, 1e-3, 1000, 4), "deep": scaling.Step(0, 0, 1, 9, 4)},
+        scaling.Sum(0.125, 1e9),
+    )
     text = scaling.checked_text(steps, sums, {"wide": {"2": {"efficiency": 0.7}}, "seed": {}})  # 1 s, 0.5 s and 0.25 s
     assert text == "wide, two processes here: the model says efficiency 0.67, measured 0.70"
+
+
+def test_an_update_is_a_part_of_a_step(scaling):
+    assert 0 < scaling.update_seconds(Job(20, 100, adam=True), 0.05) < 0.05
 
 
 def test_goals_are_said_to_be_reached_or_missed(scaling):

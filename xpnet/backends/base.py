@@ -176,6 +176,8 @@ class Backend(ABC):
 
     #: Whether arrays can be written to where they lie, which layers do to what they have made themselves.
     in_place: ClassVar[bool] = False
+    #: Whether parts of arrays that lie row after row can be, also in compiled steps, and :meth:`host_writes` is there.
+    views: ClassVar[bool] = False
 
     device: Any
     xp: ModuleType
@@ -447,6 +449,13 @@ class Backend(ABC):
         """
         found = function(np.ascontiguousarray(cls.to_host(x)))
         return cls.namespace().asarray(found, device=cls.device_of(x))
+
+    @staticmethod
+    def host_writes(
+        made: Callable[[list[np.ndarray], list[np.ndarray]], Callable[[], None]], read: list[Array], into: list[Array]
+    ) -> None:
+        """Call what ``made(read, into)`` returns, which writes into some arrays where they lie; anew in each step."""
+        raise NotImplementedError
 
     def map(
         self,

@@ -19,7 +19,7 @@ from xpnet._typing import Array
 from xpnet.backends import winograd
 from xpnet.backends.base import Backend, CompiledStep, Geometry, Item, Pair, Result, Step
 from xpnet.backends.replay import RecordedStep
-from xpnet.backends.replay.tracer import Tracer, written
+from xpnet.backends.replay.tracer import Tracer, host, written
 from xpnet.backends.threads import BLAS, Threads
 
 #: Parts of NumPy that no network needs, and that it imports itself when they are first asked for.
@@ -31,6 +31,7 @@ class NumpyBackend(Backend):
     packages = ("numpy",)
     namespace_module = "array_api_compat.numpy"
     in_place = True
+    views = True
     install = "pip install numpy"
     checks_rows = True
     half_dtypes = ("float16",)
@@ -98,6 +99,10 @@ class NumpyBackend(Backend):
     @classmethod
     def on_host(cls, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
         return x.through(function) if isinstance(x, Tracer) else function(np.ascontiguousarray(x))
+
+    @staticmethod
+    def host_writes(made: Callable[..., Callable[[], None]], read: list[Array], into: list[Array]) -> None:
+        host(made, read, into)
 
     @property
     def threads(self) -> Threads:

@@ -7,7 +7,7 @@ notes with the others between blocks of steps. Alone, all rows are its own and n
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,6 +18,9 @@ from xpnet.backends.base import Backend, CompiledStep, PlainStep, Step
 
 #: What looks at samples in an evaluation: ``function(params, x, t, weight)``, see :mod:`xpnet.models.evaluation`.
 Judge = Callable[..., dict[str, Array]]
+
+#: What was made ready to be called in each step.
+Call = Callable[[], None]
 
 #: The modules of those that have a name; each has a function ``join() -> Parallel``.
 NAMES = {"mpi": "xpnet.parallel.mpi", "jax": "xpnet.parallel.jax"}
@@ -45,8 +48,9 @@ class Parallel:
     """One process by itself, and what others override: the seam that a training has towards those beside it.
 
     An engine with processes has ``rank`` and ``size``, and overrides :meth:`all_reduce`, :meth:`exchange`,
-    :meth:`broadcast` and :meth:`abort`; all else follows. One whose library divides the rows itself, over several
-    devices for example, says so by ``divides``, and overrides :meth:`compile`.
+    :meth:`broadcast` and :meth:`abort`; all else follows, :meth:`reduce_scatter` and :meth:`all_gather` slowly. One
+    whose library divides the rows itself, over several devices for example, says so by ``divides``, and overrides
+    :meth:`compile`.
 
     Attributes:
         name: by which it is asked for: ``Trainer(parallel="mpi")``.
@@ -88,6 +92,36 @@ class Parallel:
             return part.copy()
         out[...] = part
         return out
+
+    def reduce_scatter(self, arrays: Sequence[np.ndarray], parts: Sequence[slice], out: np.ndarray) -> Call:
+        """A call, for as often as it is wanted, that adds up over all processes what is in this process' part.
+
+        Args:
+            arrays: of one dtype, row after row in memory, and of the same shapes in all processes.
+            parts: by ranks, which entries of all arrays laid end to end each process adds up.
+            out: flat, where the sums go.
+        """
+
+        def add_up() -> None:
+            out[...] = self.all_reduce(np.concatenate([array.reshape(-1) for array in arrays]))[parts[self.rank]]
+
+        return add_up
+
+    def all_gather(self, arrays: Sequence[np.ndarray], parts: Sequence[slice]) -> Call:
+        """A call that writes into arrays what the other processes have in their parts; see :meth:`reduce_scatter`."""
+
+        def fetch() -> None:
+            flat, start = np.concatenate([array.reshape(-1) for array in arrays]), 0
+            flat = self.joined(flat[parts[self.rank]], parts)
+            for array in arrays:
+                array[...] = flat[start : start + array.size].reshape(array.shape)
+                start += array.size
+
+        return fetch
+
+    def joined(self, own: np.ndarray, parts: Sequence[slice]) -> np.ndarray:
+        """The own part, and those of all others, in one flat array."""
+        return np.concatenate(self.exchange(own))
 
     def exchange(self, value: Any) -> list[Any]:
         """The values of all processes, by their ranks, on each of them; whatever can be pickled."""

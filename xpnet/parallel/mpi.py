@@ -1,5 +1,7 @@
 """MPI: processes that ``mpiexec`` or a cluster's scheduler starts, through mpi4py.
 
+Processes of one machine add up through memory that they share, and others through MPI.
+
 What goes wrong in one process ends all: a process that is killed is noticed by ``mpiexec``; an exception that nobody
 catches, and one in the middle of a step, ends the others after it was told; and a watch ends a process that has waited
 too long for others, who may be on a machine that is lost.
@@ -16,7 +18,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +27,9 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import Backend
-from xpnet.parallel.base import Parallel, ParallelUnavailableError
+from xpnet.parallel.base import Call, Parallel, ParallelUnavailableError
+from xpnet.parallel.pieces import pieces
+from xpnet.parallel.window import Window, segment_for
 from xpnet.streams import Quiet, warn
 
 #: By which variables the programs that start processes say how many they started, and which of them this one is: those
@@ -44,22 +48,64 @@ class Mpi(Parallel):
     Args:
         comm: a communicator of mpi4py, for this alone.
         timeout: the longest that a process waits for the others, in seconds; 0 for no end.
+        segment: bytes of memory that this process shares with those of its machine, if all are there; 0 for none.
+            By default what there is room for.
     """
 
     name = "mpi"
 
-    def __init__(self, comm: Any, timeout: float = TIMEOUT) -> None:
+    def __init__(self, comm: Any, timeout: float = TIMEOUT, segment: int | None = None) -> None:
         self._comm, self._since = comm, 0.0
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self.beside, self.place_here, self._sharing = _on_this_machine(comm)
+        self._window = None
+        if self.beside == self.size > 1:
+            segment = min(comm.allgather(segment_for(self.size) if segment is None else segment))
+            self._window = Window(_mpi(), comm, segment) if segment else None
         if timeout and self.size > 1:
             threading.Thread(target=self._watch, args=(timeout,), name="xpnet-mpi-watch", daemon=True).start()
 
     def all_reduce(self, part: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         out = np.empty_like(part) if out is None else out
         with self._waiting():
-            self._comm.Allreduce(part, out)
+            if self._window is None:
+                self._comm.Allreduce(part, out)
+            else:
+                self._window.all_reduce(part.reshape(-1), out.reshape(-1))
         return out
+
+    def reduce_scatter(self, arrays: Sequence[np.ndarray], parts: Sequence[slice], out: np.ndarray) -> Call:
+        if self._window is not None:
+            return self._call(self._window.reduce_scatter(pieces(arrays, parts), out))
+
+        def add_up() -> None:
+            flat = np.concatenate([array.reshape(-1) for array in arrays])
+            self._comm.Reduce_scatter(flat, out, _sizes(parts))
+
+        return self._call(add_up)
+
+    def all_gather(self, arrays: Sequence[np.ndarray], parts: Sequence[slice]) -> Call:
+        if self._window is None:
+            return super().all_gather(arrays, parts)
+        return self._call(self._window.all_gather(pieces(arrays, parts), arrays[0].dtype))
+
+    def joined(self, own: np.ndarray, parts: Sequence[slice]) -> np.ndarray:
+        flat = np.empty(parts[-1].stop, own.dtype)
+        with self._waiting():
+            self._comm.Allgatherv(own, [flat, _sizes(parts)])
+        return flat
+
+    def _call(self, waits: Call) -> Call:
+        """What waits for the others, watched."""
+
+        def call() -> None:
+            self._since = time.monotonic()
+            try:
+                waits()
+            finally:
+                self._since = 0.0
+
+        return call
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -70,6 +116,8 @@ class Mpi(Parallel):
 
     def exchange(self, value: Any) -> list[Any]:
         with self._waiting():
+            if self._window is not None:
+                self._window.meet()  # who waits for long lets others have the core
             return self._comm.allgather(value)  # type: ignore[no-any-return]
 
     def broadcast(self, array: np.ndarray) -> np.ndarray:
@@ -127,6 +175,10 @@ class Mpi(Parallel):
 
     def __reduce__(self) -> tuple[Callable[[], Parallel], tuple[()]]:
         return join, ()
+
+
+def _sizes(parts: Sequence[slice]) -> list[int]:
+    return [part.stop - part.start for part in parts]
 
 
 def launched() -> int:

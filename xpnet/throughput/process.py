@@ -29,8 +29,8 @@ from xpnet.throughput.training import Job, Split, Training
 
 #: So many jobs may take turns.
 KEPT = 3
-#: Seconds between two looks for the next turn.
-LOOK = 0.01
+#: Seconds between two looks for what another process writes, at the least and at the most.
+LOOKS = 0.002, 0.05
 
 
 class Process:
@@ -84,12 +84,18 @@ class Process:
 def turns(folder: Path, asked_by: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """What files in the folder ask for, until it is gone, or the process that asks."""
     for number in count():
-        path = folder / f"turn{number}.json"
+        path, since = folder / f"turn{number}.json", time.monotonic()
         while not path.exists():
             if not folder.exists() or gone(asked_by):
                 return
-            time.sleep(LOOK)
+            pause(since)
         yield number, json.loads(path.read_bytes())
+
+
+def pause(since: float) -> None:
+    """Sleep before another look, for longer the longer it has been: each takes time from those who compute."""
+    least, most = LOOKS
+    time.sleep(min(most, max(least, (time.monotonic() - since) / 2)))
 
 
 def gone(process: int) -> bool:

@@ -25,6 +25,7 @@ from xpnet.parallel import ParallelUnavailableError
 from xpnet.serialization import atomic
 from xpnet.throughput.comparison import CHECKED, RTOL
 from xpnet.throughput.machine import THREAD_VARIABLES
+from xpnet.throughput.process import pause
 from xpnet.throughput.training import Job
 
 #: A turn lasts about so long, alone.
@@ -117,16 +118,16 @@ class Group:
 
     def ask(self, **asked: Any) -> dict[str, Any]:
         """What process 0 says of this turn, when all have had it."""
-        number, end = self.number, time.monotonic() + PATIENCE
+        number, begun = self.number, time.monotonic()
         self.number += 1
         atomic.write_bytes(self.folder / f"turn{number}.json", json.dumps(asked).encode())
         answer = self.folder / f"done{number}.json"
         while not answer.exists():
             if self.process.poll() is not None:
                 raise GroupError(self._last_words())
-            if time.monotonic() > end:
+            if time.monotonic() > begun + PATIENCE:
                 raise GroupError(f"did not answer within {PATIENCE:g} s")
-            time.sleep(0.002)
+            pause(begun)
         found: dict[str, Any] = json.loads(answer.read_bytes())
         return found
 

@@ -17,8 +17,9 @@ from xpnet.optimizers import SGD, Adam
 from xpnet.optimizers.loss_scaling import with_loss_scaling
 from xpnet.parallel import ALONE, Parallel
 from xpnet.throughput.entrants import Entrant
-from xpnet.training import LONGEST_BLOCK, init_state, make_step
+from xpnet.training import LONGEST_BLOCK, init_state
 from xpnet.training.minibatches import Minibatches
+from xpnet.training.step import compiled_step
 
 PIXELS, CLASSES, LEARNING_RATE = 784, 10, 0.1
 
@@ -81,8 +82,7 @@ class Training:
         layers: list[Layer] = [Rescale(1 / 255), *hidden, affine[-1]]
         net = Sequential(layers, weight_init=normal(0.01), seed=job.seed, dtype=job.dtype, backend=self.backend)
         transforms = with_loss_scaling((), job.compute_dtype)
-        step = make_step(net, optimizer, transforms=transforms, parallel=parallel, compute_dtype=job.compute_dtype)
-        self.step = parallel.compile(self.backend, step, entrant.compiled)
+        self.step = compiled_step(net, optimizer, transforms, parallel, job.compute_dtype, entrant.compiled)
         self.state, self.tf32 = init_state(net, optimizer, transforms), job.tf32
         # whole minibatches only: a shorter one would be of another shape, which some libraries compile
         whole = x.shape[0] // job.batch_size * job.batch_size

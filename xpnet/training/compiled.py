@@ -9,12 +9,11 @@ from math import isfinite
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, Transform
-from xpnet.backends.base import CompiledStep
 from xpnet.backends.dispatch import dtype_name, namespace
 from xpnet.models import Sequential
 from xpnet.models.evaluation import Judge, in_parts, judge
 from xpnet.parallel import ALONE, Parallel
-from xpnet.training.step import make_step, only_ours
+from xpnet.training.step import compiled_step, only_ours
 
 #: How many trainings that are made of other parts keep what was compiled of them: those that were begun last.
 MOST = 16
@@ -46,8 +45,7 @@ class Compiled:
         self.backend, self.compiles, self.parallel = net.backend, compiles, parallel
         self.shell = copy.copy(net)
         self.shell.params, self.shell.buffers = {}, {}
-        step = make_step(self.shell, optimizer, transforms=transforms, parallel=parallel, compute_dtype=compute_dtype)
-        self.step: CompiledStep = parallel.compile(self.backend, step, compiles)
+        self.step = compiled_step(self.shell, optimizer, transforms, parallel, compute_dtype, compiles)
         self.judges: dict[bool, Judge] = {}
         self.total = self.backend.jit(_total)
 

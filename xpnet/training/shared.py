@@ -27,8 +27,8 @@ from xpnet.streams import warn
 Gradients = Callable[..., tuple[Array, Params, Params]]
 
 
-def shared_gradients(net: Sequential, parallel: Parallel, value_and_grad: ValueAndGrad) -> Gradients:
-    """The function that computes on this process' part of the rows, and returns what all have together.
+def shared_gradients(net: Sequential, parallel: Parallel, value_and_grad: ValueAndGrad, adds: bool) -> Gradients:
+    """The function that computes on this process' part of the rows, and returns what all have together, if it adds up.
 
     ``rows`` are those of the whole minibatch; draws among the arrays are those of this process' rows. The loss is
     scaled on each alike, if it is, so that a gradient that overflows somewhere does so in the sum that all have.
@@ -42,6 +42,8 @@ def shared_gradients(net: Sequential, parallel: Parallel, value_and_grad: ValueA
         share = _share(net, data, rows, own, (mine.stop - mine.start) / count)
         with shared_minibatch(parallel, count):
             loss, grads, updates = value_and_grad(arrays, **batch, share=share, **scaled)
+        if not adds:
+            return loss, grads, updates
         loss, *summed = summed_up(parallel, [loss, *grads.values()])
         return loss, dict(zip(grads, summed, strict=True)), updates
 

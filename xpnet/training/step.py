@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from xpnet._typing import Array, Optimizer, Params, State, Transform
-from xpnet.backends.base import Backend, Data, Step
+from xpnet.backends.base import Backend, CompiledStep, Data, Step
 from xpnet.backends.dispatch import namespace, quiet
 from xpnet.models import Sequential
 from xpnet.models.mixed import check_compute_dtype, mixed_value_and_grad
@@ -18,6 +18,7 @@ from xpnet.optimizers.loss_scaling import LEAST_SCALE, loss_scaling_in
 from xpnet.optimizers.transforms import apply_transforms, check_transforms, init_transforms, select, step_when
 from xpnet.parallel import ALONE, Parallel
 from xpnet.training.shared import shared_gradients
+from xpnet.training.shared_update import SharedUpdate, SharedUpdateStep, shares_update
 
 
 def make_step(
@@ -70,7 +71,8 @@ def make_step(
         return value_and_grad(arrays, **batch, **scaled)
 
     shares = parallel.size > 1 and parallel.divides
-    of_rows = shared_gradients(net, parallel, value_and_grad) if shares else gradients
+    adds = not isinstance(optimizer, SharedUpdate)  # which adds up what it needs
+    of_rows = shared_gradients(net, parallel, value_and_grad, adds) if shares else gradients
 
     def step(state: State, data: Data, rows: Array, draws: Params) -> tuple[State, Array]:
         params, buffers = state["params"], state["buffers"]
@@ -87,6 +89,23 @@ def make_step(
         return after, loss
 
     return net.backend.here(step if plain else quiet(step))  # a gradient that overflows is looked for
+
+
+def compiled_step(
+    net: Sequential,
+    optimizer: Optimizer,
+    transforms: Sequence[Transform] = (),
+    parallel: Parallel = ALONE,
+    compute_dtype: Any = None,
+    compiles: bool = True,
+) -> CompiledStep:
+    """The step of :func:`make_step`, compiled if that is wanted; where processes can share its update out, they do."""
+    if not shares_update(net, optimizer, transforms, parallel):
+        whole = make_step(net, optimizer, transforms=transforms, parallel=parallel, compute_dtype=compute_dtype)
+        return parallel.compile(net.backend, whole, compiles)
+    shared = SharedUpdate(optimizer, tuple(transforms), parallel)
+    step = make_step(net, shared, parallel=parallel, compute_dtype=compute_dtype)
+    return SharedUpdateStep(parallel.compile(net.backend, step, compiles), parallel, net.backend)
 
 
 def _kept(scaling: State, loss: Array, updates: Params, buffers: Params) -> tuple[Array, Params]:

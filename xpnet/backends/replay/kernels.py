@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.replay.program import THROUGH, WRITTEN, Call
+from xpnet.backends.replay.program import HOST, THROUGH, WRITTEN, Call
 
 Find = Callable[[Any], Any]
 REDUCTIONS = {
@@ -31,6 +31,9 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
         return _one_by_one(list(call.function(*operands, out, find(call.scratch), **call.options)))
     if call.name == THROUGH:
         return lambda: call.function(np.ascontiguousarray(operands[0]), out)
+    if call.name == HOST:
+        made: Callable[[], None] = call.function(*operands)
+        return made
     if call.name == "matmul":
         return partial(np.matmul, *operands, out)
     if call.name == "add_at":

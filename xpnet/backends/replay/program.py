@@ -83,6 +83,9 @@ WRITTEN = "written"
 #: The name of a call of a function of the host, which is told where its result goes.
 THROUGH = "through"
 
+#: The name of a call that ``function(read, written)`` returns, for arrays that it reads and arrays that it writes.
+HOST = "host"
+
 #: What a call is given: places, and numbers.
 Operand = Any
 
@@ -111,7 +114,7 @@ class Call:
 
     def read(self) -> Iterator[Ref]:
         """The places it reads."""
-        for operand in self.operands:
+        for operand in self.operands[:1] if self.name == HOST else self.operands:
             if isinstance(operand, Ref):
                 yield operand
             elif isinstance(operand, list | tuple):
@@ -119,6 +122,9 @@ class Call:
 
     def written(self) -> Iterator[Ref]:
         """The places it writes."""
+        if self.name == HOST:
+            yield from self.operands[1]
+            return
         yield self.out
         if self.scratch is not None:
             yield self.scratch

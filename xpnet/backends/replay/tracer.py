@@ -16,7 +16,17 @@ import numpy as np
 
 from xpnet.backends.base import backend_class
 from xpnet.backends.replay.functions import ABOUT, CREATION, LIKE, RECORDED, plainest, same_place
-from xpnet.backends.replay.program import THROUGH, TRANSPOSED, WRITTEN, Call, Ref, UnrecordableError, View, order_of
+from xpnet.backends.replay.program import (
+    HOST,
+    THROUGH,
+    TRANSPOSED,
+    WRITTEN,
+    Call,
+    Ref,
+    UnrecordableError,
+    View,
+    order_of,
+)
 
 #: What gives calls of NumPy, in order.
 Calls = Callable[..., Iterable[Callable[[], Any]]]
@@ -140,6 +150,16 @@ class Recorder:
         self.calls.append(Call(WRITTEN, self.operand(operands), out, options, calls, scratch=scratch))
         return Tracer(array, out)
 
+    def host(self, made: Callable[..., Callable[[], None]], read: list[Tracer], into: list[Tracer]) -> None:
+        """See :func:`host`."""
+        for x in into:
+            if x.ref.root is x.ref and x.ref.folds:
+                x.ref.constant, x.ref.folds = None, False  # made by ``empty``, and nobody needs what is in it
+            else:
+                self.make_writable(x)
+        places = self.operand(read), self.operand(into)
+        self.calls.append(Call(HOST, places, into[0].ref, function=made))
+
     def assign(self, target: Tracer, value: Any) -> None:
         """The values of an array into the memory of another."""
         self.make_writable(target)
@@ -173,6 +193,17 @@ def written(calls: Calls, *operands: Any, shape: tuple[int, ...], scratch: int, 
     for call in calls(*operands, out, memory, **options):
         call()
     return out
+
+
+def host(made: Callable[..., Callable[[], None]], read: list[Any], into: list[Any]) -> None:
+    """Call what ``made(read, into)`` returns, which writes into some arrays: into all of one that ``empty`` has made.
+
+    Where a step is recorded it is made once for it, when its arrays are known, and then called in each step.
+    """
+    if any(map(_holds_tracer, (read, into))):
+        _recorder().host(made, read, into)
+    else:
+        made(read, into)()
 
 
 class Namespace(ModuleType):
