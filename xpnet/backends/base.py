@@ -169,6 +169,9 @@ class Backend(ABC):
     #: Whether a Trainer has its steps compiled unless it is told otherwise: where that takes no time worth speaking of.
     compiles_by_default: ClassVar[bool] = True
 
+    #: How many times as long as elsewhere a block of steps may take, where each costs something of its own.
+    longer_blocks: ClassVar[int] = 1
+
     #: The dtypes of 16 bits that networks may be trained in.
     half_dtypes: ClassVar[tuple[str, ...]] = ()
     #: Whether products of them are computed in float32, from numbers that are rounded: where the library is slow in 16.

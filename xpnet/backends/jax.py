@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet._typing import Array, Params, State
+from xpnet.backends import jax_convolution, jax_pooling
 from xpnet.backends.base import (
     HALF_DTYPES,
     Backend,
@@ -51,6 +52,8 @@ class JaxBackend(Backend):
     special_module = "jax.scipy.special"
     compiles_shapes = True
     half_dtypes = HALF_DTYPES
+    #: Each dispatch has the system give it new memory page by page, which can cost as much as half of a step.
+    longer_blocks = 5
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:
@@ -135,43 +138,28 @@ class JaxBackend(Backend):
     add_at = add_rows
 
     @staticmethod
+    def image_axes(x: Array) -> tuple[int, ...]:
+        return jax_convolution.ROWS if jax_convolution.on_cpu() else Backend.image_axes(x)
+
+    @staticmethod
     def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
-        if W.shape[1] == 1 and JaxBackend.library().default_backend() == "cpu":
-            return None  # of images of one channel xpnet's own takes less time there
-        return _convolve(x, W, geometry) + b[:, None, None]
+        return jax_convolution.convolution(x, W, b, geometry)
 
     @staticmethod
     def convolution_gradients(
         x: Array, W: Array, dy: Array, geometry: Geometry, wanted: bool
     ) -> tuple[Array | None, Array, Array]:
-        db = dy.sum((0, 2, 3))
-        if geometry.groups == 1:
-            return (_input_gradient(x, W, dy, geometry) if wanted else None), _weight_gradient(x, W, dy, geometry), db
-        vjp = JaxBackend.library().vjp
-        dW = vjp(lambda W: _convolve(x, W, geometry), W)[1](dy)[0]
-        return (vjp(lambda x: _convolve(x, W, geometry), x)[1](dy)[0] if wanted else None), dW, db
+        return jax_convolution.gradients(x, W, dy, geometry, wanted)
 
     @staticmethod
     def max_pool(x: Array, size: Pair, geometry: Geometry) -> tuple[Array, Any] | None:
         if geometry.stride != size or geometry.padding != (0, 0) or size == (1, 1):
             return None
-        jnp, parts = JaxBackend.library().numpy, _side_by_side(x, size)
-        y, place = parts[:, :, 0, :, 0, :], 0
-        for k in range(1, size[0] * size[1]):
-            each = parts[:, :, k // size[1], :, k % size[1], :]
-            y, place = jnp.maximum(y, each), jnp.where(each > y, k, place)
-        return y.transpose(0, 3, 1, 2), (place, x.shape)
+        return jax_pooling.max_pool(x, size)
 
     @staticmethod
     def max_pool_gradient(kept: Any, dy: Array, size: Pair, geometry: Geometry) -> Array:  # noqa: ARG004
-        """One loop over dx: written with sums of shifted arrays it takes several times as long on a CPU."""
-        jnp, (place, (n, c, h, w)) = JaxBackend.library().numpy, kept
-        k = jnp.arange(size[0] * size[1]).reshape(size[0], 1, size[1], 1)
-        here = place[:, :, None, :, None, :] == k
-        dx = jnp.where(here, dy.transpose(0, 2, 3, 1)[:, :, None, :, None, :], 0)
-        high, wide = (count * each for count, each in zip(dy.shape[2:], size, strict=True))
-        dx = jnp.pad(dx.reshape(n, high, wide, c), ((0, 0), (0, h - high), (0, w - wide), (0, 0)))
-        return dx.transpose(0, 3, 1, 2)
+        return jax_pooling.gradient(kept, dy, size)
 
     @classmethod
     def on_host(cls, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
@@ -288,64 +276,6 @@ class JaxStep(CompiledStep):
         _, loss = self.jax.eval_shape(self.body, state, data, *take(np.int32(0)))
         losses = self.jax.numpy.zeros((rows.shape[0], *loss.shape), loss.dtype)
         return lax.fori_loop(0, count, one, (state, losses))  # type: ignore[no-any-return]
-
-
-#: Images with channels last, which XLA's code for CPUs takes half the time for.
-LAST = ("NHWC", "HWIO", "NHWC")
-
-
-def _convolve(x: Array, W: Array, geometry: Geometry) -> Array:
-    lax = JaxBackend.library().lax
-    padding = [(p, p) for p in geometry.padding]
-    options = {"rhs_dilation": geometry.dilation, "feature_group_count": geometry.groups, "dimension_numbers": LAST}
-    x, W = x.transpose(0, 2, 3, 1), W.transpose(2, 3, 1, 0)
-    return lax.conv_general_dilated(x, W, geometry.stride, padding, **options).transpose(0, 3, 1, 2)
-
-
-def _side_by_side(x: Array, size: Pair) -> Array:
-    """Windows of x (N, C, H, W) that lie side by side: (N, H', kh, W', kw, C)."""
-    (n, c, *lengths), (high, wide) = x.shape, size
-    rows, columns = (length // each for length, each in zip(lengths, size, strict=True))
-    x = x.transpose(0, 2, 3, 1)[:, : rows * high, : columns * wide, :]
-    return x.reshape(n, rows, high, columns, wide, c)
-
-
-def _input_gradient(x: Array, W: Array, dy: Array, geometry: Geometry) -> Array:
-    """As a convolution of dy, its entries a stride apart, with W turned round.
-
-    It is what JAX derives itself, but for barriers: without them XLA on a CPU makes of it, in a loop, a convolution of
-    another kind, which takes fifty times as long.
-    """
-    lax, jnp = JaxBackend.library().lax, JaxBackend.library().numpy
-    padding = []
-    for axis, (s, p, d) in enumerate(zip(geometry.stride, geometry.padding, geometry.dilation, strict=True), 2):
-        reach = d * (W.shape[axis] - 1)
-        padding.append((reach - p, x.shape[axis] - 1 - (dy.shape[axis] - 1) * s + p))
-    turned = lax.optimization_barrier(jnp.flip(W, (2, 3)).transpose(2, 3, 0, 1))
-    options = {"lhs_dilation": geometry.stride, "rhs_dilation": geometry.dilation, "dimension_numbers": LAST}
-    dx = lax.conv_general_dilated(dy.transpose(0, 2, 3, 1), turned, (1, 1), padding, **options)
-    return dx.transpose(0, 3, 1, 2)
-
-
-def _weight_gradient(x: Array, W: Array, dy: Array, geometry: Geometry) -> Array:
-    """As a convolution of x with dy, samples being its channels; see :func:`_input_gradient`.
-
-    A kernel larger than the image would be the slow kind again, so then the padding comes first.
-    """
-    lax = JaxBackend.library().lax
-    padding, small = [], False
-    for axis, (s, p, d) in enumerate(zip(geometry.stride, geometry.padding, geometry.dilation, strict=True), 2):
-        reach = d * (W.shape[axis] - 1) + (dy.shape[axis] - 1) * s + 1
-        padding.append((p, reach - x.shape[axis] - p))
-        small = small or dy.shape[axis] > x.shape[axis]
-    x = x.transpose(1, 2, 3, 0)
-    if small:
-        x = lax.pad(x, x.dtype.type(0), [(0, 0, 0), *((low, high, 0) for low, high in padding), (0, 0, 0)])
-        padding = [(0, 0), (0, 0)]
-    x, dy = lax.optimization_barrier((x, dy.transpose(2, 3, 0, 1)))
-    options = {"rhs_dilation": geometry.stride, "dimension_numbers": LAST}
-    dW = lax.conv_general_dilated(x, dy, geometry.dilation, padding, **options)
-    return lax.optimization_barrier(dW).transpose(3, 0, 1, 2)
 
 
 def steps_a_dispatch(block: Block) -> int:

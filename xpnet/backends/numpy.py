@@ -76,7 +76,7 @@ class NumpyBackend(Backend):
 
     @staticmethod
     def convolution(x: Array, W: Array, b: Array, geometry: Geometry) -> Array | None:
-        size = _in_tiles(x, W, geometry)
+        size = winograd.size_in_tiles(x, W, geometry)
         if size is None:
             return None
         return _convolved(x, _by_places(W, (2, 3, 0, 1)), b, W.shape[0], size, geometry.padding)
@@ -156,17 +156,6 @@ def _without_needless(make: Callable[[], ModuleType]) -> ModuleType:
         for name, part in parts.items():
             if vars(np).get(name) is part:  # nobody has imported it meanwhile
                 del vars(np)[name]
-
-
-def _in_tiles(x: Array, W: Array, geometry: Geometry) -> tuple[int, int] | None:
-    """H' and W' where a convolution is faster tile by tile; else None."""
-    padding, plain = geometry.padding, Geometry((1, 1), geometry.padding)
-    if W.shape[2:] != (winograd.KERNEL,) * 2 or geometry != plain or max(padding) >= winograd.KERNEL:
-        return None
-    if W.dtype != x.dtype:  # tiles are computed in the dtype of x, which may be the narrower one
-        return None
-    high, wide = (length + 2 * p - winograd.KERNEL + 1 for length, p in zip(x.shape[2:], padding, strict=True))
-    return (high, wide) if winograd.fits(x.shape, W.shape[0], (high, wide), x.dtype) else None
 
 
 def _convolved(x: Array, W: Array, b: Array | None, filters: int, size: tuple[int, ...], padding: Pair) -> Array:

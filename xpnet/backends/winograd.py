@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from xpnet.backends.base import Geometry, Pair
+
 #: Entries of y that a tile has along an axis, weights, and entries of x that they are computed from.
 OUT, KERNEL, IN = 4, 3, 6
 #: The points, beside infinity. Rounding errors grow with the matrices' entries: in float32 they are 3 to 4 times those
@@ -40,6 +42,17 @@ def fits(shape: tuple[int, ...], filters: int, size: tuple[int, int], dtype: Any
     entries, tiles = prod(size), prod(-(-length // OUT) for length in size)
     enough = n >= LEAST_SAMPLES and min(c, filters) >= LEAST_CHANNELS and 2 * entries >= OUT * OUT * tiles
     return enough and dtype in (np.float32, np.float64)
+
+
+def size_in_tiles(x: Any, W: Any, geometry: Geometry) -> Pair | None:
+    """H' and W' where a convolution of images x (N, C, H, W) is faster in tiles; else None."""
+    padding, plain = geometry.padding, Geometry((1, 1), geometry.padding)
+    if W.shape[2:] != (KERNEL, KERNEL) or geometry != plain or max(padding) >= KERNEL:
+        return None
+    if W.dtype != x.dtype:  # tiles are computed in the dtype of x, which may be the narrower one
+        return None
+    high, wide = (length + 2 * p - KERNEL + 1 for length, p in zip(x.shape[2:], padding, strict=True))
+    return (high, wide) if fits(x.shape, W.shape[0], (high, wide), x.dtype) else None
 
 
 def scratch_size(c: int, f: int, n: int) -> int:

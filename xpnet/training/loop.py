@@ -158,9 +158,10 @@ class Loop:
         self._note(losses)
         self._advance(block.rows)
         self.history.seconds += seconds
-        if seconds < BLOCK_SECONDS / 2:
+        enough = BLOCK_SECONDS * training.net.backend.longer_blocks
+        if seconds < enough / 2:
             self.size = min(2 * self.size, LONGEST_BLOCK)
-        elif seconds > 2 * BLOCK_SECONDS:
+        elif seconds > 2 * enough:
             self.size = max(self.size // 2, 1)
 
     def _block(self, most: int) -> Block:
