@@ -59,7 +59,7 @@ def test_the_command_says_once_that_mpi4py_is_missing(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     monkeypatch.setenv("PMI_SIZE", "2")
     mpi.join.cache_clear()
-    for rank, said in (("0", "Error: parallel='mpi' needs mpi4py"), ("1", "")):
+    for rank, said in (("0", "Error: --parallel mpi needs mpi4py"), ("1", "")):
         monkeypatch.setenv("PMI_RANK", rank)
         done = command("train", "--iterations", "5")
         assert done.exit_code == 1
