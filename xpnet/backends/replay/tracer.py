@@ -147,8 +147,8 @@ class Recorder:
     ) -> Tracer:
         """See :func:`written`."""
         array = written(stages, *map(_value, operands), shape=shape, memory=memory, **options)
-        out, places = Ref(shape, array.dtype), {name: Ref((size,), array.dtype) for name, size in memory.items()}
-        self.calls.append(Call(WRITTEN, self.operand(operands), out, options, stages, **places))
+        out, shared, own = (Ref(size, array.dtype) for size in (shape, (memory["shared"],), (memory["own"],)))
+        self.calls.append(Call(WRITTEN, self.operand(operands), out, options, stages, shared=shared, own=own))
         return Tracer(array, out)
 
     def assign(self, target: Tracer, value: Any) -> None:
