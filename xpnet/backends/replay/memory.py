@@ -16,6 +16,8 @@ from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
 ALIGNMENT = 64
 #: How many times its own size the memory may be that an array takes over.
 SLACK = 2
+#: Arrays of so few bytes have memory of their own, so that threads need not wait for each other because of it.
+SMALL = 2048
 
 Arrays = dict[Ref, Any]
 
@@ -52,7 +54,9 @@ def allocated(program: Program, empty: Callable[[int], Any]) -> Arrays:
 
     def release(i: int) -> None:
         for root in [root for root in _roots(calls[i]) if root in raw and last[root] == i]:
-            free.setdefault(raw[root].nbytes, []).append(raw.pop(root))
+            freed = raw.pop(root)
+            if freed.nbytes > SMALL:
+                free.setdefault(freed.nbytes, []).append(freed)
 
     for i, call in enumerate(calls):
         for root in dict.fromkeys(ref.root for ref in call.written()):

@@ -42,8 +42,8 @@ def shared_out(program: Program, find: Find, number: int, own: Sequence[Ref]) ->
     """
     sharing = _Sharing(find, number)
     begun = [find(ref) for name, ref in program.given.items() if name[0] in ("rows", "draws")]
-    sharing.touched[0] = [find(program.loss)], begun
-    for call in _numbers_first(program.calls, sharing.touches):
+    sharing.touched[0], sharing.load[0] = ([find(program.loss)], begun), 1
+    for call in _small_first(program.calls, sharing.touches):
         if call.own is not None:
             mine = [call.own, *(_part(each, call.own) for each in own)]
             for cut in pieces(call, find, number, mine):
@@ -63,6 +63,10 @@ def work(call: Call) -> int:
     if call.name == "matmul":
         return call.out.size + call.out.size * int(call.operands[0].shape[-1]) // MULTIPLICATIONS
     return max([call.out.size, *read] if call.name in REDUCTIONS else [call.out.size])
+
+
+def _small(call: Call) -> bool:
+    return call.name != WRITTEN and work(call) <= max(1, HAND_OVER // 20)
 
 
 class _Sharing:
@@ -91,8 +95,7 @@ class _Sharing:
 
     def place(self, call: Call) -> None:
         """Put a call where nobody has to wait for it, cut or whole; else into a new phase."""
-        size, best = work(call), None
-        small = size < HAND_OVER // 20
+        best, small = None, _small(call)
         if small and self.whole(call):
             return
         for cut in ways(call, self.find, self.number):
@@ -103,7 +106,7 @@ class _Sharing:
             if not _in_conflict(touched, self.touched):
                 self.add(cut)
                 return
-        if best is not None and size >= HAND_OVER:
+        if best is not None and work(call) >= HAND_OVER:
             self.add(best)
         elif small or not self.whole(call):
             self.add([call])
@@ -141,12 +144,12 @@ class _Sharing:
         return read, [self.find(ref) for ref in call.written()]
 
 
-def _numbers_first(calls: Sequence[Call], touches: Callable[[Call], Touched]) -> list[Call]:
-    """The calls, those that compute single numbers as early as possible: all threads wait for these."""
+def _small_first(calls: Sequence[Call], touches: Callable[[Call], Touched]) -> list[Call]:
+    """The calls, small ones as early as possible: threads wait for numbers, and for who keeps the interpreter busy."""
     ordered: list[tuple[Call, Touched]] = []
     for call in calls:
         place, touched = len(ordered), touches(call)
-        if call.out.size == 1 and work(call) == 1:
+        if _small(call):
             while place and not _in_conflict([touched, ([], [])], [([], []), ordered[place - 1][1]]):
                 place -= 1
         ordered.insert(place, (call, touched))

@@ -31,9 +31,9 @@ not_equal positive reshape sign sqrt square stack subtract take where
 """
 #: Functions that IEEE 754 rounds exactly, or that do not round: all kernels of NumPy's give the same bits.
 EXACT = set(_EXACT.split())
-#: Long axes are cut at multiples of these. Kernels of products take so many rows or columns at a time, and others at the
-#: edges, which may round otherwise: of OpenBLAS's, those for AVX2 keep their bits where rows are cut at multiples of 48,
-#: or columns at some of 64, and those for AVX-512 everywhere.
+#: Long axes are cut at multiples of these. Kernels of products take so many rows or columns at a time, and others at
+#: the edges, which may round otherwise: of OpenBLAS's, those for AVX2 keep their bits where rows are cut at multiples
+#: of 48, or columns at some of 64, and those for AVX-512 everywhere.
 GRAINS = (48, 64)
 #: Trials whose outcome is kept.
 MOST_TRIED = 4096
