@@ -29,6 +29,9 @@ class NumpyBackend(Backend):
     checks_rows = True
     half_dtypes = ("float16",)
     emulates_half = True
+    #: Recorded steps are shared out call by call, and who waits sleeps. Measured on two cores: at 24 million they take
+    #: 0.67 of the time on one, 0.6 from 30 million on; beside two busy programs 0.9 to 1.5 times that on one.
+    worth_sharing = 25_000_000
 
     @classmethod
     def devices(cls) -> tuple[str, ...]:

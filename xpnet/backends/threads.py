@@ -77,11 +77,11 @@ class Threads:
         with self._lock:
             return self._number()
 
-    def choose(self, work: int, asked: int | None = None) -> int | None:
+    def choose(self, work: int, asked: int | None = None, worth: int = WORTH_SHARING) -> int | None:
         """How many threads to take for products of up to ``work`` multiplications; None for as many as there are.
 
         Never more than are in force. Without ``asked`` a user's word stands, be it an environment variable or another
-        number than at first (``threadpoolctl``, for example); else small products get one thread.
+        number than at first (``threadpoolctl``, for example); else products of less than ``worth`` get one thread.
         """
         with self._lock:
             now = self._number()
@@ -93,7 +93,7 @@ class Threads:
             told = now != self._first or any(self._environment.get(name) for name in self._variables)
             if told:
                 return now
-            return max(1, now // self.sharing) if work >= WORTH_SHARING else 1
+            return max(1, now // self.sharing) if work >= worth else 1
 
     @contextmanager
     def limited(self, number: int | None) -> Iterator[None]:

@@ -18,6 +18,9 @@ from xpnet.backends.replay.slices import Cut, Find, pieces, ways
 
 #: What it costs that threads wait for each other once, in elements of an elementwise call: about 15 µs, of 0.1 ns each.
 HAND_OVER = 150_000
+#: What has to be saved of a step. Where it is less, each wait is so short that cores do not settle down to it: steps of
+#: 784-100-10 took 4 times as long on two threads.
+LEAST_GAIN = 0.35
 #: Multiplications of a product that take the time of one element.
 MULTIPLICATIONS = 6
 #: Times that a convolution in tiles goes over its arrays.
@@ -52,7 +55,7 @@ def shared_out(program: Program, find: Find, number: int, own: Sequence[Ref]) ->
             sharing.place(call)
     total = sum(map(work, program.calls))
     gain = sharing.cut * (1 - 1 / number) - HAND_OVER * len(sharing.phases)
-    return sharing.phases if gain > total / 10 else None
+    return sharing.phases if gain > LEAST_GAIN * total else None
 
 
 def work(call: Call) -> int:
