@@ -35,8 +35,10 @@ EXACT = set(_EXACT.split())
 #: the edges, which may round otherwise: of OpenBLAS's, those for AVX2 keep their bits where rows are cut at multiples
 #: of 48, or columns at some of 64, and those for AVX-512 everywhere.
 GRAINS = (48, 64)
+#: How many numbers are drawn, which then repeat: a prime number, so that rows of most lengths differ.
+DRAWN = 65_537
 #: Elements that are compared at least.
-ENOUGH = 2000
+ENOUGH = 200
 #: Trials whose outcome is kept.
 MOST_TRIED = 4096
 
@@ -208,7 +210,8 @@ def _like(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if array.dtype.kind != "f":
         return array
     low, high = byte_bounds(array)
-    drawn = rng.standard_normal((high - low) // array.itemsize).astype(array.dtype)
+    count = (high - low) // array.itemsize
+    drawn = np.resize(rng.standard_normal(min(count, DRAWN)).astype(array.dtype), count)
     memory = aligned(high - low + ALIGNMENT)[low % ALIGNMENT :][: high - low]
     memory[...] = drawn.view(np.uint8)
     start = array.ctypes.data - low
