@@ -19,7 +19,7 @@ import numpy as np
 
 from xpnet._typing import Array, Params, State
 from xpnet.backends.registry import OURS, origin, others
-from xpnet.backends.threads import Threads
+from xpnet.backends.threads import WORTH_SHARING, Threads
 
 #: Arrays of all samples by name: ``{"x": ..., "t": ...}``, and ``"weight"`` where samples have one.
 Data = dict[str, Array]
@@ -171,6 +171,9 @@ class Backend(ABC):
 
     #: How many times as long as elsewhere a block of steps may take, where each costs something of its own.
     longer_blocks: ClassVar[int] = 1
+
+    #: Multiplications of a product from which on compiled steps take several threads unless somebody says otherwise.
+    worth_sharing: ClassVar[int] = WORTH_SHARING
 
     #: The dtypes of 16 bits that networks may be trained in.
     half_dtypes: ClassVar[tuple[str, ...]] = ()

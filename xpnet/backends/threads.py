@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 #: Multiplications in one product from which on all cores share it unless somebody says otherwise: one core takes about
@@ -21,6 +22,14 @@ WORTH_SHARING = 50_000_000
 
 #: Environment variables by which users set the number for libraries that multiply matrices.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS")
+
+
+_granted: ContextVar[int | None] = ContextVar("xpnet_threads", default=None)
+
+
+def granted() -> int | None:
+    """How many threads whoever called this may take, by the blocks of ``limited`` that it is in; None outside."""
+    return _granted.get()
 
 
 class Pool(Protocol):
@@ -68,11 +77,11 @@ class Threads:
         with self._lock:
             return self._number()
 
-    def choose(self, work: int, asked: int | None = None) -> int | None:
+    def choose(self, work: int, asked: int | None = None, worth: int = WORTH_SHARING) -> int | None:
         """How many threads to take for products of up to ``work`` multiplications; None for as many as there are.
 
         Never more than are in force. Without ``asked`` a user's word stands, be it an environment variable or another
-        number than at first (``threadpoolctl``, for example); else small products get one thread.
+        number than at first (``threadpoolctl``, for example); else products of less than ``worth`` get one thread.
         """
         with self._lock:
             now = self._number()
@@ -84,7 +93,7 @@ class Threads:
             told = now != self._first or any(self._environment.get(name) for name in self._variables)
             if told:
                 return now
-            return max(1, now // self.sharing) if work >= WORTH_SHARING else 1
+            return max(1, now // self.sharing) if work >= worth else 1
 
     @contextmanager
     def limited(self, number: int | None) -> Iterator[None]:
@@ -92,10 +101,13 @@ class Threads:
         if number is None:
             yield
             return
+        before = _granted.get()
         self._enter(number)
+        _granted.set(number if before is None else min(number, before))
         try:
             yield
         finally:
+            _granted.set(before)
             self._leave(number)
 
     def _number(self) -> int | None:

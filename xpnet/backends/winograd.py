@@ -5,16 +5,17 @@ with three weights so need six products in place of twelve; along both axes of a
 from entries to values and back are matrices of 6 by 6, 6 by 3 and 4 by 6, here Bᵀ, G and Aᵀ as in Lavin and Gray,
 "Fast algorithms for convolutional neural networks" (2016): Y = Aᵀ ((G W Gᵀ) ⊙ (Bᵀ X B)) A, X being 6 by 6, Y 4 by 4.
 
-Images are (H, W, C, N) here, a row of them one run of memory, so that each step is a product of matrices. Functions
-give the calls to be made, in order, so that a recorded step has them ready. An entry that is not finite makes its whole
-tile so.
+Images are (H, W, C, N) here, a row of them one run of memory, so that each step is a product of matrices. Rows of tiles
+beside each other are transformed together, as a strip. Functions give the calls to be made, in stages of pieces that
+threads may share, so that a recorded step has them ready; sums over tiles are cut in the same way however many threads
+there are. An entry that is not finite makes its whole tile so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpnet.backends.base import Geometry, Pair
+from xpnet.backends.replay.program import Calls, Stage
 
 #: Entries of y that a tile has along an axis, weights, and entries of x that they are computed from.
 OUT, KERNEL, IN = 4, 3, 6
@@ -31,9 +33,15 @@ POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 #: Fewer channels or samples make such small products that plain convolutions take less time.
 LEAST_CHANNELS, LEAST_SAMPLES = 8, 8
 
-Calls = Iterator[Callable[[], Any]]
+#: Tiles in a strip.
+STRIP = 4
+#: The sums that a gradient of weights is cut into, so that threads can share it.
+SUMS = 8
+
 #: Start and length in y and in x of a tile along one axis, and how much of its 6 entries lies before x.
 Span = tuple[int, int, int, int, int]
+#: Tiles beside each other: along the rows they have one place, along the columns a few.
+Strip = tuple[Span, Sequence[Span]]
 
 
 def fits(shape: tuple[int, ...], filters: int, size: tuple[int, int], dtype: Any) -> bool:
@@ -55,55 +63,92 @@ def size_in_tiles(x: Any, W: Any, geometry: Geometry) -> Pair | None:
     return (high, wide) if fits(x.shape, W.shape[0], (high, wide), x.dtype) else None
 
 
-def scratch_size(c: int, f: int, n: int) -> int:
-    """How many numbers of memory of their own :func:`convolution` and :func:`weight_gradient` need."""
-    return IN * IN * (n * (2 * max(c, f) + c + f) + 2 * c * f)
+def memory(c: int, f: int, n: int, shared: int = 1) -> dict[str, int]:
+    """How many numbers of memory :func:`convolution` and :func:`weight_gradient` need, for all and for each thread.
+
+    ``shared`` says how many arrays of transformed weights there are.
+    """
+    weights, along = IN * IN * c * f, STRIP * OUT + IN - OUT
+    return {"shared": shared * weights, "own": IN * (IN + along) * (c + f) * n + weights}
 
 
-def convolution(x: Any, W: Any, b: Any, y: Any, scratch: Any, padding: tuple[int, int]) -> Calls:
+def convolution(x: Any, W: Any, b: Any, y: Any, shared: Any, padding: tuple[int, int]) -> Iterator[Stage]:
     """Into y (H', W', F, N) the convolution of x (H, W, C, N) with W (9, F C), and b (F,) added unless it is None."""
+    c, f = x.shape[2], y.shape[2]
+    _, G, _ = transforms(x.dtype)
+    U = shared[: IN * IN * f * c]
+    yield [lambda _: iter([partial(np.matmul, G, W, U.reshape(IN * IN, f * c))])]
+    yield [partial(_convolved, x, U.reshape(IN, IN, f, c), b, y, strip) for strip in strips(y.shape, x.shape, padding)]
+
+
+def _convolved(x: Any, U: Any, b: Any, y: Any, strip: Strip, own: Any) -> Calls:
+    """A strip of y."""
     (*_, c, n), f = x.shape, y.shape[2]
-    At, G, Bt = transforms(x.dtype)
-    U, X, V, M, Y = _parts(scratch, IN * IN * f * c, *(IN * IN * k * n for k in (c, c, f, f)))
-    yield partial(np.matmul, G, W, U.reshape(IN * IN, f * c))
-    U, V, M = U.reshape(IN, IN, f, c), V.reshape(IN, IN, c, n), M.reshape(IN, IN, f, n)
-    for rows, columns in tiles(y, x, padding):
-        yield from _transformed(Bt, x, rows, columns, X, V)
-        yield partial(np.matmul, U, V, M)
-        (top, high, *_), (left, wide, *_) = rows, columns
-        between = Y[: IN * wide * f * n].reshape(IN, wide, f * n)
-        yield partial(np.matmul, At[:wide], M.reshape(IN, IN, f * n), between)
-        yield partial(np.matmul, At[:high], between.reshape(IN, wide * f * n), _tile(y, top, high, left, wide))
-        if b is not None:
-            tile = y[top : top + high, left : left + wide]
-            yield partial(np.add, tile, b[:, None], tile)
+    At, _, _ = transforms(x.dtype)
+    V, M, X, Y = _parts(own, *(IN * IN * k * n for k in (c, f)), *_along(strip, c * n, f * n))
+    Y = Y.reshape(IN, -1, f * n)
+    (top, high, *_), columns = strip
+    first, last = columns[0][0], columns[-1][0] + columns[-1][1]
+    for (left, wide, *_), transformed in zip(columns, _transformed(x, strip, X, V), strict=True):
+        yield from transformed
+        yield partial(np.matmul, U, V.reshape(IN, IN, c, n), M.reshape(IN, IN, f, n))
+        yield partial(np.matmul, At[:wide], M.reshape(IN, IN, f * n), Y[:, left - first : left - first + wide])
+    yield partial(np.matmul, At[:high], Y.reshape(IN, -1), _tile(y, top, high, first, last - first))
+    if b is not None:
+        here = y[top : top + high, first:last]
+        yield partial(np.add, here, b[:, None], here)
 
 
-def weight_gradient(x: Any, dy: Any, dW: Any, scratch: Any, padding: tuple[int, int]) -> Calls:
+def weight_gradient(x: Any, dy: Any, dW: Any, shared: Any, padding: tuple[int, int]) -> Iterator[Stage]:
     """Into dW (3, 3, F, C) what x (H, W, C, N) and dy (H', W', F, N) make of it."""
+    c, f = x.shape[2], dy.shape[2]
+    found = list(strips(dy.shape, x.shape, padding))
+    sums = shared.reshape(-1, IN, IN, f, c)
+    bounds = [k * len(found) // len(sums) for k in range(len(sums) + 1)]
+    yield [partial(_summed, x, dy, dU, found[i:j]) for dU, (i, j) in zip(sums, pairwise(bounds), strict=True)]
+    yield [lambda _: _together(sums, dW)]
+
+
+def sums_of(shape: tuple[int, ...]) -> int:
+    """How many sums a gradient of weights is cut into, for dy (H', W', ...)."""
+    high, wide = (-(-length // OUT) for length in shape[:2])
+    return min(SUMS, high * -(-wide // STRIP))
+
+
+def _summed(x: Any, dy: Any, dU: Any, found: Sequence[Strip], own: Any) -> Calls:
+    """Into dU (6, 6, F, C) the sum over the tiles of some strips."""
     (*_, c, n), f = x.shape, dy.shape[2]
-    At, G, Bt = transforms(x.dtype)
-    dU, here, X, V, D, M = _parts(scratch, *[IN * IN * f * c] * 2, *(IN * IN * k * n for k in (c, c, f, f)))
-    V, M = V.reshape(IN, IN, c, n), M.reshape(IN, IN, f, n)
-    dU, here = dU.reshape(IN, IN, f, c), here.reshape(IN, IN, f, c)
-    into = dU
-    for rows, columns in tiles(dy, x, padding):
-        yield from _transformed(Bt, x, rows, columns, X, V)
-        (top, high, *_), (left, wide, *_) = rows, columns
-        between = D[: IN * wide * f * n].reshape(IN, wide * f * n)
-        yield partial(np.matmul, At.T[:, :high], _tile(dy, top, high, left, wide), between)
-        yield partial(np.matmul, At.T[:, :wide], between.reshape(IN, wide, f * n), M.reshape(IN, IN, f * n))
-        yield partial(np.matmul, M, V.swapaxes(2, 3), into)
-        if into is here:
-            yield partial(np.add, dU, here, dU)
-        into = here
-    yield partial(np.matmul, G.T, dU.reshape(IN * IN, f * c), dW.reshape(KERNEL * KERNEL, f * c))
+    At, _, _ = transforms(x.dtype)
+    whole = True  # of the first tile; others are added to it
+    for strip in found:
+        V, M, here, X, D = _parts(own, *(IN * IN * k * n for k in (c, f)), dU.size, *_along(strip, c * n, f * n))
+        D = D.reshape(IN, -1, f * n)
+        (top, high, *_), columns = strip
+        first, wide = columns[0][0], D.shape[1]
+        yield partial(np.matmul, At.T[:, :high], _tile(dy, top, high, first, wide), D.reshape(IN, -1))
+        for (left, wide, *_), transformed in zip(columns, _transformed(x, strip, X, V), strict=True):
+            yield from transformed
+            part = D[:, left - first : left - first + wide]
+            yield partial(np.matmul, At.T[:, :wide], part, M.reshape(IN, IN, f * n))
+            into = dU if whole else here.reshape(dU.shape)
+            yield partial(np.matmul, M.reshape(IN, IN, f, n), V.reshape(IN, IN, c, n).swapaxes(2, 3), into)
+            if not whole:
+                yield partial(np.add, dU, into, dU)
+            whole = False
 
 
-def tiles(y: Any, x: Any, padding: tuple[int, int]) -> Iterator[tuple[Span, Span]]:
-    """All of them: along the rows and along the columns."""
-    rows, columns = (_spans(*each) for each in zip(y.shape[:2], x.shape[:2], padding, strict=True))
-    return product(rows, columns)
+def _together(sums: Any, dW: Any) -> Calls:
+    """dW of the sums of transformed gradients, which are added to the first one."""
+    _, G, _ = transforms(dW.dtype)
+    for each in sums[1:]:
+        yield partial(np.add, sums[0], each, sums[0])
+    yield partial(np.matmul, G.T, sums[0].reshape(IN * IN, -1), dW.reshape(KERNEL * KERNEL, -1))
+
+
+def strips(y: tuple[int, ...], x: tuple[int, ...], padding: tuple[int, int]) -> Iterator[Strip]:
+    """All tiles of y (H', W', ...), made of x (H, W, ...)."""
+    rows, columns = (_spans(*each) for each in zip(y[:2], x[:2], padding, strict=True))
+    return product(rows, [columns[i : i + STRIP] for i in range(0, len(columns), STRIP)])
 
 
 def _spans(out: int, length: int, padding: int) -> list[Span]:
@@ -115,14 +160,25 @@ def _spans(out: int, length: int, padding: int) -> list[Span]:
     return found
 
 
-def _transformed(Bt: Any, x: Any, rows: Span, columns: Span, X: Any, V: Any) -> Calls:
-    """Into V (6, 6, C, N) what Bᵀ X B is for a tile; where X reaches beyond x there are zeros."""
-    (_, _, top, high, above), (_, _, left, wide, before) = rows, columns
-    entries = V[0, 0].size
-    between = X[: IN * wide * entries].reshape(IN, wide * entries)
-    yield partial(np.matmul, Bt[:, above : above + high], _tile(x, top, high, left, wide), between)
-    by_columns = between.reshape(IN, wide, entries)
-    yield partial(np.matmul, Bt[:, before : before + wide], by_columns, V.reshape(IN, IN, entries))
+def _along(strip: Strip, x: int, y: int) -> tuple[int, int]:
+    """How many numbers a strip has with its rows transformed, in x and in y, of so many an entry."""
+    _, columns = strip
+    (first, _, start, *_), (last, wide, end, length, _) = columns[0], columns[-1]
+    return IN * (end + length - start) * x, IN * (last + wide - first) * y
+
+
+def _transformed(x: Any, strip: Strip, X: Any, V: Any) -> Iterator[Calls]:
+    """Into V (6, 6, C, N) what Bᵀ X B is for each tile of a strip; where X reaches beyond x there are zeros."""
+    _, _, Bt = transforms(x.dtype)
+    entries = x.shape[2] * x.shape[3]
+    X, V = X.reshape(IN, -1, entries), V.reshape(IN, IN, entries)
+    (_, _, top, high, above), columns = strip
+    first = columns[0][2]
+    rows = partial(np.matmul, Bt[:, above : above + high], _tile(x, top, high, first, X.shape[1]), X.reshape(IN, -1))
+    for k, (_, _, left, wide, before) in enumerate(columns):
+        part = X[:, left - first : left - first + wide]
+        by_columns = partial(np.matmul, Bt[:, before : before + wide], part, V)
+        yield iter([by_columns] if k else [rows, by_columns])
 
 
 def _tile(x: Any, top: int, high: int, left: int, wide: int) -> Any:

@@ -28,6 +28,7 @@ from xpnet.backends.dispatch import (
     quiet,
     traced,
 )
+from xpnet.backends.threads import WORTH_SHARING
 from xpnet.functions import check_labels
 from xpnet.initializers import Initializer, get_initializer
 from xpnet.layers import Chain, Layer
@@ -292,10 +293,11 @@ class Sequential:
             found = parameter_gradients(self.chain, self.loss_layer, params, wide, t, **options)
         return {name: namespace(f.gradient).astype(f.gradient, self.dtype) for name, f in found.items()}
 
-    def threads_for(self, shape: tuple[int, ...], asked: int | None = None) -> int | None:
+    def threads_for(self, shape: tuple[int, ...], asked: int | None = None, *, compiled: bool = False) -> int | None:
         """How many threads to multiply on for a batch of this shape (N, ...); None where that is not for us to say.
 
-        ``asked`` is the most that somebody wants; see :class:`xpnet.backends.threads.Threads`.
+        ``asked`` is the most that somebody wants, ``compiled`` says that it is for compiled steps; see
+        :class:`xpnet.backends.threads.Threads`.
         """
         threads = self.backend.threads
         if threads is None:
@@ -303,7 +305,8 @@ class Sequential:
         sample = tuple(shape[1:])
         if sample not in self._products:
             self._products[sample] = largest_product(self.chain, sample)
-        return threads.choose(shape[0] * self._products[sample], asked)
+        worth = self.backend.worth_sharing if compiled else WORTH_SHARING
+        return threads.choose(shape[0] * self._products[sample], asked, worth)
 
     def on_threads(self, number: int | None) -> AbstractContextManager[Any]:
         """What is computed in the block is on the network's device, and takes no more threads than this."""

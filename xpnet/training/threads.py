@@ -1,4 +1,4 @@
-"""A training step on as many threads as its products deserve."""
+"""A training step on as many threads as its work deserves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xpnet.models import Sequential
 
 
 class ThreadedStep(CompiledStep):
-    """A step that multiplies on so many threads; between blocks there are as many as before."""
+    """A step on so many threads; between blocks there are as many as before."""
 
     def __init__(self, step: CompiledStep, net: Sequential, number: int | None) -> None:
         self.step, self.net, self.number = step, net, number

@@ -57,10 +57,11 @@ class Trainer(TrainingState):
             PyTorch, where that would take half a minute. Ask for it for pure layers of your own, on JAX above all, and
             for PyTorch on CUDA, where a step becomes a CUDA graph at once. What was compiled is kept for the next call
             of :meth:`fit`.
-        threads: the most threads to multiply on, on a CPU. By default one where no product of a step takes 50 million
-            multiplications, as threads would wait for each other there, above all beside other programs; else all that
-            there are. A limit that you set by ``OMP_NUM_THREADS`` or ``threadpoolctl`` is kept, and outside of steps
-            and evaluations there are as many as before. JAX has threads of its own.
+        threads: the most threads to compute on, on a CPU. By default one where no layer of a step takes 50 million
+            multiplications (25 million in compiled steps of NumPy), as threads would wait for each other there, above
+            all beside other programs; else all that there are. A limit that you set by ``OMP_NUM_THREADS`` or
+            ``threadpoolctl`` is kept, and outside of steps and evaluations there are as many as before. JAX has threads
+            of its own.
         compute_dtype: ``"bfloat16"`` or ``"float16"`` for mixed precision: steps go forward and back in 16 bits, which
             GPUs do several times as fast. Parameters, the loss, gradients once they are there, optimizer and transforms
             stay float32, and so do the layers that say ``in_float32``, normalizations above all; evaluations and
@@ -321,7 +322,8 @@ class Trainer(TrainingState):
     ) -> Loop:
         """What takes steps and evaluates; the history says on how many threads steps multiply."""
         rows = -(-self.batch_size // self.parallel.size)
-        programs, number = self._programs(), self.net.threads_for((rows, *data["x"].shape[1:]), self.threads)
+        programs, shape = self._programs(), (rows, *data["x"].shape[1:])
+        number = self.net.threads_for(shape, self.threads, compiled=self.compiles)
         self.history.threads, self.history.tf32 = number, self.net.backend.tf32
         step = ThreadedStep(programs.step, self.net, number)
         evaluator = Evaluator(self.net, programs, data, held_out, plan, self.threads, self.parallel)

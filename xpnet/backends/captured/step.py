@@ -24,7 +24,8 @@ from xpnet.backends.captured.groups import fused
 from xpnet.backends.captured.launches import Launch, launches
 from xpnet.backends.captured.outlines import OutlineRecorder
 from xpnet.backends.captured.simpler import simpler
-from xpnet.backends.replay.plan import Given, Names, allocated, resolved
+from xpnet.backends.replay.memory import allocated, resolved
+from xpnet.backends.replay.plan import Given, Names
 from xpnet.backends.replay.program import Program, Ref, UnrecordableError
 from xpnet.backends.replay.recorded import RecordedStep
 from xpnet.backends.replay.tracer import Recorder

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backends.replay.program import HOST, THROUGH, WRITTEN, Call
+from xpnet.backends.replay.program import HOST, THROUGH, WRITTEN, Call, in_order
 
 Find = Callable[[Any], Any]
 REDUCTIONS = {
@@ -28,7 +28,9 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
     if call.name in ("copy", "astype", "asarray"):
         return partial(out.__setitem__, ..., operands[0])
     if call.name == WRITTEN:
-        return _one_by_one(list(call.function(*operands, out, find(call.scratch), **call.options)))
+        return one_by_one(
+            list(in_order(call.function(*operands, out, find(call.shared), **call.options), find(call.own)))
+        )
     if call.name == THROUGH:
         return lambda: call.function(np.ascontiguousarray(operands[0]), out)
     if call.name == HOST:
@@ -49,7 +51,9 @@ def kernel(call: Call, find: Find) -> Callable[[], Any]:
     return _any(call, operands, out)
 
 
-def _one_by_one(calls: list[Callable[[], Any]]) -> Callable[[], None]:
+def one_by_one(calls: list[Callable[[], Any]]) -> Callable[[], None]:
+    """All of them, as one."""
+
     def run() -> None:
         for call in calls:
             call()

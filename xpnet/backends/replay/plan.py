@@ -1,8 +1,4 @@
-"""A program with memory: which calls share it, and the calls themselves.
-
-Sharing buys 13 to 27 % of a step of Adam on a network 784-500-10, 2 to 5 % on 784-100-100-10, and nothing on networks
-whose arrays fit the cache anyway.
-"""
+"""A program with memory, and the calls themselves: one after the other, or shared out to threads."""
 
 from __future__ import annotations
 
@@ -12,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from xpnet.backends.base import Block
-from xpnet.backends.replay.kernels import kernel
-from xpnet.backends.replay.program import Call, Program, Ref, UnrecordableError
+from xpnet.backends.replay.kernels import kernel, one_by_one
+from xpnet.backends.replay.memory import Arrays, aligned, allocated, resolved
+from xpnet.backends.replay.program import Call, Program, Ref
+from xpnet.backends.replay.regions import MOST_THREADS, Phase, shared_out
+from xpnet.backends.replay.workers import Team
+from xpnet.backends.threads import BLAS, granted
 
-ALIGNMENT = 64
-#: How many times its own size the memory may be that an array takes over.
-SLACK = 2
-
-Arrays = dict[Ref, Any]
 Names = tuple[str, ...]
 #: What a step is given, by the names that lead to it.
 Given = dict[Names, Any]
+Kernel = Callable[[], Any]
 
 
 class Plan:
@@ -34,12 +30,27 @@ class Plan:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.memory = allocated(program, _empty)
+        self.memory = allocated(program, aligned)
         self.loss: np.ndarray = resolved(program.loss, dict(self.memory), np)
+        self.phases: dict[int, list[Phase] | None] = {}
 
     def bound(self, given: Given, block: Block) -> Bound:
         """The plan on these arrays, which are read and written where they are."""
         return Bound(self, given, block)
+
+    def shared_out(self, arrays: Arrays, number: int) -> list[Phase] | None:
+        """The calls for so many threads, or None where one is as fast."""
+        if number not in self.phases:
+            sizes = [call.own.nbytes for call in self.program.calls if call.own is not None]
+            own = [Ref((max(sizes, default=0),), np.dtype(np.uint8)) for _ in range(number - 1)]
+            places = {place: aligned(place.nbytes) for place in own}
+            seen = arrays | places
+            with BLAS.limited(1):
+                found = shared_out(self.program, lambda x: resolved(x, seen, np), number, own)
+            if found is not None:
+                self.memory |= places
+            self.phases[number] = found
+        return self.phases[number]
 
 
 class Bound:
@@ -51,11 +62,12 @@ class Bound:
     """
 
     def __init__(self, plan: Plan, given: Given, block: Block) -> None:
-        self.loss, self.rows = plan.loss, np.empty_like(block.rows[0])
+        self.plan, self.loss, self.rows = plan, plan.loss, np.empty_like(block.rows[0])
         self.draws = {name: np.empty_like(drawn[0]) for name, drawn in block.draws.items()}
         given = {**given, ("rows",): self.rows} | {("draws", name): place for name, place in self.draws.items()}
-        arrays = plan.memory | {ref: given[name] for name, ref in plan.program.given.items()}
-        self.calls = [kernel(call, lambda x: resolved(x, arrays, np)) for call in plan.program.calls]
+        self.arrays = plan.memory | {ref: given[name] for name, ref in plan.program.given.items()}
+        self.calls = [self._kernel(call) for call in plan.program.calls]
+        self.ways: dict[int, list[list[Kernel]] | None] = {}
 
     def fits(self, block: Block) -> bool:
         """Whether steps of this block are on as many samples."""
@@ -63,82 +75,50 @@ class Bound:
         return self.rows.shape == block.rows.shape[1:] and shapes == {n: place.shape for n, place in self.draws.items()}
 
     def losses(self, block: Block) -> np.ndarray:
-        """Take the steps of a block."""
+        """Take the steps of a block, on as many threads as are granted where the plan is worth them."""
+        number = min(granted() or 1, MOST_THREADS)
+        ways = self._ways(number) if number > 1 else None
         losses = np.empty((len(block.rows), *self.loss.shape), self.loss.dtype)
-        for k, taken in enumerate(block.rows):
-            self.rows[...] = taken
-            for name, place in self.draws.items():
-                place[...] = block.draws[name][k]
-            for call in self.calls:
-                call()
-            losses[k] = self.loss
+        if ways is None:
+            for k in range(len(losses)):
+                self._begin(block, k)
+                for call in self.calls:
+                    call()
+                losses[k] = self.loss
+            return losses
+
+        def steps(worker: int, meet: Kernel) -> None:
+            for k in range(len(losses)):
+                if worker == 0:
+                    losses[k - 1] = self.loss  # of the step before
+                    self._begin(block, k)
+                for call in ways[worker]:
+                    call()
+                    meet()
+
+        with BLAS.limited(1):
+            Team(number).run(steps)
+        losses[-1] = self.loss
         return losses
 
+    def _begin(self, block: Block, k: int) -> None:
+        """Put the minibatch of a step to where it is read."""
+        self.rows[...] = block.rows[k]
+        for name, place in self.draws.items():
+            place[...] = block.draws[name][k]
 
-def resolved(x: Any, arrays: Arrays, library: Any) -> Any:
-    """The array of a place, or arrays in the place of places; views are made of those that are there."""
-    if isinstance(x, list | tuple):
-        return type(x)(resolved(each, arrays, library) for each in x)
-    if not isinstance(x, Ref):
-        return x
-    if x not in arrays:
-        if x.constant is not None:
-            arrays[x] = x.constant
-        else:
-            if x.view is None:
-                raise UnrecordableError("it reads memory that none of its calls writes")
-            base = resolved(x.base, arrays, library)
-            arrays[x] = x.view(base)
-            if x.size and not library.may_share_memory(arrays[x], base):
-                raise UnrecordableError(f"a view of an array is a copy with another one: {x.how}")
-    return arrays[x]
+    def _ways(self, number: int) -> list[list[Kernel]] | None:
+        """For each thread what it calls in each phase."""
+        if number not in self.ways:
+            phases = self.plan.shared_out(self.arrays, number)
+            self.arrays |= self.plan.memory
+            self.ways[number] = None
+            if phases is not None:
+                self.ways[number] = [
+                    [one_by_one([self._kernel(call) for call in phase[worker]]) for phase in phases]
+                    for worker in range(number)
+                ]
+        return self.ways[number]
 
-
-def allocated(program: Program, empty: Callable[[int], Any]) -> Arrays:
-    """Memory for each place of the step's own; what nobody needs any more is given to the next of its size.
-
-    ``empty`` gives so many bytes, as an array.
-    """
-    calls = program.calls
-    last = {root: i for i, call in enumerate(calls) for root in _roots(call)} | {program.loss.root: len(calls)}
-    memory: Arrays = {}
-    raw: Arrays = {}  # of places in use
-    free: dict[int, list[Any]] = {}
-
-    def release(i: int) -> None:
-        for root in [root for root in _roots(calls[i]) if root in raw and last[root] == i]:
-            free.setdefault(raw[root].nbytes, []).append(raw.pop(root))
-
-    for i, call in enumerate(calls):
-        for root in dict.fromkeys(ref.root for ref in call.written()):
-            if not root.made or root in memory:
-                continue
-            if call.elementwise and not any(_apart(ref, root) for ref in call.read()):
-                release(i)  # its operand may be overwritten, if nobody needs it later
-            fitting = [size for size in free if root.nbytes <= size <= SLACK * root.nbytes and free[size]]
-            raw[root] = free[min(fitting)].pop() if fitting else empty(root.nbytes)
-            memory[root] = root.laid_out(raw[root][: root.nbytes])
-        release(i)
-    return memory
-
-
-def _apart(ref: Ref, out: Ref) -> bool:
-    """Whether elements may lie elsewhere than those of ``out`` that are computed of them, if both had one memory.
-
-    NumPy makes no copy of rows that it converts where they lie, so wider numbers would be written over the next ones.
-    """
-    if ref.base is not None or ref.dtype.itemsize != out.dtype.itemsize:
-        return True
-    return ref.nbytes == out.nbytes and (ref.shape, ref.order) != (out.shape, out.order)
-
-
-def _roots(call: Call) -> dict[Ref, None]:
-    """The memory that a call needs, in an order that is the same each time."""
-    return dict.fromkeys(ref.root for ref in (*call.written(), *call.read()))
-
-
-def _empty(nbytes: int) -> np.ndarray:
-    """Bytes at an address that vector instructions like."""
-    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + nbytes]
+    def _kernel(self, call: Call) -> Kernel:
+        return kernel(call, lambda x: resolved(x, self.arrays, np))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -80,6 +80,11 @@ TRANSPOSED = "transposed"
 #: The name of a call whose function gives calls in turn, which write into ``out``.
 WRITTEN = "written"
 
+#: Calls of NumPy, in order.
+Calls = Iterator[Callable[[], Any]]
+#: Pieces of work that may be done at a time: each gives its calls, which need memory of their own.
+Stage = list[Callable[[Any], Calls]]
+
 #: The name of a call of a function of the host, which is told where its result goes.
 THROUGH = "through"
 
@@ -101,7 +106,7 @@ class Call:
     Attributes:
         function: what computes it, where it is not known by its name alone.
         elementwise: whether each element of ``out`` depends only on those of the operands at its place.
-        scratch: memory that it needs while it runs, and nobody reads.
+        shared, own: memory that it needs while it runs, and nobody reads; each piece of it has ``own`` for itself.
     """
 
     name: str
@@ -110,7 +115,8 @@ class Call:
     options: dict[str, Any] = field(default_factory=dict)
     function: Callable[..., Any] = _by_name
     elementwise: bool = False
-    scratch: Ref | None = None
+    shared: Ref | None = None
+    own: Ref | None = None
 
     def read(self) -> Iterator[Ref]:
         """The places it reads."""
@@ -125,9 +131,7 @@ class Call:
         if self.name == HOST:
             yield from self.operands[1]
             return
-        yield self.out
-        if self.scratch is not None:
-            yield self.scratch
+        yield from (ref for ref in (self.out, self.shared, self.own) if ref is not None)
 
 
 @dataclass
@@ -149,6 +153,13 @@ class Program:
                 if ref.root not in known and ref.root.constant is None:
                     raise UnrecordableError("it uses an array of another step, that of another thread perhaps")
             known.add(call.out.root)
+
+
+def in_order(stages: Iterable[Stage], own: Any) -> Calls:
+    """All calls of all pieces, which take turns in the same memory."""
+    for stage in stages:
+        for piece in stage:
+            yield from piece(own)
 
 
 def order_of(array: np.ndarray) -> tuple[int, ...] | None:

@@ -23,13 +23,15 @@ from xpnet.backends.replay.program import (
     WRITTEN,
     Call,
     Ref,
+    Stage,
     UnrecordableError,
     View,
+    in_order,
     order_of,
 )
 
-#: What gives calls of NumPy, in order.
-Calls = Callable[..., Iterable[Callable[[], Any]]]
+#: What gives stages of calls, one after the other.
+Stages = Callable[..., Iterable[Stage]]
 
 _current: ContextVar[Recorder] = ContextVar("xpnet_recorder")
 
@@ -142,12 +144,12 @@ class Recorder:
         self.calls.append(Call("add_at", (x.ref, self.operand(index), self.operand(rows)), x.ref))
 
     def written(
-        self, calls: Calls, operands: tuple[Any, ...], shape: tuple[int, ...], size: int, options: dict[str, Any]
+        self, stages: Stages, operands: tuple[Any, ...], shape: tuple[int, ...], memory: dict[str, int], **options: Any
     ) -> Tracer:
         """See :func:`written`."""
-        array = written(calls, *map(_value, operands), shape=shape, scratch=size, **options)
-        out, scratch = Ref(shape, array.dtype), Ref((size,), array.dtype)
-        self.calls.append(Call(WRITTEN, self.operand(operands), out, options, calls, scratch=scratch))
+        array = written(stages, *map(_value, operands), shape=shape, memory=memory, **options)
+        out, shared, own = (Ref(size, array.dtype) for size in (shape, (memory["shared"],), (memory["own"],)))
+        self.calls.append(Call(WRITTEN, self.operand(operands), out, options, stages, shared=shared, own=own))
         return Tracer(array, out)
 
     def host(self, made: Callable[..., Callable[[], None]], read: list[Tracer], into: list[Tracer]) -> None:
@@ -181,16 +183,16 @@ class Recorder:
         self.calls.insert(first, Call("copy", (source,), root, elementwise=True))
 
 
-def written(calls: Calls, *operands: Any, shape: tuple[int, ...], scratch: int, **options: Any) -> Any:
-    """What ``calls(*operands, out, scratch, **options)`` write into ``out``, an array of this shape.
+def written(stages: Stages, *operands: Any, shape: tuple[int, ...], memory: dict[str, int], **options: Any) -> Any:
+    """What ``stages(*operands, out, shared, **options)`` write into ``out``, an array of this shape.
 
-    They are calls of NumPy in order; ``scratch`` is memory for so many numbers. Where a step is recorded they are
-    made once for it, and then called in each step.
+    They are calls of NumPy; ``memory`` says how many numbers of it they have together (``shared``), and each piece for
+    itself while it runs (``own``). Where a step is recorded they are made once for it, and then called in each step.
     """
     if any(map(_holds_tracer, operands)):
-        return _recorder().written(calls, operands, shape, scratch, options)
-    out, memory = np.empty(shape, operands[0].dtype), np.empty(scratch, operands[0].dtype)
-    for call in calls(*operands, out, memory, **options):
+        return _recorder().written(stages, operands, shape, memory, **options)
+    out, shared, own = (np.empty(size, operands[0].dtype) for size in (shape, memory["shared"], memory["own"]))
+    for call in in_order(stages(*operands, out, shared, **options), own):
         call()
     return out
 
