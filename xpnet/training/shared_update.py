@@ -18,7 +18,6 @@ from xpnet._typing import Array, Optimizer, Params, State, Transform
 from xpnet.backends.base import Backend, Block, CompiledStep, Data
 from xpnet.backends.dispatch import dtype_name, kind_of, namespace
 from xpnet.models import Sequential
-from xpnet.optimizers import OPTIMIZERS
 from xpnet.optimizers.transforms import ClipByValue, ScaleGradients, WeightDecay
 from xpnet.parallel import Parallel
 from xpnet.parallel.base import Call
@@ -35,7 +34,11 @@ def shares_update(net: Sequential, optimizer: Any, transforms: Sequence[Transfor
 
     A rule of the user's own may, and so may one that is made of ours.
     """
-    if parallel.size == 1 or not (parallel.divides and net.backend.views) or type(optimizer) not in OPTIMIZERS.values():
+    if parallel.size == 1 or not (parallel.divides and net.backend.views):
+        return False
+    from xpnet.optimizers import OPTIMIZERS  # later: alone, a process needs one of them
+
+    if type(optimizer) not in OPTIMIZERS.values():
         return False
     return all(type(each) in BY_ENTRY for each in (*transforms, *optimizer.transforms)) and all(
         shape for part in net.chain.parts for shape in part.shapes.values()
