@@ -18,11 +18,12 @@ class Turns(np.random.RandomState):
 
     def follow(self, worker: Worker, model: MLPClassifier) -> None:
         self.worker, self.model, self.turns = worker, model, worker.turns()
-        self.before, self.begun = np.arange(len(worker.job.labels)), None
+        self.before, self.begun, self.processor = np.arange(len(worker.job.labels)), None, 0.0
 
     def end(self) -> None:
         if self.begun is not None:
-            self.worker.done(time.perf_counter() - self.begun, self.model.loss_curve_[-1:])
+            seconds, processor = time.perf_counter() - self.begun, time.process_time() - self.processor
+            self.worker.done(seconds, processor, self.model.loss_curve_[-1:])
 
     def shuffle(self, indices: np.ndarray) -> None:
         """``fit`` takes the order it had before by these indices, so they are what leads to the order of this turn."""
@@ -33,7 +34,7 @@ class Turns(np.random.RandomState):
         order = rows.ravel()
         indices[:] = np.argsort(self.before)[order]
         self.before = order
-        self.begun = time.perf_counter()
+        self.begun, self.processor = time.perf_counter(), time.process_time()
 
 
 def model_of(job: Job, turns: Turns) -> MLPClassifier:
