@@ -1,4 +1,4 @@
-"""A new layer touches three places: its file, the export, and a row of tests. One is added here, in a copy."""
+"""A new layer touches four places: its file, exports, kinds, and a row of tests. One is added here, in a copy."""
 
 from __future__ import annotations
 
@@ -48,16 +48,19 @@ def insert(path, before, text):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """What of the checkout its tests of layers and of the house need, with the three places touched."""
+    """What of the checkout its tests of layers and of the house need, with the four places touched."""
     left_out = shutil.ignore_patterns("__pycache__", "*.pyc")
     for name in ("xpnet", "tests", "benchmarks", "examples"):
         shutil.copytree(CHECKOUT / name, tmp_path / name, ignore=left_out)
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     layers = tmp_path / "xpnet" / "layers"
     (layers / "rounded.py").write_text(LAYER, "utf-8")
-    insert(layers / "__init__.py", "\n#: The activations that have", "from xpnet.layers.rounded import Rounded\n")
-    insert(layers / "__init__.py", "        Tanh,\n        TimeDistributed,\n    )", "        Rounded,\n")
-    insert(layers / "__init__.py", '    "Tanh",\n    "TimeDistributed",\n]', '    "Rounded",\n')
+    public = layers / "__init__.py"
+    insert(public, "    from xpnet.layers.shapes import", "    from xpnet.layers.rounded import Rounded\n")
+    insert(public, '            "shapes": "', '            "rounded": "Rounded",\n')
+    insert(public, '    "Tanh",\n    "TimeDistributed",\n]', '    "Rounded",\n')
+    insert(layers / "kinds.py", "from xpnet.layers.shapes import", "from xpnet.layers.rounded import Rounded\n")
+    insert(layers / "kinds.py", "        Tanh,\n        TimeDistributed,\n", "        Rounded,\n")
     tests = tmp_path / "tests" / "layers" / "test_layers.py"
     insert(tests, "    Tanh,\n    TimeDistributed,\n)", "    Rounded,\n")
     insert(tests, '    "Dropout": (', '    "Rounded": (Rounded(), (4, 5), (4, 5)),\n')
@@ -72,7 +75,7 @@ def run(checkout, *arguments):
     )
 
 
-def test_a_layer_in_three_places_is_tested_saved_and_at_home(checkout):
+def test_a_layer_in_four_places_is_tested_saved_and_at_home(checkout):
     done = run(checkout, "tests/layers/test_layers.py", "-k", "Rounded or every_layer_has_a_row")
     assert done.returncode == 0, done.stdout
     assert "7 passed" in done.stdout

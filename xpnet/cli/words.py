@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -73,5 +74,13 @@ def _typed(option: str, value: str) -> str:
 def warnings_in_one_line() -> Iterator[None]:
     """Warnings are told as errors are, without the place in a file."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: click.echo(f"Warning: {in_options(printable(message))}", err=True)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, DeprecationWarning | PendingDeprecationWarning):  # a library's, for who wrote code
+                others(message, category, *where, **more)
+            else:
+                click.echo(f"Warning: {in_options(printable(message))}", err=True)
+
+        warnings.showwarning = show
         yield
