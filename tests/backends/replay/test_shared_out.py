@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import threading
+import time
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +20,7 @@ from replaying import NUMPY, assert_same, copied, net_of, run
 from xpnet import SGD, Sequential, Trainer, make_step, optimizers
 from xpnet.backends.base import Block, PlainStep
 from xpnet.backends.replay import regions
+from xpnet.backends.replay.program import THROUGH, Call, Ref
 from xpnet.backends.replay.workers import Team
 from xpnet.backends.threads import BLAS, granted
 from xpnet.layers import Affine, AvgPool2d, BatchNorm, Conv2d, Dropout, MaxPool2d, ReLU, Tanh
@@ -147,6 +151,53 @@ def test_an_error_of_any_thread_ends_all_and_is_raised(number, kind):
     assert threading.active_count() == before
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of POSIX")
+def test_an_interrupted_caller_waits_for_whoever_works():
+    """A second Ctrl-C while it waits changes nothing: the others write into arrays that are the caller's."""
+    caller, written = threading.main_thread().ident, []
+
+    def work(k, meet):
+        if not k:
+            raise KeyboardInterrupt
+        time.sleep(0.1)
+        signal.pthread_kill(caller, signal.SIGINT)
+        time.sleep(0.1)
+        written.append(k)
+
+    with pytest.raises(KeyboardInterrupt):
+        Team(2).run(work)
+    assert written == [1]
+
+
+def test_nobody_begins_where_a_thread_cannot_be_started(monkeypatch):
+    start, begun = threading.Thread.start, []
+
+    def second_fails(self):
+        if self.name.endswith("-2"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", second_fails)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Team(3).run(lambda k, meet: begun.append(k))
+    assert begun == []
+
+
+def test_functions_of_the_host_keep_their_order(monkeypatch):
+    """Small ones too: they may add up numbers of several processes, which all have to do so in one order."""
+    monkeypatch.undo()
+    x, y = (Ref((size,), np.dtype(float), given=("state", str(size))) for size in (2, 3))
+    calls = [Call(THROUGH, (ref,), Ref(ref.shape, ref.dtype)) for ref in (x, y)]
+    big = Call("exp", (x,), Ref((10**6,), np.dtype(float)))
+    calls.insert(1, big)
+    arrays = {ref: np.empty(ref.shape) for call in calls for ref in (*call.read(), call.out)}
+
+    def touches(call):
+        return [arrays[ref] for ref in call.read()], [arrays[call.out]]
+
+    assert regions._small_first(calls, touches) == calls
+
+
 def test_nobody_goes_on_before_all_have_come():
     number, turns = 4, 200
     counts = [0] * number
@@ -204,6 +255,9 @@ def test_a_forked_process_trains_on(rng):
         try:
             trainer.fit(x, t, epochs=1, progress=False)
             code = 0 if np.isfinite(trainer.history.losses).all() and len(trainer.history.losses) == 8 else 2
+        except BaseException:
+            traceback.print_exc()  # which says why, where the test fails
+            raise
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
