@@ -19,7 +19,8 @@ from replaying import NUMPY, assert_same, copied, net_of, run
 
 from xpnet import SGD, Sequential, Trainer, make_step, optimizers
 from xpnet.backends.base import Block, PlainStep
-from xpnet.backends.replay import regions
+from xpnet.backends.replay import regions, slices
+from xpnet.backends.replay.memory import resolved
 from xpnet.backends.replay.program import THROUGH, Call, Ref
 from xpnet.backends.replay.workers import Team
 from xpnet.backends.threads import BLAS, granted
@@ -154,11 +155,13 @@ def test_an_error_of_any_thread_ends_all_and_is_raised(number, kind):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of POSIX")
 def test_an_interrupted_caller_waits_for_whoever_works():
     """A second Ctrl-C while it waits changes nothing: the others write into arrays that are the caller's."""
-    caller, written = threading.main_thread().ident, []
+    caller, written, begun = threading.main_thread().ident, [], threading.Event()
 
     def work(k, meet):
         if not k:
+            begun.wait()
             raise KeyboardInterrupt
+        begun.set()
         time.sleep(0.1)
         signal.pthread_kill(caller, signal.SIGINT)
         time.sleep(0.1)
@@ -196,6 +199,14 @@ def test_functions_of_the_host_keep_their_order(monkeypatch):
         return [arrays[ref] for ref in call.read()], [arrays[call.out]]
 
     assert regions._small_first(calls, touches) == calls
+
+
+def test_trials_leave_complex_numbers_alone():
+    x, out = (Ref((8,), np.dtype(complex)) for _ in range(2))
+    arrays = {x: np.ones(8, complex), out: np.full(8, 7 + 1j)}
+    call = Call("exp", (x,), out, function=np.exp, elementwise=True)
+    assert not list(slices.ways(call, lambda ref: resolved(ref, arrays, np), 2))
+    assert (arrays[out] == 7 + 1j).all()
 
 
 def test_nobody_goes_on_before_all_have_come():
