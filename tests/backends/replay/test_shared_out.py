@@ -201,6 +201,22 @@ def test_functions_of_the_host_keep_their_order(monkeypatch):
     assert regions._small_first(calls, touches) == calls
 
 
+def test_data_in_memory_of_the_state_are_left_to_one_thread(rng):
+    """Phases were made for other arrays, of which nobody waits for the other."""
+
+    def step(state, data, rows, draws):
+        xp = data["x"].__array_namespace__()
+        x = xp.take(data["x"], rows, axis=0)
+        return {"w": state["w"] + x[0, 0]}, xp.sum(x)
+
+    recorded, block = NUMPY.compile(step), Block(np.arange(40)[None], {})
+    w = rng.random((40, 3))
+    for x, shared in ((rng.random((40, 3)), True), (w, False)):
+        with BLAS.limited(2):
+            recorded.run({"w": w}, {"x": x, "t": x}, block)
+        assert [bound.ways[2] is not None for _, bound in recorded.bound.values()] == [shared]
+
+
 def test_trials_leave_complex_numbers_alone():
     x, out = (Ref((8,), np.dtype(complex)) for _ in range(2))
     arrays = {x: np.ones(8, complex), out: np.full(8, 7 + 1j)}
