@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import threading
+import time
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +19,9 @@ from replaying import NUMPY, assert_same, copied, net_of, run
 
 from xpnet import SGD, Sequential, Trainer, make_step, optimizers
 from xpnet.backends.base import Block, PlainStep
-from xpnet.backends.replay import regions
+from xpnet.backends.replay import regions, slices
+from xpnet.backends.replay.memory import resolved
+from xpnet.backends.replay.program import THROUGH, Call, Ref
 from xpnet.backends.replay.workers import Team
 from xpnet.backends.threads import BLAS, granted
 from xpnet.layers import Affine, AvgPool2d, BatchNorm, Conv2d, Dropout, MaxPool2d, ReLU, Tanh
@@ -147,6 +152,79 @@ def test_an_error_of_any_thread_ends_all_and_is_raised(number, kind):
     assert threading.active_count() == before
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of POSIX")
+def test_an_interrupted_caller_waits_for_whoever_works():
+    """A second Ctrl-C while it waits changes nothing: the others write into arrays that are the caller's."""
+    caller, written, begun = threading.main_thread().ident, [], threading.Event()
+
+    def work(k, meet):
+        if not k:
+            begun.wait()
+            raise KeyboardInterrupt
+        begun.set()
+        time.sleep(0.1)
+        signal.pthread_kill(caller, signal.SIGINT)
+        time.sleep(0.1)
+        written.append(k)
+
+    with pytest.raises(KeyboardInterrupt):
+        Team(2).run(work)
+    assert written == [1]
+
+
+def test_nobody_begins_where_a_thread_cannot_be_started(monkeypatch):
+    start, begun = threading.Thread.start, []
+
+    def second_fails(self):
+        if self.name.endswith("-2"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", second_fails)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Team(3).run(lambda k, meet: begun.append(k))
+    assert begun == []
+
+
+def test_functions_of_the_host_keep_their_order(monkeypatch):
+    """Small ones too: they may add up numbers of several processes, which all have to do so in one order."""
+    monkeypatch.undo()
+    x, y = (Ref((size,), np.dtype(float), given=("state", str(size))) for size in (2, 3))
+    calls = [Call(THROUGH, (ref,), Ref(ref.shape, ref.dtype)) for ref in (x, y)]
+    big = Call("exp", (x,), Ref((10**6,), np.dtype(float)))
+    calls.insert(1, big)
+    arrays = {ref: np.empty(ref.shape) for call in calls for ref in (*call.read(), call.out)}
+
+    def touches(call):
+        return [arrays[ref] for ref in call.read()], [arrays[call.out]]
+
+    assert regions._small_first(calls, touches) == calls
+
+
+def test_data_in_memory_of_the_state_are_left_to_one_thread(rng):
+    """Phases were made for other arrays, of which nobody waits for the other."""
+
+    def step(state, data, rows, draws):
+        xp = data["x"].__array_namespace__()
+        x = xp.take(data["x"], rows, axis=0)
+        return {"w": state["w"] + x[0, 0]}, xp.sum(x)
+
+    recorded, block = NUMPY.compile(step), Block(np.arange(40)[None], {})
+    w = rng.random((40, 3))
+    for x, shared in ((rng.random((40, 3)), True), (w, False)):
+        with BLAS.limited(2):
+            recorded.run({"w": w}, {"x": x, "t": x}, block)
+        assert [bound.ways[2] is not None for _, bound in recorded.bound.values()] == [shared]
+
+
+def test_trials_leave_complex_numbers_alone():
+    x, out = (Ref((8,), np.dtype(complex)) for _ in range(2))
+    arrays = {x: np.ones(8, complex), out: np.full(8, 7 + 1j)}
+    call = Call("exp", (x,), out, function=np.exp, elementwise=True)
+    assert not list(slices.ways(call, lambda ref: resolved(ref, arrays, np), 2))
+    assert (arrays[out] == 7 + 1j).all()
+
+
 def test_nobody_goes_on_before_all_have_come():
     number, turns = 4, 200
     counts = [0] * number
@@ -204,6 +282,9 @@ def test_a_forked_process_trains_on(rng):
         try:
             trainer.fit(x, t, epochs=1, progress=False)
             code = 0 if np.isfinite(trainer.history.losses).all() and len(trainer.history.losses) == 8 else 2
+        except BaseException:
+            traceback.print_exc()  # which says why, where the test fails
+            raise
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0

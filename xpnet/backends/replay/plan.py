@@ -110,7 +110,7 @@ class Bound:
     def _ways(self, number: int) -> list[list[Kernel]] | None:
         """For each thread what it calls in each phase."""
         if number not in self.ways:
-            phases = self.plan.shared_out(self.arrays, number)
+            phases = self.plan.shared_out(self.arrays, number) if self._apart() else None
             self.arrays |= self.plan.memory
             self.ways[number] = None
             if phases is not None:
@@ -119,6 +119,12 @@ class Bound:
                     for worker in range(number)
                 ]
         return self.ways[number]
+
+    def _apart(self) -> bool:
+        """Whether no data lies in memory of the state, which the phases, made for other arrays perhaps, rely on."""
+        given = [(name[0], self.arrays[ref]) for name, ref in self.plan.program.given.items()]
+        state, data = ([array for kind, array in given if kind == wanted] for wanted in ("state", "data"))
+        return not any(np.may_share_memory(a, b) for a in state for b in data)
 
     def _kernel(self, call: Call) -> Kernel:
         return kernel(call, lambda x: resolved(x, self.arrays, np))

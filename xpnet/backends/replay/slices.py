@@ -178,16 +178,20 @@ def _same_bits(call: Call, parts: Cut, find: Find, how: tuple[int, ...]) -> bool
     """Whether the parts leave what the whole call leaves, to the last bit."""
     if call.name in EXACT or call.out.dtype.kind in "biu":
         return True
+    if call.out.dtype.kind != "f":
+        return False  # a trial would write into the array itself
     read = [find(ref) for ref in call.read()]
     if any(np.may_share_memory(a, b) for i, a in enumerate(read) for b in [*read[:i], find(call.out)]):
         return False  # a matrix by itself, for example, for which there are kernels of their own
     form = (call.name, call.function, repr(call.options), how, *map(_form, (*read, find(call.out))))
-    if form not in _tried:
-        if len(_tried) > MOST_TRIED:
-            _tried.clear()
+    found = _tried.get(form)
+    if found is None:
         rng = np.random.default_rng(0)  # few numbers may round alike
-        _tried[form] = all(_try(call, parts, find, rng) for _ in range(1 + ENOUGH // call.out.size))
-    return _tried[form]
+        found = all(_try(call, parts, find, rng) for _ in range(1 + ENOUGH // call.out.size))
+        if len(_tried) > MOST_TRIED:
+            _tried.clear()  # perhaps while another thread looks
+        _tried[form] = found
+    return found
 
 
 def _form(array: np.ndarray) -> Any:

@@ -39,8 +39,9 @@ class Team:
         self.number = number
         self.lock, self.arrived = threading.Lock(), 0
         self.doors = [threading.Lock() for _ in range(number)]
-        for door in self.doors:
-            door.acquire()
+        self.ends, self.ended = [threading.Lock() for _ in range(number)], set[int]()
+        for each in (*self.doors, *self.ends):
+            each.acquire()
         self.ones, self.flags = np.ones(STAY, np.int8), np.zeros(STAY, np.int8)
         seen = self.flags.view(bool)
         self.look = [partial(np.logical_or.reduce, as_strided(seen[k:], (LOOKS,), (0,))) for k in range(number)]
@@ -52,27 +53,47 @@ class Team:
             threading.Thread(target=copy_context().run, args=(self._work, work, k), name=f"xpnet-{k}", daemon=True)
             for k in range(1, self.number)
         ]
-        started = []
+        begun = False
         try:
             for thread in threads:
                 thread.start()
-                started.append(thread)
+            begun = True
             self._work(work, 0)
         except BaseException as error:  # a thread could not be started, or Ctrl-C between two lines
             self._leave(error)
         finally:
-            for thread in started:
-                thread.join()
+            if begun:
+                self._wait()
+            for thread in threads:
+                if thread.is_alive():
+                    thread.join()
         if self.error is not None:
             raise self.error
 
+    def _wait(self) -> None:
+        """Until nobody works any more, however often Ctrl-C is pressed: they write into the caller's arrays.
+
+        Before Python 3.13 a thread whose ``join`` was interrupted is taken for one that has ended.
+        """
+        for k in range(1, self.number):
+            while k not in self.ended:
+                try:
+                    self.ends[k].acquire()
+                except BaseException as error:  # Ctrl-C, or what another handler of a signal raises
+                    self._leave(error)
+
     def _work(self, work: Work, k: int) -> None:
         try:
+            self._meet(k)  # nobody begins before all are there: who comes after an error does nothing
             work(k, partial(self._meet, k))
         except _LeftError:
             pass
         except BaseException as error:  # it is the caller's, whichever thread it came up in
             self._leave(error)
+        finally:
+            self.ended.add(k)
+            if k:
+                self.ends[k].release()
 
     def _meet(self, k: int) -> None:
         with self.lock:
@@ -96,7 +117,7 @@ class Team:
     def _leave(self, error: BaseException) -> None:
         """Have all others stop where they meet next."""
         with self.lock:
-            self.error = self.error or error
+            self.error = error if self.error is None else self.error
             for door in self.doors:
                 if door.locked():
                     door.release()
