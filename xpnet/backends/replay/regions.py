@@ -69,7 +69,8 @@ def work(call: Call) -> int:
 
 
 def _small(call: Call) -> bool:
-    return call.name not in (WRITTEN, HOST) and work(call) <= max(1, HAND_OVER // 20)
+    # functions of the host stay in their order, which is that of other processes: these may have other threads
+    return call.name not in (WRITTEN, HOST, THROUGH) and work(call) <= max(1, HAND_OVER // 20)
 
 
 class _Sharing:
