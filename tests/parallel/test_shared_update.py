@@ -191,3 +191,42 @@ def test_weights_that_are_locked_or_lie_otherwise():
     for trainer in all_well(on_ranks(2, one)):
         for name, w in trainer.net.params.items():
             np.testing.assert_allclose(w, alone.net.params[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"b": np.ones(4)}, {"W": np.ones((5, 4))}, {"b": np.ones((5, 1))}, {"b": 1.0}, {"c": np.ones(5)}],
+    ids=["short", "turned", "column", "number", "unknown"],
+)
+def test_gradients_that_do_not_fit(wrong):
+    """What one process refuses, several do: laid end to end, gradients of any shapes would be taken."""
+
+    def refused(parallel=None):
+        params = {"W": np.ones((4, 5)), "b": np.ones(5)}
+        rule = Adam() if parallel is None else SharedUpdate(Adam(), (), parallel)
+        grads = {"W": np.ones((4, 5)), "b": np.ones(5)} | wrong
+        with pytest.raises(ValueError, match="gradient of") as caught:
+            rule.step(params, grads, rule.init(params))
+        return str(caught.value)
+
+    assert all_well(on_ranks(2, refused)) == [refused()] * 2
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), OPTIMIZERS["nadam"]()], ids=["adam", "nadam"])
+def test_a_weight_without_a_gradient(optimizer):
+    """It stays as it is, and so does what is remembered of it."""
+    start = {"W": RNG.normal(size=(4, 5)), "b": RNG.normal(size=30), "c": RNG.normal(size=7)}
+    grads = {name: RNG.normal(size=start[name].shape) for name in ("W", "c")}
+
+    def one(parallel=None):
+        params, size = {name: w.copy() for name, w in start.items()}, 1 if parallel is None else parallel.size
+        rule = optimizer if parallel is None else SharedUpdate(optimizer, (), parallel)
+        own = {name: g / size for name, g in grads.items()}
+        return rule.step(params, own, rule.init(params))
+
+    params, state = one()
+    for found, remembered in all_well(on_ranks(3, one)):
+        for name, w in found.items():
+            np.testing.assert_allclose(w, params[name], rtol=1e-12)
+        for slot, x in remembered["slots"]["b"].items():
+            np.testing.assert_array_equal(x, state["slots"]["b"][slot])

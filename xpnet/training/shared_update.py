@@ -18,6 +18,7 @@ from xpnet._typing import Array, Optimizer, Params, State, Transform
 from xpnet.backends.base import Backend, Block, CompiledStep, Data
 from xpnet.backends.dispatch import dtype_name, kind_of, namespace
 from xpnet.models import Sequential
+from xpnet.optimizers.checks import check_step
 from xpnet.optimizers.transforms import ClipByValue, ScaleGradients, WeightDecay
 from xpnet.parallel import Parallel
 from xpnet.parallel.base import Call
@@ -66,10 +67,15 @@ class SharedUpdate:
     def step(self, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Add up own parts of the gradients, change own parts of the weights where they are, and fetch the others."""
         slots, kinds = state.get("slots", {}), by_dtype(params)
+        check_step(params, grads, slots, self.optimizer)  # whose own look sees parts, all of which fit
         own_params, own_grads, own_slots = dict[str, Any](), dict[str, Any](), dict[str, Any]()
         for names in kinds:
             weights = [params[name] for name in names]
-            total, start = self._total(weights, [grads[name] for name in names]), 0
+            # what has no gradient stays as it is, and keeps its place in the parts
+            given = [
+                grads[n] if n in grads else namespace(w).zeros_like(w) for n, w in zip(names, weights, strict=True)
+            ]
+            total, start = self._total(weights, given), 0
             sizes = _sizes(weights)
             mine = balanced(sizes, self.parallel.size)[self.parallel.rank]
             for name, w, own in zip(names, weights, ranges(sizes, mine), strict=True):
@@ -83,6 +89,8 @@ class SharedUpdate:
                         slot: _part(x, part) if x.shape == w.shape else x for slot, x in remembered.items()
                     }
                     start = end
+                    if name not in grads:
+                        del own_params[key], own_grads[key], own_slots[key]
         for transform in self.transforms:
             own_grads, _ = transform.update(own_grads, {}, own_params)
         places = [(own_params, dict(own_params)), *((own, dict(own)) for own in own_slots.values())]
