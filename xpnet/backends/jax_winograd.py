@@ -5,7 +5,8 @@ wherever they are used. So all is products here. What Bᵀ is for the 6 entries 
 of images: Bᵀ at the places of all tiles. It has zeros elsewhere, but to multiply by them costs less than to cut tiles
 out, as long as images are small.
 
-Images are (H, W, N, C), values at the points (6 by tiles along H, 6 by tiles along W, N, C); nothing is transposed.
+Images are (H, W, N, C), values at the points (6 by tiles along H, 6 by tiles along W, N, C); nothing is transposed. An
+entry that is not finite makes its whole image so, and no other one.
 """
 
 from __future__ import annotations
