@@ -63,7 +63,7 @@ class Preparation(Callback):
         """``phase``: ``"preparing"``, ``"ready"`` or ``"failed"``; and what is known in it.
 
         Of a training that is the ``network``, ``steps`` of a ``goal``, about how many seconds are ``left``, and the
-        ``accuracy``.
+        ``accuracy`` once something has been learned.
         """
         if self.answers is not None:
             return {"phase": "ready", **self._told}
@@ -82,4 +82,5 @@ class Preparation(Callback):
             trainer.stop("the page was closed")
 
     def on_evaluation(self, trainer: Training, evaluation: Evaluation) -> None:
-        self._told["accuracy"] = evaluation.validation_accuracy
+        if evaluation.iteration:  # what it reads before it has learned anything is chance
+            self._told["accuracy"] = evaluation.validation_accuracy

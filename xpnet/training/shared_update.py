@@ -84,13 +84,12 @@ class SharedUpdate:
                 whole = any(slot.shape != w.shape for slot in remembered.values())
                 for part in [own] if whole else _blocks(own):
                     end, key = start + part.stop - part.start, f"{name}, {part.start} to {part.stop}"
-                    own_params[key], own_grads[key] = _part(w, part), _like(total[start:end, ...], w)
-                    own_slots[key] = {
-                        slot: _part(x, part) if x.shape == w.shape else x for slot, x in remembered.items()
-                    }
+                    if name in grads:
+                        own_params[key], own_grads[key] = _part(w, part), _like(total[start:end, ...], w)
+                        own_slots[key] = {
+                            slot: _part(x, part) if x.shape == w.shape else x for slot, x in remembered.items()
+                        }
                     start = end
-                    if name not in grads:
-                        del own_params[key], own_grads[key], own_slots[key]
         for transform in self.transforms:
             own_grads, _ = transform.update(own_grads, {}, own_params)
         places = [(own_params, dict(own_params)), *((own, dict(own)) for own in own_slots.values())]
